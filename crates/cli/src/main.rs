@@ -1,0 +1,3 @@
+//! The `pgherd` program.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Developer commands: `cargo x`.
+
+fn main() {}
