@@ -1,1 +1,3 @@
 //! The deciding half of pgherd.
+
+pub mod pool;
