@@ -1,0 +1,33 @@
+//! The md5 password exchange, which nodes may still ask for.
+
+use md5::{Digest, Md5};
+
+/// The body of a PasswordMessage that answers AuthenticationMD5Password: `md5` and 32 hex
+/// digits.
+///
+/// Source: PostgreSQL manual, "Message Flow": `md5(md5(password || user) || salt)`.
+pub fn response(user: &str, password: &str, salt: [u8; 4]) -> String {
+    let inner = hex(&Md5::new().chain_update(password).chain_update(user).finalize());
+    let outer = hex(&Md5::new().chain_update(inner).chain_update(salt).finalize());
+    format!("md5{outer}")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_answer_is_what_postgresql_computes() {
+        // select 'md5' || md5(md5('secret' || 'alice')::bytea || '\x01020304'::bytea)
+        assert_eq!(
+            super::response("alice", "secret", [1, 2, 3, 4]),
+            "md598a0412b9c31436fc53776e863350083"
+        );
+    }
+}

@@ -1,0 +1,275 @@
+//! The queue of replies a backend still owes, and what becomes of each.
+//!
+//! In: what was sent to the backend ([`Replies::expect`]), then the type byte of each reply
+//! ([`Replies::on_reply`]).
+//! Out: for each reply whether it is forwarded or swallowed, and which replies have to be made
+//! up in between because the backend never saw the request ([`Replies::next_synthetic`]).
+//!
+//! This is what lets pgherd put requests of its own into a client's pipeline, or leave some
+//! out, without the client noticing.
+//!
+//! | sent                | settled by            | an error before it                        |
+//! |---------------------|-----------------------|-------------------------------------------|
+//! | Query, FunctionCall | ReadyForQuery         | is followed by that ReadyForQuery         |
+//! | Parse               | ParseComplete         | drops everything up to the next Sync      |
+//! | Bind                | BindComplete          | the same                                  |
+//! | Describe            | RowDescription/NoData | the same                                  |
+//! | Execute             | CommandComplete, EmptyQueryResponse, PortalSuspended | the same   |
+//! | Close               | CloseComplete         | the same                                  |
+//! | Sync                | ReadyForQuery         | stays                                     |
+//!
+//! Two traps, both from the manual's "COPY Operations": while the backend is in COPY-in mode
+//! it ignores Sync, so a Sync sent between Execute and CopyDone is never answered; and after
+//! an error it ignores everything up to the next Sync, which may not have been sent yet.
+
+use std::collections::VecDeque;
+
+use crate::{WireError, backend};
+
+/// Whether the client sees a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Show {
+    /// The client asked, and sees the reply.
+    Client,
+    /// pgherd asked, and swallows it.
+    Nobody,
+}
+
+/// Something sent to a backend that it will answer, or that the client sent and we answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Query, or FunctionCall, which ends the same way.
+    Query(Show),
+    /// Parse. `statement` comes back in [`Settled`], or in [`Replies::take_dropped`].
+    Parse {
+        /// Who asked.
+        show: Show,
+        /// The sender's number for the statement; `None` for the unnamed one.
+        statement: Option<u64>,
+    },
+    /// Bind.
+    Bind,
+    /// Describe of a statement or a portal.
+    Describe,
+    /// Execute.
+    Execute,
+    /// Close of a statement or a portal.
+    Close(Show),
+    /// Sync.
+    Sync(Show),
+    /// Not sent to the backend: the client is told this empty message (ParseComplete or
+    /// CloseComplete) when its turn comes.
+    MadeUp(u8),
+    /// The client's CopyDone or CopyFail, sent before the backend was known to copy.
+    CopyEnd,
+}
+
+/// What becomes of a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether the client sees it.
+    pub show: Show,
+    /// What it settled, if anything.
+    pub settled: Option<Settled>,
+}
+
+/// What a reply settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// The named statement with this number exists on the backend.
+    Parsed(u64),
+    /// A Query or Sync is done: the backend waits for the next command.
+    Ready,
+}
+
+/// The queue. One per backend.
+#[derive(Debug, Default)]
+pub struct Replies {
+    queue: VecDeque<Expect>,
+    dropped: Vec<u64>,
+    copying_in: bool,
+    // After an error without a Sync behind it: the backend ignores everything up to one.
+    skipping: bool,
+}
+
+impl Replies {
+    /// An empty queue.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether nothing is owed.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// The number of replies owed.
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether the backend reads CopyData from the client now.
+    pub fn is_copying_in(&self) -> bool {
+        self.copying_in
+    }
+
+    /// Whether the backend ignores everything up to the next Sync.
+    pub fn is_skipping(&self) -> bool {
+        self.skipping
+    }
+
+    /// Notes what is being sent to the backend.
+    ///
+    /// `false`: the backend is going to ignore it, or never answers it.
+    pub fn expect(&mut self, expect: Expect) -> bool {
+        let answered = match expect {
+            Expect::CopyEnd => !std::mem::take(&mut self.copying_in) && !self.queue.is_empty(),
+            Expect::Sync(_) if self.copying_in => false,
+            Expect::Sync(_) => {
+                self.skipping = false;
+                true
+            }
+            _ => !self.skipping,
+        };
+        if answered {
+            self.queue.push_back(expect);
+        }
+        answered
+    }
+
+    /// What becomes of a reply with this type byte.
+    ///
+    /// # Errors
+    /// [`WireError::UnexpectedReply`] if nothing sent can have caused it: the backend and we
+    /// no longer agree, and the connection is of no more use.
+    pub fn on_reply(&mut self, tag: u8) -> Result<Verdict, WireError> {
+        let front = self.queue.front().copied();
+        let show = match front {
+            // What is injected into a pipeline can fail it: the client sees why.
+            Some(Expect::Parse { .. } | Expect::Close(_)) if tag == backend::ERROR => Show::Client,
+            Some(
+                Expect::Query(show)
+                | Expect::Sync(show)
+                | Expect::Close(show)
+                | Expect::Parse { show, .. },
+            ) => show,
+            _ => Show::Client,
+        };
+        let mut settled = None;
+        match (tag, front) {
+            (backend::PARSE_COMPLETE, Some(Expect::Parse { statement, .. })) => {
+                settled = statement.map(Settled::Parsed);
+                self.queue.pop_front();
+            }
+            (backend::BIND_COMPLETE, Some(Expect::Bind))
+            | (backend::CLOSE_COMPLETE, Some(Expect::Close(_)))
+            | (backend::NO_DATA | backend::ROW_DESCRIPTION, Some(Expect::Describe))
+            | (
+                backend::COMMAND_COMPLETE | backend::EMPTY_QUERY | backend::PORTAL_SUSPENDED,
+                Some(Expect::Execute),
+            ) => {
+                self.copying_in = false;
+                self.queue.pop_front();
+            }
+            (backend::READY, Some(Expect::Query(_) | Expect::Sync(_))) => {
+                self.copying_in = false;
+                settled = Some(Settled::Ready);
+                self.queue.pop_front();
+            }
+            (
+                backend::PARSE_COMPLETE
+                | backend::BIND_COMPLETE
+                | backend::CLOSE_COMPLETE
+                | backend::NO_DATA
+                | backend::PORTAL_SUSPENDED
+                | backend::READY,
+                other,
+            ) => {
+                return Err(WireError::UnexpectedReply {
+                    tag: char::from(tag),
+                    expected: other.map_or("nothing", Expect::name),
+                });
+            }
+            (backend::COPY_IN, Some(Expect::Query(_) | Expect::Execute)) => self.begin_copy_in(),
+            (backend::ERROR, _) => self.fail(),
+            _ => {}
+        }
+        Ok(Verdict { show, settled })
+    }
+
+    /// The next reply to make up now, an empty message of this type. Asked after each reply
+    /// and each [`Self::expect`], until it is `None`.
+    pub fn next_synthetic(&mut self) -> Option<u8> {
+        loop {
+            match self.queue.front()? {
+                Expect::MadeUp(tag) => {
+                    let tag = *tag;
+                    self.queue.pop_front();
+                    return Some(tag);
+                }
+                Expect::CopyEnd => {
+                    self.queue.pop_front();
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    /// The named statements whose Parse an error has dropped: they do not exist.
+    pub fn take_dropped(&mut self) -> impl Iterator<Item = u64> + '_ {
+        self.dropped.drain(..)
+    }
+
+    /// Everything still owed, in order; used when the backend died.
+    pub fn pending(&self) -> impl Iterator<Item = Expect> + '_ {
+        self.queue.iter().copied()
+    }
+
+    fn begin_copy_in(&mut self) {
+        // Everything behind the copying command up to CopyDone was read, and ignored, in
+        // COPY-in mode.
+        let end = self.queue.iter().position(|expect| *expect == Expect::CopyEnd);
+        self.copying_in = end.is_none();
+        let mut at = 0;
+        let until = end.unwrap_or(self.queue.len());
+        self.queue.retain(|expect| {
+            let keep = at == 0 || at > until || !matches!(expect, Expect::Sync(_));
+            at += 1;
+            keep
+        });
+    }
+
+    fn fail(&mut self) {
+        self.copying_in = false;
+        if matches!(self.queue.front(), None | Some(Expect::Query(_) | Expect::Sync(_))) {
+            return;
+        }
+        while let Some(expect) = self.queue.front() {
+            match expect {
+                Expect::Sync(_) => return,
+                Expect::Parse { statement: Some(statement), .. } => self.dropped.push(*statement),
+                _ => {}
+            }
+            self.queue.pop_front();
+        }
+        self.skipping = true;
+    }
+}
+
+impl Expect {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Query(_) => "the end of a query",
+            Self::Parse { .. } => "ParseComplete",
+            Self::Bind => "BindComplete",
+            Self::Describe => "RowDescription or NoData",
+            Self::Execute => "CommandComplete",
+            Self::Close(_) => "CloseComplete",
+            Self::Sync(_) => "ReadyForQuery",
+            Self::MadeUp(_) | Self::CopyEnd => "nothing",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,50 @@
+//! The SQLSTATEs that pgherd sends or decides by.
+//!
+//! Source: PostgreSQL manual, appendix "PostgreSQL Error Codes".
+
+/// `01000` warning: also the code of our own notices.
+pub const WARNING: &str = "01000";
+/// `08000` connection exception.
+pub const CONNECTION_EXCEPTION: &str = "08000";
+/// `08001` pgherd could not reach a node.
+pub const CANNOT_CONNECT: &str = "08001";
+/// `08006` a connection to a node was lost.
+pub const CONNECTION_FAILURE: &str = "08006";
+/// `08007` a connection was lost between COMMIT and its answer.
+pub const TRANSACTION_UNKNOWN: &str = "08007";
+/// `08P01` the peer broke the protocol.
+pub const PROTOCOL_VIOLATION: &str = "08P01";
+/// `0A000` not supported here; also "cached plan must not change result type".
+pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
+/// `25006` a write on a read-only node.
+pub const READ_ONLY_TRANSACTION: &str = "25006";
+/// `26000` no such prepared statement.
+pub const INVALID_STATEMENT_NAME: &str = "26000";
+/// `28000` login refused.
+pub const INVALID_AUTHORIZATION: &str = "28000";
+/// `28P01` wrong password.
+pub const INVALID_PASSWORD: &str = "28P01";
+/// `3D000` no such database.
+pub const NO_SUCH_DATABASE: &str = "3D000";
+/// `40001` serialization failure: safe to run again.
+pub const SERIALIZATION_FAILURE: &str = "40001";
+/// `40P01` deadlock: safe to run again.
+pub const DEADLOCK_DETECTED: &str = "40P01";
+/// `42P05` a prepared statement of that name exists already.
+pub const DUPLICATE_STATEMENT: &str = "42P05";
+/// `53200` out of memory.
+pub const OUT_OF_MEMORY: &str = "53200";
+/// `53300` too many connections.
+pub const TOO_MANY_CONNECTIONS: &str = "53300";
+/// `54000` a limit of pgherd was exceeded.
+pub const LIMIT_EXCEEDED: &str = "54000";
+/// `57014` query cancelled.
+pub const QUERY_CANCELED: &str = "57014";
+/// `57P01` the server is shutting down.
+pub const ADMIN_SHUTDOWN: &str = "57P01";
+/// `57P02` another backend crashed.
+pub const CRASH_SHUTDOWN: &str = "57P02";
+/// `57P03` the server is starting up or not accepting connections.
+pub const CANNOT_CONNECT_NOW: &str = "57P03";
+/// `XX000` internal error.
+pub const INTERNAL_ERROR: &str = "XX000";
