@@ -1,0 +1,219 @@
+//! Chooses the node that runs a statement.
+//!
+//! In: a [`QuerySpec`], the [`SessionState`], a [`Topology`] snapshot, the [`RoutePolicy`],
+//! whose turn it is. Out: a [`Route`] with the rule that decided, or a [`RouteError`].
+//!
+//! Reads no clock, socket or global: the same input always gives the same route. Health is part
+//! of the snapshot, so routing never waits; nothing is allocated.
+
+mod policy;
+mod rule;
+
+pub use policy::RoutePolicy;
+pub use rule::Rule;
+
+use crate::balance::RoundRobin;
+use crate::id::{GroupId, NodeId, ShardId};
+use crate::shard::Key;
+use crate::sql::QueryType;
+use crate::topology::{Group, NodeRole, Topology};
+
+/// What names the shard of a statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ShardBy {
+    /// A key, to be hashed.
+    Key(Key),
+    /// A bucket of the shard map.
+    Bucket(u32),
+    /// The shard itself.
+    Shard(ShardId),
+}
+
+/// What is to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuerySpec {
+    /// What kind of statement it is.
+    pub query_type: QueryType,
+    /// Which shard it concerns, if it names one.
+    pub shard_by: Option<ShardBy>,
+}
+
+impl QuerySpec {
+    /// A statement that names no shard.
+    pub fn new(query_type: QueryType) -> Self {
+        Self { query_type, shard_by: None }
+    }
+
+    /// The same statement on the shard of a key.
+    #[must_use]
+    pub fn with_key(self, key: impl Into<Key>) -> Self {
+        Self { shard_by: Some(ShardBy::Key(key.into())), ..self }
+    }
+}
+
+/// What a session is bound to already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SessionState {
+    /// The node of the open transaction: all its statements run there.
+    pub in_transaction: Option<NodeId>,
+    /// The node that holds state of the session which cannot be moved.
+    pub pinned: Option<NodeId>,
+}
+
+/// Where a statement runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// The group.
+    pub group: GroupId,
+    /// What the node is to its group.
+    pub role: NodeRole,
+    /// The node.
+    pub node: NodeId,
+    /// What decided.
+    pub rule: Rule,
+}
+
+impl Route {
+    /// The nodes that may run the statement, best first: [`Self::node`], then the other
+    /// replicas in rotation in turn, then the primary. Only the first where no other will do.
+    pub fn candidates<'t>(&self, topology: &'t Topology) -> impl Iterator<Item = NodeId> + 't {
+        let chosen = self.node;
+        let others = match self.rule {
+            Rule::ReadOnReplica | Rule::KeyedReadOnReplica => topology.group(self.group),
+            _ => None,
+        };
+        let replicas = others.map_or(&[][..], |group| &group.replicas[..]);
+        let after = replicas.iter().position(|id| *id == chosen).map_or(0, |at| at + 1);
+        let turned = replicas[after..].iter().chain(&replicas[..after]).copied();
+        std::iter::once(chosen)
+            .chain(turned.filter(move |id| *id != chosen && topology.is_readable_replica(*id)))
+            .chain(others.map(|group| group.primary))
+    }
+}
+
+/// Why a statement has no place to run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RouteError {
+    /// A shard was named in a cluster without shards.
+    #[error("the statement names a shard, but this cluster has no shards")]
+    NoShards,
+    /// There is no such shard.
+    #[error("there is no shard {shard}: this cluster has {shards}, numbered from 0")]
+    UnknownShard {
+        /// The shard that was named, or that the map led to.
+        shard: ShardId,
+        /// How many there are.
+        shards: u16,
+    },
+    /// There is no such bucket.
+    #[error("there is no bucket {bucket}: the shard map has {buckets}, numbered from 0")]
+    UnknownBucket {
+        /// The bucket that was named.
+        bucket: u32,
+        /// How many there are.
+        buckets: u32,
+    },
+}
+
+/// Chooses the node for one statement. See the module's header.
+///
+/// # Errors
+/// [`RouteError`] when the statement names a shard that is not there. That every node of the
+/// group is down is no error here: the statement goes to the primary, and the attempt says why
+/// it failed.
+pub fn route(
+    query: &QuerySpec,
+    session: SessionState,
+    topology: &Topology,
+    policy: &RoutePolicy,
+    turns: &RoundRobin,
+) -> Result<Route, RouteError> {
+    let bound = session
+        .in_transaction
+        .map(|node| (node, Rule::InTransaction))
+        .or(session.pinned.map(|node| (node, Rule::Pinned)));
+    if let Some((id, rule)) = bound {
+        let node = topology.node(id);
+        return Ok(Route { group: node.group(), role: node.role, node: id, rule });
+    }
+    match (query.query_type, &query.shard_by) {
+        (QueryType::Ddl, _) => Ok(primary(topology.coordinator(), Rule::DdlOnCoordinator)),
+        (QueryType::Distributed, _) => {
+            Ok(primary(topology.coordinator(), Rule::DistributedOnCoordinator))
+        }
+        (QueryType::Write, None) => Ok(primary(topology.coordinator(), Rule::WriteOnCoordinator)),
+        (QueryType::Write, Some(by)) => {
+            Ok(primary(shard_group(by, topology, policy)?, Rule::WriteOnShard))
+        }
+        (QueryType::Read, None) => {
+            let rules =
+                ReadRules { replica: Rule::ReadOnReplica, primary: Rule::ReadOnCoordinator };
+            Ok(read(topology.coordinator(), rules, topology, policy, turns))
+        }
+        (QueryType::Read, Some(by)) => {
+            let rules =
+                ReadRules { replica: Rule::KeyedReadOnReplica, primary: Rule::KeyedReadOnWorker };
+            Ok(read(shard_group(by, topology, policy)?, rules, topology, policy, turns))
+        }
+    }
+}
+
+struct ReadRules {
+    replica: Rule,
+    primary: Rule,
+}
+
+fn read(
+    group: &Group,
+    rules: ReadRules,
+    topology: &Topology,
+    policy: &RoutePolicy,
+    turns: &RoundRobin,
+) -> Route {
+    if !policy.read_from_replicas {
+        return primary(group, Rule::ReadsStayOnPrimary);
+    }
+    let readable = || group.replicas.iter().filter(|id| topology.is_readable_replica(**id));
+    match readable().count() {
+        0 => primary(group, rules.primary),
+        count => {
+            let node = *readable()
+                .nth(turns.turn() % count)
+                .expect("a remainder is smaller than the number of replicas");
+            Route { group: group.id, role: NodeRole::Replica, node, rule: rules.replica }
+        }
+    }
+}
+
+fn primary(group: &Group, rule: Rule) -> Route {
+    let role = match group.id {
+        GroupId::Coordinator => NodeRole::Coordinator,
+        GroupId::Shard(_) => NodeRole::Worker,
+    };
+    Route { group: group.id, role, node: group.primary, rule }
+}
+
+fn shard_group<'t>(
+    by: &ShardBy,
+    topology: &'t Topology,
+    policy: &RoutePolicy,
+) -> Result<&'t Group, RouteError> {
+    let shards = topology.shard_count();
+    if shards == 0 {
+        return Err(RouteError::NoShards);
+    }
+    let sharding = policy.sharding.as_ref().ok_or(RouteError::NoShards)?;
+    let shard = match by {
+        ShardBy::Shard(shard) => *shard,
+        ShardBy::Key(key) => sharding.shard_of(key),
+        ShardBy::Bucket(bucket) => sharding.map.get(*bucket).ok_or(RouteError::UnknownBucket {
+            bucket: *bucket,
+            buckets: sharding.map.buckets(),
+        })?,
+    };
+    topology.group(GroupId::Shard(shard)).ok_or(RouteError::UnknownShard { shard, shards })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! Every setting, defined once.
+//!
+//! In: the text of `pgherd.toml`, or environment variables through a function. Out: checked
+//! [`Settings`], or every problem found, each with its line.
+//!
+//! The struct's documentation, the reader, the defaults, the ranges and
+//! [`reference`] come from one declaration for each setting (see `section.rs`). No file and no
+//! environment is read here.
+
+mod env;
+mod error;
+mod reader;
+mod section;
+mod sections;
+mod value;
+
+pub use error::{SettingsError, SettingsErrors};
+pub use section::{SettingInfo, reference};
+pub use sections::{
+    ClusterSettings, HealthSettings, ListenSettings, NodeSettings, PoolSettings, RetrySettings,
+    RoutingSettings, UserSettings,
+};
+pub use value::{AuthMethod, ByteSize, PoolMode, Secret};
+
+use crate::health::HealthConfig;
+use crate::retry::RetryConfig;
+use crate::route::RoutePolicy;
+use crate::topology::{Node, Topology, TopologyError};
+
+/// All settings of one cluster.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Settings {
+    /// `[cluster]`
+    pub cluster: ClusterSettings,
+    /// `[[node]]`, one for each server.
+    pub nodes: Vec<NodeSettings>,
+    /// `[[user]]`, one for each login.
+    pub users: Vec<UserSettings>,
+    /// `[listen]`
+    pub listen: ListenSettings,
+    /// `[pool]`
+    pub pool: PoolSettings,
+    /// `[health]`
+    pub health: HealthSettings,
+    /// `[retry]`
+    pub retry: RetrySettings,
+    /// `[routing]`
+    pub routing: RoutingSettings,
+}
+
+impl Settings {
+    /// Reads the text of a settings file. `file_name` appears in errors only.
+    ///
+    /// # Errors
+    /// Every problem that was found: what is not TOML, unknown settings, wrong types, values
+    /// out of range, nodes that make no cluster.
+    pub fn from_toml(text: &str, file_name: &str) -> Result<Self, SettingsErrors> {
+        reader::read(text, file_name)
+    }
+
+    /// Reads the environment through `variable`, which answers the value of a name.
+    ///
+    /// # Errors
+    /// Every problem that was found, by the variable's name.
+    pub fn from_env(variable: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsErrors> {
+        env::read(&variable)
+    }
+
+    /// The nodes as a topology, with nothing known about their health.
+    ///
+    /// # Errors
+    /// [`TopologyError`]; never for settings that came from [`Self::from_toml`] or
+    /// [`Self::from_env`], which check it.
+    pub fn topology(&self) -> Result<Topology, TopologyError> {
+        let node = |node: &NodeSettings| {
+            Node::new(&*node.name, &*node.host, node.port, node.role, node.shard)
+        };
+        Topology::new(self.nodes.iter().map(node).collect())
+    }
+
+    /// How statements are routed in this cluster.
+    ///
+    /// # Errors
+    /// [`BadShardMap`](crate::shard::BadShardMap); never for settings that were read here.
+    pub fn route_policy(&self) -> Result<RoutePolicy, crate::shard::BadShardMap> {
+        let workers = self.nodes.iter().filter(|n| n.role == crate::NodeRole::Worker).count();
+        let shards = u16::try_from(workers).unwrap_or(u16::MAX);
+        let RoutingSettings { shard_function, buckets, read_from_replicas, .. } = self.routing;
+        let policy = RoutePolicy::new(shard_function, buckets, shards)?;
+        Ok(RoutePolicy { read_from_replicas, ..policy })
+    }
+
+    /// The thresholds of the health machine.
+    pub fn health_config(&self) -> HealthConfig {
+        HealthConfig { failures: self.health.failures, successes: self.health.successes }
+    }
+
+    /// The retry schedule.
+    pub fn retry_config(&self) -> RetryConfig {
+        RetryConfig {
+            max_retries: self.retry.max_retries,
+            initial_backoff: self.retry.initial_backoff,
+            backoff_multiplier: self.retry.multiplier,
+            jitter: self.retry.jitter,
+            max_backoff: self.retry.max_backoff,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

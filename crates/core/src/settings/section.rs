@@ -1,0 +1,100 @@
+//! One declaration for each setting: the struct, its documentation, the reader and the
+//! reference come from it.
+
+use std::ops::RangeInclusive;
+
+use super::value::Value;
+
+/// One setting, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingInfo {
+    /// The section, `pool`.
+    pub section: &'static str,
+    /// The name in it, `size`.
+    pub name: &'static str,
+    /// The default, as it is written in TOML.
+    pub default: String,
+    /// What it means, with unit, range, default and reload class; one entry a line.
+    pub doc: Vec<&'static str>,
+}
+
+/// Every setting of the sections, in order. `[[node]]` and `[[user]]` are not among them.
+pub fn reference() -> Vec<SettingInfo> {
+    let mut all = Vec::new();
+    super::sections::describe_all(&mut all);
+    all
+}
+
+/// Where values come from.
+pub(super) trait Source {
+    /// The value of a setting, or its default when it is absent or refused.
+    fn take<T: Value>(&mut self, name: &'static str, default: T, range: &Range<T>) -> T;
+}
+
+/// The values a setting may have.
+pub(super) enum Range<T> {
+    /// All of its type.
+    Any,
+    /// These.
+    Between(RangeInclusive<T>),
+}
+
+impl<T: Value> Range<T> {
+    /// # Errors
+    /// What is wrong with the value.
+    pub(super) fn check(&self, value: &T) -> Result<(), String> {
+        match self {
+            Self::Between(range) if !range.contains(value) => Err(format!(
+                "{} is out of range ({} to {})",
+                value.to_toml(),
+                range.start().to_toml(),
+                range.end().to_toml()
+            )),
+            Self::Any | Self::Between(_) => Ok(()),
+        }
+    }
+}
+
+/// Declares a section: `name: type = default, range;` under its documentation.
+macro_rules! section {
+    (
+        $(#[$meta:meta])*
+        $struct:ident [$section:literal] {
+            $($(#[doc = $doc:literal])* $field:ident: $type:ty = $default:expr, $range:expr;)*
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct $struct {
+            $($(#[doc = $doc])* pub $field: $type,)*
+        }
+
+        impl Default for $struct {
+            fn default() -> Self {
+                Self { $($field: $default,)* }
+            }
+        }
+
+        impl $struct {
+            pub(super) const SECTION: &'static str = $section;
+
+            pub(super) const NAMES: &'static [&'static str] = &[$(stringify!($field)),*];
+
+            pub(super) fn read(source: &mut impl Source) -> Self {
+                Self { $($field: source.take(stringify!($field), $default, &$range),)* }
+            }
+
+            pub(super) fn describe(all: &mut Vec<SettingInfo>) {
+                let default = Self::default();
+                $(all.push(SettingInfo {
+                    section: $section,
+                    name: stringify!($field),
+                    default: Value::to_toml(&default.$field),
+                    doc: vec![$($doc.trim()),*],
+                });)*
+            }
+        }
+    };
+}
+
+pub(super) use section;

@@ -1,0 +1,217 @@
+//! The sections, each setting declared once.
+
+use std::time::Duration;
+
+use super::section::{Range, SettingInfo, Source, section};
+use super::value::{AuthMethod, ByteSize, PoolMode, Secret, Value};
+use crate::id::ShardId;
+use crate::shard::{ShardFunction, ShardMap};
+use crate::topology::NodeRole;
+
+const fn ms(number: u64) -> Duration {
+    Duration::from_millis(number)
+}
+
+const fn secs(number: u64) -> Duration {
+    Duration::from_secs(number)
+}
+
+const fn hours(number: u64) -> Duration {
+    Duration::from_secs(number * 3600)
+}
+
+fn between<T>(from: T, to: T) -> Range<T> {
+    Range::Between(from..=to)
+}
+
+section! {
+    /// `[cluster]`: which database this is.
+    ClusterSettings["cluster"] {
+        /// What the cluster is called in gids, logs and metrics.
+        ///
+        /// Letters, digits, `-` and `_`, at most 32. Default: "pgherd". Reload: restart.
+        name: String = "pgherd".to_owned(), Range::Any;
+        /// The database on every node.
+        ///
+        /// Default: "postgres". Reload: restart.
+        database: String = "postgres".to_owned(), Range::Any;
+    }
+}
+
+section! {
+    /// `[listen]`: the door for clients.
+    ListenSettings["listen"] {
+        /// The address to listen on, an IP address.
+        ///
+        /// Default: "127.0.0.1". Reload: restart.
+        address: String = "127.0.0.1".to_owned(), Range::Any;
+        /// The TCP port.
+        ///
+        /// Range: 0 to 65535; 0 takes any free port. Default: 6432. Reload: restart.
+        port: u16 = 6432, Range::Any;
+        /// Loops that serve clients, each in a thread of its own.
+        ///
+        /// Range: 0 to 1024; 0 is one for each core. Default: 0. Reload: restart.
+        workers: u16 = 0, between(0, 1024);
+        /// Clients served at the same time; one more is refused.
+        ///
+        /// Range: 1 to 1000000. Default: 10000. Reload: live.
+        max_clients: u32 = 10_000, between(1, 1_000_000);
+        /// How clients prove who they are: "scram-sha-256", with the password of `[[user]]`,
+        /// or "trust", which lets anybody in under any name of `[[user]]`.
+        ///
+        /// Default: "scram-sha-256". Reload: live.
+        auth: AuthMethod = AuthMethod::ScramSha256, Range::Any;
+        /// How long a client may take to log in.
+        ///
+        /// Unit: duration. Range: 100ms to 10m. Default: 15s. Reload: live.
+        login_timeout: Duration = secs(15), between(ms(100), secs(600));
+    }
+}
+
+section! {
+    /// `[pool]`: backends, for each node and login.
+    PoolSettings["pool"] {
+        /// For how long a client holds a backend: "transaction".
+        ///
+        /// Default: "transaction". Reload: restart.
+        mode: PoolMode = PoolMode::Transaction, Range::Any;
+        /// Backends to one node under one login, at most.
+        ///
+        /// Range: 1 to 10000. Default: 20. Reload: restart.
+        size: u32 = 20, between(1, 10_000);
+        /// How long an acquire waits for a free backend before it fails.
+        ///
+        /// Unit: duration. Range: 1ms to 10m. Default: 5s. Reload: live.
+        /// Why 5s: shorter than the usual 30s client timeout, so the pool gets to say why.
+        acquire_timeout: Duration = secs(5), between(ms(1), secs(600));
+        /// How long a backend may be idle before it is closed.
+        ///
+        /// Unit: duration. Range: 1s to 7d. Default: 10m. Reload: live.
+        idle_timeout: Duration = secs(600), between(secs(1), hours(7 * 24));
+        /// How old a backend may get; it is closed when it is next released.
+        ///
+        /// Unit: duration. Range: 1s to 30d. Default: 1h. Reload: live.
+        max_lifetime: Duration = hours(1), between(secs(1), hours(30 * 24));
+        /// How long opening a backend may take, login included.
+        ///
+        /// Unit: duration. Range: 10ms to 10m. Default: 5s. Reload: live.
+        connect_timeout: Duration = secs(5), between(ms(10), secs(600));
+        /// The longest message that is held in memory whole, such as Query and Parse; rows and
+        /// COPY data pass through in parts and have no limit.
+        ///
+        /// Unit: bytes. Range: 16KiB to 1GiB. Default: 64MiB. Reload: restart.
+        max_message_bytes: ByteSize = ByteSize::mib(64), between(ByteSize::kib(16), ByteSize::mib(1024));
+        /// Memory for what statement texts are, for each loop.
+        ///
+        /// Unit: bytes. Range: 0 to 1GiB; 0 remembers nothing. Default: 8MiB. Reload: restart.
+        statement_cache_bytes: ByteSize = ByteSize::mib(8), between(ByteSize(0), ByteSize::mib(1024));
+    }
+}
+
+section! {
+    /// `[health]`: which nodes are in rotation.
+    HealthSettings["health"] {
+        /// The time between two probes of a node.
+        ///
+        /// Unit: duration. Range: 10ms to 10m. Default: 1s. Reload: live.
+        interval: Duration = secs(1), between(ms(10), secs(600));
+        /// How long a probe may take, connecting included.
+        ///
+        /// Unit: duration. Range: 10ms to 10m. Default: 2s. Reload: live.
+        timeout: Duration = secs(2), between(ms(10), secs(600));
+        /// Failures in a row, of probes or traffic, that take a node out.
+        ///
+        /// Range: 1 to 100. Default: 3. Reload: live.
+        failures: u32 = 3, between(1, 100);
+        /// Answered probes in a row that let a node in again.
+        ///
+        /// Range: 1 to 100. Default: 2. Reload: live.
+        successes: u32 = 2, between(1, 100);
+    }
+}
+
+section! {
+    /// `[retry]`: how often and how patiently a statement is tried.
+    RetrySettings["retry"] {
+        /// Attempts in all, the first included.
+        ///
+        /// Range: 1 to 100. Default: 5. Reload: live.
+        max_retries: u32 = 5, between(1, 100);
+        /// The wait before the second attempt.
+        ///
+        /// Unit: duration. Range: 0 to 1m. Default: 100ms. Reload: live.
+        initial_backoff: Duration = ms(100), between(Duration::ZERO, secs(60));
+        /// What each wait is multiplied by to give the next.
+        ///
+        /// Range: 1.0 to 10.0. Default: 2.0. Reload: live.
+        multiplier: f64 = 2.0, between(1.0, 10.0);
+        /// Whether up to a quarter is added to each wait, at random.
+        ///
+        /// Default: true. Reload: live.
+        jitter: bool = true, Range::Any;
+        /// No wait is longer than this, before jitter.
+        ///
+        /// Unit: duration. Range: 0 to 10m. Default: 10s. Reload: live.
+        max_backoff: Duration = secs(10), between(Duration::ZERO, secs(600));
+    }
+}
+
+section! {
+    /// `[routing]`: which statement goes where.
+    RoutingSettings["routing"] {
+        /// Whether reads may go to replicas.
+        ///
+        /// Default: true. Reload: live.
+        read_from_replicas: bool = true, Range::Any;
+        /// What turns a key into a bucket: "md5" or "postgres". Changing it moves nearly every
+        /// key to another shard.
+        ///
+        /// Default: "md5". Reload: restart.
+        shard_function: ShardFunction = ShardFunction::Md5, Range::Any;
+        /// Slots of the shard map. Changing it moves keys, unless the old and the new number are
+        /// both multiples of the number of shards.
+        ///
+        /// Range: 0, or the number of shards to 1048576; 0 is one for each shard. Default: 0.
+        /// Reload: restart.
+        buckets: u32 = 0, between(0, ShardMap::MAX_BUCKETS);
+        /// Functions that write nothing although PostgreSQL does not know it, as `f` or
+        /// `schema.f`: a SELECT that calls them may run on a replica.
+        ///
+        /// Default: []. Reload: live.
+        read_only_functions: Vec<String> = Vec::new(), Range::Any;
+    }
+}
+
+/// `[[node]]`: one PostgreSQL server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSettings {
+    /// What people call it. Unique. Default: `role-shard` or `host:port` from the rest.
+    pub name: String,
+    /// Host name, address, or the folder of a Unix socket. Required.
+    pub host: String,
+    /// TCP port. Range: 1 to 65535. Default: 5432.
+    pub port: u16,
+    /// "coordinator", "worker" or "replica". Required.
+    pub role: NodeRole,
+    /// The shard it carries: required for a worker, given for a replica of a shard.
+    pub shard: Option<ShardId>,
+}
+
+/// `[[user]]`: a login, checked on clients and used on the nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserSettings {
+    /// The role's name. Required, unique.
+    pub name: String,
+    /// The password. Default: none.
+    pub password: Secret,
+}
+
+pub(super) fn describe_all(all: &mut Vec<SettingInfo>) {
+    ClusterSettings::describe(all);
+    ListenSettings::describe(all);
+    PoolSettings::describe(all);
+    HealthSettings::describe(all);
+    RetrySettings::describe(all);
+    RoutingSettings::describe(all);
+}

@@ -1,0 +1,69 @@
+//! Remembers what texts are.
+
+use quick_cache::Weighter;
+use quick_cache::unsync::Cache;
+
+use super::{Classified, Classifier};
+
+/// Classifies each distinct text once. Keyed on the exact text, bounded in bytes.
+///
+/// For one thread; each loop has its own.
+#[derive(Debug)]
+pub struct ClassCache {
+    classifier: Classifier,
+    cache: Cache<Box<str>, Classified, Bytes>,
+    capacity_bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Bytes;
+
+/// What an entry takes besides its text, roughly: the answer, the key, the table's slot.
+const ENTRY_BYTES: u64 = 160;
+
+impl Weighter<Box<str>, Classified> for Bytes {
+    fn weight(&self, text: &Box<str>, class: &Classified) -> u64 {
+        let error = class.parse_error.as_ref().map_or(0, |error| error.len());
+        ENTRY_BYTES + text.len() as u64 + error as u64
+    }
+}
+
+impl ClassCache {
+    /// Longer texts are classified each time: they hardly ever repeat, and one of them would
+    /// push out hundreds of others.
+    pub const LONGEST_CACHED_BYTES: usize = 16 * 1024;
+
+    /// A cache of at most `capacity_bytes` bytes. 0 remembers nothing.
+    pub fn new(classifier: Classifier, capacity_bytes: u64) -> Self {
+        let entries = usize::try_from(capacity_bytes / (ENTRY_BYTES + 100)).unwrap_or(usize::MAX);
+        let cache = Cache::with_weighter(entries.clamp(1, 1 << 20), capacity_bytes, Bytes);
+        Self { classifier, cache, capacity_bytes }
+    }
+
+    /// What a text is. See [`Classifier::classify`].
+    pub fn classify(&mut self, sql: &str) -> Classified {
+        if let Some(class) = self.cache.get(sql) {
+            return class.clone();
+        }
+        let class = self.classifier.classify(sql);
+        if sql.len() <= Self::LONGEST_CACHED_BYTES && self.capacity_bytes > 0 {
+            self.cache.insert(sql.into(), class.clone());
+        }
+        class
+    }
+
+    /// Bytes in use, by the estimate that bounds the cache.
+    pub fn used_bytes(&self) -> u64 {
+        self.cache.weight()
+    }
+
+    /// Texts remembered.
+    pub fn len(&self) -> usize {
+        self.cache.len()
+    }
+
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.cache.is_empty()
+    }
+}

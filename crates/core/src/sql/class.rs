@@ -1,0 +1,155 @@
+//! The answer of classification.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+/// What kind of statement it is, which is what the routing table asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QueryType {
+    /// Writes nothing and takes no locks that a replica could not.
+    Read,
+    /// Writes, or may write.
+    Write,
+    /// Defines: CREATE, ALTER, DROP, GRANT ...
+    Ddl,
+    /// Runs over several shards. Never the classifier's answer: it is the caller's word.
+    Distributed,
+}
+
+impl QueryType {
+    /// The word used in settings and output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Ddl => "ddl",
+            Self::Distributed => "distributed",
+        }
+    }
+}
+
+impl fmt::Display for QueryType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A word that names no query type.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not one of read, write, ddl, distributed")]
+pub struct BadQueryType(String);
+
+impl FromStr for QueryType {
+    type Err = BadQueryType;
+
+    fn from_str(word: &str) -> Result<Self, BadQueryType> {
+        [Self::Read, Self::Write, Self::Ddl, Self::Distributed]
+            .into_iter()
+            .find(|query_type| query_type.as_str().eq_ignore_ascii_case(word))
+            .ok_or_else(|| BadQueryType(word.to_owned()))
+    }
+}
+
+/// A statement that opens, ends or marks a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TransactionControl {
+    /// BEGIN, START TRANSACTION.
+    Begin {
+        /// Whether it says READ ONLY.
+        read_only: bool,
+    },
+    /// COMMIT, END.
+    Commit {
+        /// Whether AND CHAIN opens the next one.
+        chain: bool,
+    },
+    /// ROLLBACK, ABORT.
+    Rollback {
+        /// Whether AND CHAIN opens the next one.
+        chain: bool,
+    },
+    /// SAVEPOINT, RELEASE, ROLLBACK TO.
+    Savepoint,
+    /// PREPARE TRANSACTION.
+    Prepare,
+    /// COMMIT PREPARED.
+    CommitPrepared,
+    /// ROLLBACK PREPARED.
+    RollbackPrepared,
+}
+
+/// What a statement leaves in the session that outlives its transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StateKind {
+    /// SET and RESET, but not SET LOCAL; `set_config(..., false)`.
+    Setting,
+    /// A temporary table, view or sequence.
+    Temporary,
+    /// A cursor WITH HOLD.
+    HoldCursor,
+    /// LISTEN, UNLISTEN.
+    Listen,
+    /// PREPARE, DEALLOCATE.
+    Prepared,
+    /// A session advisory lock, taken or given back.
+    AdvisoryLock,
+    /// LOAD.
+    Load,
+    /// DISCARD.
+    Discard,
+    /// A DO block or a procedure: anything may be in it.
+    Unknown,
+}
+
+impl fmt::Display for StateKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Setting => "a setting of the session",
+            Self::Temporary => "a temporary relation",
+            Self::HoldCursor => "a cursor WITH HOLD",
+            Self::Listen => "LISTEN",
+            Self::Prepared => "a prepared statement",
+            Self::AdvisoryLock => "an advisory lock of the session",
+            Self::Load => "a loaded library",
+            Self::Discard => "DISCARD",
+            Self::Unknown => "whatever its code does",
+        })
+    }
+}
+
+/// What a text is. Of several statements it is what the strongest of them is: DDL before
+/// writes before reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Classified {
+    /// What the routing table asks.
+    pub query_type: QueryType,
+    /// The *last* statement of the text that opens, ends or marks a transaction.
+    pub transaction: Option<TransactionControl>,
+    /// The first statement of the text that leaves state in the session.
+    pub leaves_state: Option<StateKind>,
+    /// Statements in the text. 0 for an empty text, and for one that could not be parsed.
+    pub statements: usize,
+    /// Whether every statement may run on a hot standby, outside a transaction block or first
+    /// in one. Every `Read` may; so may `BEGIN READ ONLY`.
+    pub may_run_on_replica: bool,
+    /// Why the text could not be parsed.
+    pub parse_error: Option<Arc<str>>,
+}
+
+impl Classified {
+    /// A text that could not be parsed: a write to the primary, and what it leaves is unknown.
+    pub(super) fn unknown(error: Arc<str>) -> Self {
+        Self {
+            query_type: QueryType::Write,
+            transaction: None,
+            leaves_state: Some(StateKind::Unknown),
+            statements: 0,
+            may_run_on_replica: false,
+            parse_error: Some(error),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! How a node was doing when the snapshot was made.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+/// What is believed about a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    /// Not heard of yet. Counts as healthy, so that a start needs no probe first.
+    Unknown,
+    /// Answers.
+    Up,
+    /// Missed something lately, but not often enough to be taken out.
+    Suspect,
+    /// Taken out of rotation.
+    Down,
+}
+
+/// How a node was doing when the snapshot was made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeHealth {
+    /// What is believed.
+    pub state: NodeState,
+    /// When that began. `None` while nothing has been heard.
+    pub since: Option<Instant>,
+    /// The text of the last failure; kept after a recovery.
+    pub last_error: Option<Arc<str>>,
+    /// Bytes of WAL between the group's primary and what this replica has replayed.
+    pub lag_bytes: Option<u64>,
+    /// How long the last probe took.
+    pub rtt: Option<Duration>,
+    /// What the node last said of itself: `true` is a standby.
+    pub in_recovery: Option<bool>,
+}
+
+impl NodeHealth {
+    /// Nothing heard yet.
+    pub fn unknown() -> Self {
+        Self {
+            state: NodeState::Unknown,
+            since: None,
+            last_error: None,
+            lag_bytes: None,
+            rtt: None,
+            in_recovery: None,
+        }
+    }
+
+    /// Whether statements are sent to the node.
+    pub fn is_healthy(&self) -> bool {
+        match self.state {
+            NodeState::Unknown | NodeState::Up | NodeState::Suspect => true,
+            NodeState::Down => false,
+        }
+    }
+}

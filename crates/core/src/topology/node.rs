@@ -1,0 +1,88 @@
+//! One PostgreSQL server.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use crate::id::{GroupId, NodeId, ShardId};
+
+/// What a node is to its group, as configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeRole {
+    /// The primary of the coordinator's group.
+    Coordinator,
+    /// The primary of a shard.
+    Worker,
+    /// A standby, of the coordinator or of a shard.
+    Replica,
+}
+
+impl NodeRole {
+    /// The word used in settings and output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Coordinator => "coordinator",
+            Self::Worker => "worker",
+            Self::Replica => "replica",
+        }
+    }
+}
+
+impl fmt::Display for NodeRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A word that names no role.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not one of coordinator, worker, replica")]
+pub struct BadRole(String);
+
+impl FromStr for NodeRole {
+    type Err = BadRole;
+
+    fn from_str(word: &str) -> Result<Self, BadRole> {
+        [Self::Coordinator, Self::Worker, Self::Replica]
+            .into_iter()
+            .find(|role| role.as_str() == word)
+            .ok_or_else(|| BadRole(word.to_owned()))
+    }
+}
+
+/// One PostgreSQL server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Node {
+    /// Its index in the topology. Given by [`Topology::new`](super::Topology::new).
+    pub id: NodeId,
+    /// What people call it. Unique in a cluster.
+    pub name: String,
+    /// Host name, address, or the folder of a Unix socket.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// What it is to its group.
+    pub role: NodeRole,
+    /// The shard it carries. `None` for the coordinator and its replicas.
+    pub shard: Option<ShardId>,
+}
+
+impl Node {
+    /// A node that is not part of a topology yet; its id is a placeholder.
+    pub fn new(
+        name: impl Into<String>,
+        host: impl Into<String>,
+        port: u16,
+        role: NodeRole,
+        shard: Option<ShardId>,
+    ) -> Self {
+        Self { id: NodeId(0), name: name.into(), host: host.into(), port, role, shard }
+    }
+
+    /// The group it belongs to.
+    pub fn group(&self) -> GroupId {
+        self.shard.map_or(GroupId::Coordinator, GroupId::Shard)
+    }
+}
