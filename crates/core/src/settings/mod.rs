@@ -7,11 +7,13 @@
 //! [`reference`] come from one declaration for each setting (see `section.rs`). No file and no
 //! environment is read here.
 
+mod check;
 mod env;
 mod error;
 mod reader;
 mod section;
 mod sections;
+mod suggest;
 mod value;
 
 pub use error::{SettingsError, SettingsErrors};

@@ -31,6 +31,16 @@ pub(super) trait Source {
     fn take<T: Value>(&mut self, name: &'static str, default: T, range: &Range<T>) -> T;
 }
 
+/// A table of settings.
+pub(super) trait Section {
+    /// Its name in the file.
+    const NAME: &'static str;
+    /// Takes each setting from a source.
+    fn read(source: &mut impl Source) -> Self;
+    /// Tells what its settings are.
+    fn describe(all: &mut Vec<SettingInfo>);
+}
+
 /// The values a setting may have.
 pub(super) enum Range<T> {
     /// All of its type.
@@ -75,16 +85,14 @@ macro_rules! section {
             }
         }
 
-        impl $struct {
-            pub(super) const SECTION: &'static str = $section;
+        impl Section for $struct {
+            const NAME: &'static str = $section;
 
-            pub(super) const NAMES: &'static [&'static str] = &[$(stringify!($field)),*];
-
-            pub(super) fn read(source: &mut impl Source) -> Self {
+            fn read(source: &mut impl Source) -> Self {
                 Self { $($field: source.take(stringify!($field), $default, &$range),)* }
             }
 
-            pub(super) fn describe(all: &mut Vec<SettingInfo>) {
+            fn describe(all: &mut Vec<SettingInfo>) {
                 let default = Self::default();
                 $(all.push(SettingInfo {
                     section: $section,

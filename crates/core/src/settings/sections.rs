@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::section::{Range, SettingInfo, Source, section};
+use super::section::{Range, Section, SettingInfo, Source, section};
 use super::value::{AuthMethod, ByteSize, PoolMode, Secret, Value};
 use crate::id::ShardId;
 use crate::shard::{ShardFunction, ShardMap};

@@ -1,1 +1,304 @@
+use std::collections::HashMap;
+use std::time::Duration;
 
+use proptest::prelude::*;
+
+use super::*;
+use crate::id::ShardId;
+use crate::shard::ShardFunction;
+use crate::topology::NodeRole;
+
+const WHOLE: &str = r#"
+[cluster]
+name = "shop"
+database = "app"
+
+[[node]]
+name = "c"
+host = "10.0.0.1"
+port = 5433
+role = "coordinator"
+
+[[node]]
+host = "10.0.0.2"
+role = "worker"
+shard = 0
+
+[[node]]
+host = "10.0.0.3"
+role = "replica"
+
+[[node]]
+host = "10.0.0.4"
+role = "replica"
+shard = 0
+
+[[user]]
+name = "app"
+password = "s3cret \" quoted"
+
+[listen]
+address = "::1"
+port = 0
+workers = 2
+auth = "trust"
+
+[pool]
+mode = "transaction"
+size = 40
+acquire_timeout = "250ms"
+max_message_bytes = "1MiB"
+statement_cache_bytes = 1_000_000
+
+[health]
+interval = "200ms"
+failures = 2
+
+[retry]
+multiplier = 3
+jitter = false
+
+[routing]
+read_from_replicas = false
+shard_function = "postgres"
+buckets = 1024
+read_only_functions = ["f", "s.g"]
+"#;
+
+fn problems(text: &str) -> Vec<String> {
+    let errors = Settings::from_toml(text, "pgherd.toml").expect_err("the text is wrong");
+    errors.0.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn every_setting_of_a_file_arrives() {
+    let settings = Settings::from_toml(WHOLE, "pgherd.toml").unwrap();
+    assert_eq!(settings.cluster.name, "shop");
+    assert_eq!(settings.cluster.database, "app");
+    let names: Vec<_> = settings.nodes.iter().map(|node| node.name.as_str()).collect();
+    assert_eq!(names, ["c", "shard-0", "coordinator-r1", "shard-0-r1"]);
+    assert_eq!(settings.nodes[0].port, 5433);
+    assert_eq!(settings.nodes[1].port, 5432);
+    assert_eq!(settings.nodes[1].role, NodeRole::Worker);
+    assert_eq!(settings.nodes[3].shard, Some(ShardId(0)));
+    assert_eq!(settings.users[0].password.expose(), "s3cret \" quoted");
+    assert_eq!(settings.listen.address, "::1");
+    assert_eq!(settings.listen.auth, AuthMethod::Trust);
+    assert_eq!(settings.listen.max_clients, ListenSettings::default().max_clients);
+    assert_eq!(settings.pool.size, 40);
+    assert_eq!(settings.pool.acquire_timeout, Duration::from_millis(250));
+    assert_eq!(settings.pool.max_message_bytes, ByteSize::mib(1));
+    assert_eq!(settings.pool.statement_cache_bytes, ByteSize(1_000_000));
+    assert_eq!(settings.retry_config().backoff_multiplier, 3.0);
+    assert!(!settings.retry_config().jitter);
+    assert_eq!(settings.health_config().failures, 2);
+    assert_eq!(settings.routing.read_only_functions, ["f", "s.g"]);
+    let policy = settings.route_policy().unwrap();
+    assert!(!policy.read_from_replicas);
+    let sharding = policy.sharding.unwrap();
+    assert_eq!(sharding.function, ShardFunction::Postgres);
+    assert_eq!(sharding.map.buckets(), 1024);
+    assert_eq!(settings.topology().unwrap().shard_count(), 1);
+}
+
+#[test]
+fn the_defaults_are_those_of_the_brief() {
+    let settings = Settings::default();
+    assert_eq!((settings.listen.address.as_str(), settings.listen.port), ("127.0.0.1", 6432));
+    assert_eq!(settings.pool.size, 20);
+    assert_eq!(settings.retry_config(), RetryConfig::default());
+    assert_eq!(settings.health_config(), HealthConfig::default());
+}
+
+#[test]
+fn all_problems_are_reported_at_once_with_their_lines() {
+    let text = "[pool]\nsize = 0\nidle_timout = \"1s\"\nacquire_timeout = 5\n\n[colour]\n\n\
+                [[node]]\nhost = \"h\"\nrole = \"boss\"\n";
+    assert_eq!(
+        problems(text),
+        [
+            "pgherd.toml:10: node.role: `boss` is not one of coordinator, worker, replica",
+            "pgherd.toml:2: pool.size: 0 is out of range (1 to 10000)",
+            "pgherd.toml:4: pool.acquire_timeout: expected a duration such as \"5s\", \
+             found integer",
+            "pgherd.toml:3: pool.idle_timout: unknown; did you mean `idle_timeout`?",
+            "pgherd.toml:6: colour: unknown; known here are cluster, node, user, listen, pool, \
+             health, retry, routing",
+        ]
+    );
+}
+
+#[test]
+fn what_is_required_is_missed() {
+    let missing = problems("[[node]]\nport = 1\n[[user]]\npassword = \"p\"\n");
+    assert_eq!(
+        missing,
+        [
+            "pgherd.toml:1: node.host: is required",
+            "pgherd.toml:1: node.role: is required",
+            "pgherd.toml:3: user.name: is required",
+        ]
+    );
+    let empty = problems("");
+    assert!(empty[0].contains("no node has the role `coordinator`"), "{empty:?}");
+    assert!(empty[1].contains("no [[user]]"), "{empty:?}");
+}
+
+#[test]
+fn nodes_that_make_no_cluster_are_refused_at_their_line() {
+    let text = WHOLE.replace("role = \"replica\"\nshard = 0", "role = \"replica\"\nshard = 7");
+    assert_eq!(
+        problems(&text),
+        [
+            "pgherd.toml:21: node.shard-7-r1: replica `shard-7-r1` follows shard 7, which has no worker"
+        ]
+    );
+    let text = WHOLE.replace("\"::1\"", "\"localhost\"");
+    assert!(problems(&text)[0].starts_with("pgherd.toml:31: listen.address: `localhost`"));
+}
+
+#[test]
+fn what_is_not_toml_is_refused_with_its_line() {
+    let found = problems("[pool]\nsize = \n");
+    assert!(found[0].starts_with("pgherd.toml:2: not TOML"), "{found:?}");
+    assert_eq!(problems("pool = 3\nnode = 4\n").len(), 2);
+}
+
+#[test]
+fn passwords_never_print() {
+    let settings = Settings::from_toml(WHOLE, "pgherd.toml").unwrap();
+    assert!(!format!("{settings:?}").contains("s3cret"));
+    let wrong = WHOLE.replace("\"s3cret \\\" quoted\"", "918273");
+    assert!(!problems(&wrong).join("").contains("918273"));
+}
+
+fn env(pairs: &[(&str, &str)]) -> Result<Settings, SettingsErrors> {
+    let map: HashMap<_, _> = pairs.iter().copied().collect();
+    Settings::from_env(|name| map.get(name).map(|value| (*value).to_owned()))
+}
+
+#[test]
+fn the_environment_of_the_brief_makes_a_cluster() {
+    let settings = env(&[
+        ("COORDINATOR_HOST", "db-primary.example.com"),
+        ("COORDINATOR_PORT", "5433"),
+        ("COORDINATOR_DB", "shop"),
+        ("COORDINATOR_USER", "me"),
+        ("COORDINATOR_PASSWORD", "pw "),
+        ("WORKER_HOSTS", "shard-1.example.com:6000, [::1]:6001,::2"),
+        ("WORKER_PORTS", "7000,7001,7002"),
+        ("WORKER_SHARD_IDS", "1,0,2"),
+        ("REPLICA_HOSTS", "replica-1.example.com,replica-2.example.com"),
+        ("REPLICA_PORTS", "5999"),
+        ("REPLICA_SHARD_IDS", ",2"),
+        ("PGHERD_LISTEN", "0.0.0.0:7777"),
+        ("PGHERD_WORKERS", "3"),
+        ("PGHERD_POOL_SIZE", "7"),
+        ("PGHERD_RETRY_INITIAL_BACKOFF", "5ms"),
+        ("PGHERD_RETRY_JITTER", "off"),
+    ])
+    .unwrap();
+    let nodes: Vec<_> = settings
+        .nodes
+        .iter()
+        .map(|node| format!("{} {}:{}", node.name, node.host, node.port))
+        .collect();
+    assert_eq!(
+        nodes,
+        [
+            "coordinator db-primary.example.com:5433",
+            "shard-1 shard-1.example.com:6000",
+            "shard-0 ::1:6001",
+            "shard-2 ::2:7002",
+            "coordinator-r1 replica-1.example.com:5999",
+            "shard-2-r1 replica-2.example.com:5999",
+        ]
+    );
+    assert_eq!(settings.cluster.database, "shop");
+    assert_eq!(settings.users[0].name, "me");
+    assert_eq!(settings.users[0].password.expose(), "pw ");
+    assert_eq!(
+        (settings.listen.address.as_str(), settings.listen.port, settings.listen.workers),
+        ("0.0.0.0", 7777, 3)
+    );
+    assert_eq!(settings.pool.size, 7);
+    assert_eq!(settings.retry_config().initial_backoff, Duration::from_millis(5));
+    assert!(!settings.retry_config().jitter);
+}
+
+#[test]
+fn a_single_host_is_enough() {
+    let settings = env(&[("COORDINATOR_HOST", "localhost"), ("WORKER_HOSTS", "")]).unwrap();
+    assert_eq!(settings.nodes.len(), 1);
+    assert_eq!(settings.nodes[0].port, 5432);
+}
+
+#[test]
+fn a_wrong_environment_is_refused_by_variable() {
+    let errors = env(&[
+        ("WORKER_HOSTS", "a,b,c"),
+        ("WORKER_SHARD_IDS", "0,1"),
+        ("REPLICA_HOSTS", "r:x"),
+        ("PGHERD_POOL_SIZE", "many"),
+    ])
+    .unwrap_err();
+    let lines: Vec<_> = errors.0.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "COORDINATOR_HOST: is required",
+            "WORKER_SHARD_IDS: has 2 items for 3 in WORKER_HOSTS",
+            "REPLICA_HOSTS: in `r:x`: `x` is not a whole number from 0 to 65535",
+            "PGHERD_POOL_SIZE: `many` is not a whole number from 0 to 4294967295",
+        ]
+    );
+}
+
+#[test]
+fn the_reference_names_each_setting_with_its_default() {
+    let all = reference();
+    let size = all.iter().find(|s| s.section == "pool" && s.name == "size").unwrap();
+    assert_eq!(size.default, "20");
+    for setting in &all {
+        let doc = setting.doc.join(" ");
+        let name = format!("{}.{}", setting.section, setting.name);
+        assert!(doc.contains("Default:") && doc.contains("Reload:"), "{name} is not documented");
+    }
+    // A file of nothing but defaults reads back as the defaults.
+    let mut text =
+        String::from("[[node]]\nhost=\"h\"\nrole=\"coordinator\"\n[[user]]\nname=\"u\"\n");
+    for setting in &all {
+        let SettingInfo { section, name, default, .. } = setting;
+        if !text.contains(&format!("[{section}]")) {
+            text.push_str(&format!("[{section}]\n"));
+        }
+        text.push_str(&format!("{name} = {default}\n"));
+    }
+    let read = Settings::from_toml(&text, "defaults.toml").unwrap();
+    let expected =
+        Settings { nodes: read.nodes.clone(), users: read.users.clone(), ..Settings::default() };
+    assert_eq!(read, expected);
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(text in ".*", noise in "[\\[\\]=\"',.a-z0-9 \n{}]*") {
+        let _ = Settings::from_toml(&text, "f");
+        let _ = Settings::from_toml(&noise, "f");
+    }
+
+    #[test]
+    fn no_value_makes_the_reader_panic(at in 0..60usize, value in "(\\PC{0,12}|-?[0-9]{1,22}|[0-9.e]{1,8})") {
+        let mut lines: Vec<String> = WHOLE.lines().map(str::to_owned).collect();
+        let line = at % lines.len();
+        if let Some((name, _)) = lines[line].clone().split_once('=') {
+            lines[line] = format!("{name}= {value}");
+        }
+        let _ = Settings::from_toml(&lines.join("\n"), "f");
+    }
+
+    #[test]
+    fn no_environment_makes_the_reader_panic(value in ".*") {
+        let _ = Settings::from_env(|_| Some(value.clone()));
+    }
+}

@@ -84,3 +84,23 @@ pub enum TopologyError {
         shard: ShardId,
     },
 }
+
+impl TopologyError {
+    /// The name of the node to blame, if it is one.
+    pub fn node(&self) -> Option<&str> {
+        match self {
+            Self::NoHost { node }
+            | Self::CoordinatorWithShard { node, .. }
+            | Self::WorkerWithoutShard { node }
+            | Self::ReplicaOfNothing { node, .. } => Some(node),
+            Self::NameTwice { name } => Some(name),
+            Self::CoordinatorTwice { second, .. } | Self::WorkerTwice { second, .. } => {
+                Some(second)
+            }
+            Self::TooManyNodes { .. }
+            | Self::NoName { .. }
+            | Self::NoCoordinator
+            | Self::ShardMissing { .. } => None,
+        }
+    }
+}

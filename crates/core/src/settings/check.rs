@@ -1,0 +1,87 @@
+//! What a single value cannot show: that the settings together make a cluster.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use super::{NodeSettings, Settings};
+use crate::id::ShardId;
+use crate::topology::NodeRole;
+
+/// Gives nodes without a name one from their role: `coordinator`, `shard-0`,
+/// `coordinator-r1`, `shard-0-r2`.
+pub(super) fn name_nodes(nodes: &mut [NodeSettings]) {
+    let mut replicas: Vec<Option<ShardId>> = Vec::new();
+    for node in nodes {
+        let group = match node.shard {
+            Some(shard) => format!("shard-{shard}"),
+            None => "coordinator".to_owned(),
+        };
+        let name = match node.role {
+            NodeRole::Coordinator | NodeRole::Worker => group,
+            NodeRole::Replica => {
+                replicas.push(node.shard);
+                let number = replicas.iter().filter(|shard| **shard == node.shard).count();
+                format!("{group}-r{number}")
+            }
+        };
+        if node.name.is_empty() {
+            node.name = name;
+        }
+    }
+}
+
+/// Every problem, with the path of the setting it is about: `listen.address`,
+/// `node.NAME`, `node` for the nodes as a whole.
+pub(super) fn check(settings: &Settings) -> Vec<(String, String)> {
+    let mut problems = Vec::new();
+    let mut problem = |path: &str, text: String| problems.push((path.to_owned(), text));
+
+    let name = &settings.cluster.name;
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if name.is_empty() || name.len() > 32 || !name.chars().all(fits) {
+        problem(
+            "cluster.name",
+            format!("`{name}` is not 1 to 32 letters, digits, hyphens and underscores"),
+        );
+    }
+    if settings.cluster.database.is_empty() {
+        problem("cluster.database", "a database has a name".to_owned());
+    }
+    let address = &settings.listen.address;
+    if address.parse::<IpAddr>().is_err() {
+        problem(
+            "listen.address",
+            format!("`{address}` is not an IP address such as 127.0.0.1, 0.0.0.0 or ::1"),
+        );
+    }
+
+    match settings.topology() {
+        Err(error) => {
+            let path = error.node().map_or("node".to_owned(), |name| format!("node.{name}"));
+            problem(&path, error.to_string());
+        }
+        Ok(_) => {
+            if let Err(error) = settings.route_policy() {
+                problem("routing.buckets", error.to_string());
+            }
+        }
+    }
+    for node in &settings.nodes {
+        if node.port == 0 {
+            problem(&format!("node.{}", node.name), "port 0 is no port to connect to".to_owned());
+        }
+    }
+
+    let mut users = HashSet::new();
+    if settings.users.is_empty() {
+        problem("user", "no [[user]]: at least one login for the nodes is needed".to_owned());
+    }
+    for user in &settings.users {
+        if user.name.is_empty() {
+            problem("user", "a user has no name".to_owned());
+        } else if !users.insert(&user.name) {
+            problem("user", format!("two users are called `{}`", user.name));
+        }
+    }
+    problems
+}
