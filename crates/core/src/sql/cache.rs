@@ -52,6 +52,14 @@ impl ClassCache {
         class
     }
 
+    /// What bytes from the wire are. See [`Classifier::classify_bytes`].
+    pub fn classify_bytes(&mut self, sql: &[u8]) -> Classified {
+        match std::str::from_utf8(sql) {
+            Ok(sql) => self.classify(sql),
+            Err(_) => self.classifier.classify_bytes(sql),
+        }
+    }
+
     /// Bytes in use, by the estimate that bounds the cache.
     pub fn used_bytes(&self) -> u64 {
         self.cache.weight()

@@ -32,6 +32,19 @@ impl QueryType {
     }
 }
 
+impl QueryType {
+    /// Of two statements in one text, what the text is.
+    pub(super) fn stronger(self, other: Self) -> Self {
+        use QueryType::{Ddl, Distributed, Read, Write};
+        match (self, other) {
+            (Distributed, _) | (_, Distributed) => Distributed,
+            (Ddl, _) | (_, Ddl) => Ddl,
+            (Write, _) | (_, Write) => Write,
+            (Read, Read) => Read,
+        }
+    }
+}
+
 impl fmt::Display for QueryType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
@@ -133,14 +146,26 @@ pub struct Classified {
     pub leaves_state: Option<StateKind>,
     /// Statements in the text. 0 for an empty text, and for one that could not be parsed.
     pub statements: usize,
-    /// Whether every statement may run on a hot standby, outside a transaction block or first
-    /// in one. Every `Read` may; so may `BEGIN READ ONLY`.
+    /// Whether every statement may run on a hot standby. Every `Read` may; so may BEGIN READ
+    /// ONLY, and what marks or ends a transaction. It does not follow that the text is a `Read`.
     pub may_run_on_replica: bool,
     /// Why the text could not be parsed.
     pub parse_error: Option<Arc<str>>,
 }
 
 impl Classified {
+    /// A text without statements.
+    pub(super) fn nothing() -> Self {
+        Self {
+            query_type: QueryType::Read,
+            transaction: None,
+            leaves_state: None,
+            statements: 0,
+            may_run_on_replica: true,
+            parse_error: None,
+        }
+    }
+
     /// A text that could not be parsed: a write to the primary, and what it leaves is unknown.
     pub(super) fn unknown(error: Arc<str>) -> Self {
         Self {
