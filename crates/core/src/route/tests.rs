@@ -1,1 +1,179 @@
+use super::*;
+use crate::shard::ShardFunction;
+use crate::topology::{Node, NodeHealth, NodeState};
 
+/// Coordinator with two replicas; shard 0 with one; shard 1 without.
+struct World {
+    topology: Topology,
+    policy: RoutePolicy,
+    turns: RoundRobin,
+}
+
+impl World {
+    fn new() -> Self {
+        let node = |name: &str, role, shard: Option<u16>| {
+            Node::new(name, "127.0.0.1", 5432, role, shard.map(ShardId))
+        };
+        let nodes = vec![
+            node("c", NodeRole::Coordinator, None),
+            node("c-r1", NodeRole::Replica, None),
+            node("c-r2", NodeRole::Replica, None),
+            node("s0", NodeRole::Worker, Some(0)),
+            node("s0-r1", NodeRole::Replica, Some(0)),
+            node("s1", NodeRole::Worker, Some(1)),
+        ];
+        let topology = Topology::new(nodes).unwrap();
+        let policy = RoutePolicy::new(ShardFunction::Md5, 0, topology.shard_count()).unwrap();
+        Self { topology, policy, turns: RoundRobin::default() }
+    }
+
+    fn down(&mut self, name: &str) {
+        let id = self.topology.node_named(name).unwrap().id;
+        let health = NodeHealth { state: NodeState::Down, ..NodeHealth::unknown() };
+        self.topology = self.topology.with_health([(id, health)]);
+    }
+
+    fn try_route(&self, query: &QuerySpec) -> Result<Route, RouteError> {
+        route(query, SessionState::default(), &self.topology, &self.policy, &self.turns)
+    }
+
+    fn route(&self, query: &QuerySpec) -> (&str, Rule) {
+        let route = self.try_route(query).unwrap();
+        (self.name(route.node), route.rule)
+    }
+
+    fn name(&self, id: NodeId) -> &str {
+        &self.topology.node(id).name
+    }
+
+    fn candidates(&self, query: &QuerySpec) -> Vec<&str> {
+        let route = self.try_route(query).unwrap();
+        route.candidates(&self.topology).map(|id| self.name(id)).collect()
+    }
+}
+
+fn read() -> QuerySpec {
+    QuerySpec::new(QueryType::Read)
+}
+
+fn write() -> QuerySpec {
+    QuerySpec::new(QueryType::Write)
+}
+
+/// By `md5`, of two shards: 42 lives on shard 0, 1 on shard 1.
+const ON_SHARD_0: i32 = 42;
+const ON_SHARD_1: i32 = 1;
+
+#[test]
+fn the_routing_table_of_the_brief_holds() {
+    let world = World::new();
+    assert_eq!(world.route(&read()), ("c-r1", Rule::ReadOnReplica));
+    assert_eq!(world.route(&write()), ("c", Rule::WriteOnCoordinator));
+    assert_eq!(world.route(&write().with_key(ON_SHARD_0)), ("s0", Rule::WriteOnShard));
+    assert_eq!(world.route(&write().with_key(ON_SHARD_1)), ("s1", Rule::WriteOnShard));
+    for key in [None, Some(ON_SHARD_1)] {
+        let with_key = |query: QuerySpec| match key {
+            Some(key) => query.with_key(key),
+            None => query,
+        };
+        let ddl = with_key(QuerySpec::new(QueryType::Ddl));
+        assert_eq!(world.route(&ddl), ("c", Rule::DdlOnCoordinator));
+        let distributed = with_key(QuerySpec::new(QueryType::Distributed));
+        assert_eq!(world.route(&distributed), ("c", Rule::DistributedOnCoordinator));
+    }
+}
+
+#[test]
+fn reads_with_a_key_stay_in_its_shard() {
+    let mut world = World::new();
+    let on_0 = read().with_key(ON_SHARD_0);
+    assert_eq!(world.route(&on_0), ("s0-r1", Rule::KeyedReadOnReplica));
+    assert_eq!(world.route(&read().with_key(ON_SHARD_1)), ("s1", Rule::KeyedReadOnWorker));
+    world.down("s0-r1");
+    assert_eq!(world.route(&on_0), ("s0", Rule::KeyedReadOnWorker));
+}
+
+#[test]
+fn reads_go_round_the_replicas_in_rotation() {
+    let mut world = World::new();
+    let names: Vec<_> = (0..4).map(|_| world.route(&read()).0).collect();
+    assert_eq!(names, ["c-r1", "c-r2", "c-r1", "c-r2"]);
+    world.down("c-r1");
+    assert!((0..4).all(|_| world.route(&read()).0 == "c-r2"));
+    world.down("c-r2");
+    assert_eq!(world.route(&read()), ("c", Rule::ReadOnCoordinator));
+}
+
+#[test]
+fn replicas_that_left_recovery_are_not_read() {
+    let mut world = World::new();
+    let promoted = NodeHealth { in_recovery: Some(false), ..NodeHealth::unknown() };
+    world.topology = world.topology.with_health([(NodeId(1), promoted)]);
+    assert!((0..4).all(|_| world.route(&read()).0 == "c-r2"));
+}
+
+#[test]
+fn reads_stay_on_the_primary_when_told_so() {
+    let mut world = World::new();
+    world.policy.read_from_replicas = false;
+    assert_eq!(world.route(&read()), ("c", Rule::ReadsStayOnPrimary));
+    assert_eq!(world.candidates(&read()), ["c"]);
+}
+
+#[test]
+fn a_dead_primary_still_gets_its_writes() {
+    let mut world = World::new();
+    world.down("c");
+    assert_eq!(world.route(&write()).0, "c");
+}
+
+#[test]
+fn transactions_and_pins_come_first() {
+    let world = World::new();
+    let at = |session| {
+        let query = write().with_key(ON_SHARD_1);
+        route(&query, session, &world.topology, &world.policy, &world.turns).unwrap()
+    };
+    let (transaction, pin) = (Some(NodeId(4)), Some(NodeId(2)));
+    let both = at(SessionState { in_transaction: transaction, pinned: pin });
+    assert_eq!((both.node, both.rule), (NodeId(4), Rule::InTransaction));
+    assert_eq!((both.group, both.role), (GroupId::Shard(ShardId(0)), NodeRole::Replica));
+    let pinned = at(SessionState { in_transaction: None, pinned: pin });
+    assert_eq!((pinned.node, pinned.rule), (NodeId(2), Rule::Pinned));
+}
+
+#[test]
+fn a_read_may_be_tried_on_the_other_replicas_and_then_on_the_primary() {
+    let mut world = World::new();
+    assert_eq!(world.candidates(&read()), ["c-r1", "c-r2", "c"]);
+    assert_eq!(world.candidates(&read()), ["c-r2", "c-r1", "c"]);
+    assert_eq!(world.candidates(&write()), ["c"]);
+    assert_eq!(world.candidates(&read().with_key(ON_SHARD_0)), ["s0-r1", "s0"]);
+    assert_eq!(world.candidates(&read().with_key(ON_SHARD_1)), ["s1"]);
+    world.down("c-r2");
+    assert_eq!(world.candidates(&read()), ["c-r1", "c"]);
+}
+
+#[test]
+fn a_key_without_a_place_is_an_error() {
+    let world = World::new();
+    let by = |by| QuerySpec { query_type: QueryType::Write, shard_by: Some(by) };
+    assert_eq!(world.route(&by(ShardBy::Shard(ShardId(1)))).0, "s1");
+    assert_eq!(world.route(&by(ShardBy::Bucket(0))).0, "s0");
+    assert_eq!(
+        world.try_route(&by(ShardBy::Shard(ShardId(2)))),
+        Err(RouteError::UnknownShard { shard: ShardId(2), shards: 2 })
+    );
+    assert_eq!(
+        world.try_route(&by(ShardBy::Bucket(2))),
+        Err(RouteError::UnknownBucket { bucket: 2, buckets: 2 })
+    );
+
+    let single = Topology::new(vec![Node::new("c", "h", 1, NodeRole::Coordinator, None)]).unwrap();
+    let policy = RoutePolicy::new(ShardFunction::Md5, 0, 0).unwrap();
+    let session = SessionState::default();
+    let keyed = route(&write().with_key(1), session, &single, &policy, &world.turns);
+    assert_eq!(keyed, Err(RouteError::NoShards));
+    let plain = route(&read(), session, &single, &policy, &world.turns).unwrap();
+    assert_eq!((plain.node, plain.rule), (NodeId(0), Rule::ReadOnCoordinator));
+}
