@@ -49,15 +49,135 @@ impl Key {
         }
     }
 
-    /// The name of the type: `int4`, `int8`, `text`, `uuid`, `bytea`.
-    pub fn type_name(&self) -> &'static str {
+    /// Reads a key from the text of a column's value, as PostgreSQL would: `007` is the `int4` 7.
+    ///
+    /// # Errors
+    /// [`BadKey`] with the text and the type when it is no value of the type.
+    pub fn parse(key_type: KeyType, text: &str) -> Result<Self, BadKey> {
+        // PostgreSQL, too, reads numbers with blanks around.
+        let key = match key_type {
+            KeyType::Int4 => text.trim_ascii().parse().ok().map(Self::Int4),
+            KeyType::Int8 => text.trim_ascii().parse().ok().map(Self::Int8),
+            KeyType::Text => Some(Self::Text(text.to_owned())),
+            KeyType::Uuid => text.parse().ok().map(Self::Uuid),
+            KeyType::Bytea => parse_bytea(text).map(Self::Bytea),
+        };
+        key.ok_or_else(|| BadKey { text: text.to_owned(), key_type })
+    }
+
+    /// Its type.
+    pub fn key_type(&self) -> KeyType {
         match self {
-            Self::Int4(_) => "int4",
-            Self::Int8(_) => "int8",
-            Self::Text(_) => "text",
-            Self::Uuid(_) => "uuid",
-            Self::Bytea(_) => "bytea",
+            Self::Int4(_) => KeyType::Int4,
+            Self::Int8(_) => KeyType::Int8,
+            Self::Text(_) => KeyType::Text,
+            Self::Uuid(_) => KeyType::Uuid,
+            Self::Bytea(_) => KeyType::Bytea,
         }
+    }
+}
+
+/// Reads PostgreSQL's two input forms: `\\x` and hex, or text in which a backslash stands before
+/// another one or before three octal digits.
+fn parse_bytea(text: &str) -> Option<Vec<u8>> {
+    if let Some(hex) = text.strip_prefix("\\x") {
+        let digit = |c: &u8| char::from(*c).to_digit(16);
+        let byte = |pair: &[u8]| match pair {
+            [high, low] => u8::try_from(digit(high)? << 4 | digit(low)?).ok(),
+            _ => None,
+        };
+        return hex.as_bytes().chunks(2).map(byte).collect();
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    loop {
+        match rest {
+            [] => return Some(bytes),
+            [b'\\', b'\\', tail @ ..] => {
+                bytes.push(b'\\');
+                rest = tail;
+            }
+            [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..] => {
+                bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                rest = tail;
+            }
+            [b'\\', ..] => return None,
+            [byte, tail @ ..] => {
+                bytes.push(*byte);
+                rest = tail;
+            }
+        }
+    }
+}
+
+/// The types that a key may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyType {
+    /// `integer`.
+    Int4,
+    /// `bigint`.
+    Int8,
+    /// `text` and `varchar`.
+    Text,
+    /// `uuid`.
+    Uuid,
+    /// `bytea`.
+    Bytea,
+}
+
+impl KeyType {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Int4, Self::Int8, Self::Text, Self::Uuid, Self::Bytea];
+
+    /// PostgreSQL's name for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Int4 => "int4",
+            Self::Int8 => "int8",
+            Self::Text => "text",
+            Self::Uuid => "uuid",
+            Self::Bytea => "bytea",
+        }
+    }
+}
+
+impl fmt::Display for KeyType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A word that names no type of keys.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not one of int4, int8, text, uuid, bytea")]
+pub struct BadKeyType(String);
+
+impl FromStr for KeyType {
+    type Err = BadKeyType;
+
+    fn from_str(word: &str) -> Result<Self, BadKeyType> {
+        let found = Self::ALL.into_iter().find(|key_type| key_type.as_str() == word);
+        found.ok_or_else(|| BadKeyType(word.to_owned()))
+    }
+}
+
+/// A text that is no value of a type.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("key `{text}` is not {}", describe(.key_type))]
+pub struct BadKey {
+    /// The text.
+    pub text: String,
+    /// The type it should have had.
+    pub key_type: KeyType,
+}
+
+fn describe(key_type: &KeyType) -> &'static str {
+    match key_type {
+        KeyType::Int4 => "an int4, a whole number from -2147483648 to 2147483647",
+        KeyType::Int8 => "an int8, a whole number from -9223372036854775808 to 9223372036854775807",
+        KeyType::Text => "a text",
+        KeyType::Uuid => "a uuid, 32 hex digits such as 00000000-0000-0000-0000-000000000001",
+        KeyType::Bytea => "a bytea, such as \\x00ff or \\000\\377",
     }
 }
 

@@ -10,7 +10,7 @@ mod map;
 pub mod md5;
 pub mod postgres;
 
-pub use key::{Key, Uuid};
+pub use key::{BadKey, BadKeyType, BadUuid, Key, KeyType, Uuid};
 pub use map::{BadShardMap, ShardMap};
 
 use std::fmt;

@@ -26,7 +26,7 @@ fn md5_puts_keys_where_python_puts_them() {
             let map = ShardMap::even(0, shards).unwrap();
             Sharding { function: ShardFunction::Md5, map }.shard_of(&key).0
         });
-        assert_eq!(shards, expected, "{} {key:?}", key.type_name());
+        assert_eq!(shards, expected, "{} {key:?}", key.key_type());
     }
 }
 
@@ -61,7 +61,7 @@ fn postgres_hashes_as_the_server_does() {
     ];
     for (key, hash) in hashes {
         let found = postgres::hash_extended(key, postgres::PARTITION_SEED).cast_signed();
-        assert_eq!(found, *hash, "{} {key:?}", key.type_name());
+        assert_eq!(found, *hash, "{} {key:?}", key.key_type());
     }
     // Without a seed the first block is left out.
     assert_eq!(postgres::hash_extended(&Key::from(42), 0), 8_010_225_493_015_854_792);
@@ -89,6 +89,38 @@ fn keys_have_the_text_that_postgresql_prints() {
     ] {
         assert_eq!(key.text(), text);
     }
+}
+
+#[test]
+fn keys_are_read_as_the_type_of_their_column() {
+    for (key_type, text, key) in [
+        (KeyType::Int4, "007", Key::from(7)),
+        (KeyType::Int4, " -7 ", Key::from(-7)),
+        (KeyType::Int8, "+9223372036854775807", Key::from(i64::MAX)),
+        (KeyType::Text, " 007", Key::from(" 007")),
+        (KeyType::Text, "", Key::from("")),
+        (KeyType::Bytea, "\\xDEad", Key::from(vec![0xde, 0xad])),
+        (KeyType::Bytea, "ż\\\\\\377", Key::from(vec![0xc5, 0xbc, b'\\', 0xff])),
+        (KeyType::Bytea, "", Key::from(Vec::new())),
+    ] {
+        assert_eq!(Key::parse(key_type, text), Ok(key), "{key_type} {text:?}");
+    }
+    for (key_type, text) in [
+        (KeyType::Int4, ""),
+        (KeyType::Int4, "2147483648"),
+        (KeyType::Int4, "1.0"),
+        (KeyType::Int8, "9223372036854775808"),
+        (KeyType::Int8, "alice"),
+        (KeyType::Uuid, "1"),
+        (KeyType::Bytea, "\\xabc"),
+        (KeyType::Bytea, "\\xzz"),
+        (KeyType::Bytea, "\\400"),
+        (KeyType::Bytea, "\\"),
+    ] {
+        assert!(Key::parse(key_type, text).is_err(), "{key_type} {text:?} was read");
+    }
+    let error = Key::parse(KeyType::Int4, "alice").unwrap_err().to_string();
+    assert!(error.starts_with("key `alice` is not an int4"), "{error}");
 }
 
 #[test]
@@ -157,6 +189,18 @@ proptest! {
         let (narrow, wide) = (Key::from(number), Key::from(i64::from(number)));
         for function in [ShardFunction::Md5, ShardFunction::Postgres] {
             prop_assert_eq!(function.bucket(&narrow, buckets), function.bucket(&wide, buckets));
+        }
+    }
+
+    #[test]
+    fn a_printed_key_reads_back(key in any_key()) {
+        prop_assert_eq!(Key::parse(key.key_type(), &key.text()), Ok(key));
+    }
+
+    #[test]
+    fn reading_a_key_never_panics(text in ".*", escapes in "[\\\\x0-9a-f-]*") {
+        for key_type in KeyType::ALL {
+            let _ = (Key::parse(key_type, &text), Key::parse(key_type, &escapes));
         }
     }
 
