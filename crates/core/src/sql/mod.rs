@@ -19,6 +19,8 @@ pub use suspicion::suspicion;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use pg_raw_parse::Error;
+
 /// Longer texts are not parsed, because their parse would hold up every other client of the
 /// loop. 128 KiB: an INSERT of that length takes 4 ms, the worst text 16 ms.
 pub const LONGEST_PARSED_BYTES: usize = 128 * 1024;
@@ -79,6 +81,8 @@ impl Classifier {
     fn parse(&self, sql: &str) -> Classified {
         let tree = match pg_raw_parse::parse(sql) {
             Ok(tree) => tree,
+            // Its own words, without those of the bindings.
+            Err(Error::Parse(error)) => return Classified::unknown(error.to_string().into()),
             Err(error) => return Classified::unknown(error.to_string().into()),
         };
         let mut all = Classified::nothing();
