@@ -1,1 +1,16 @@
 //! The pgherd proxy.
+//!
+//! In: settings, a listening socket. Out: a PostgreSQL server to whoever connects.
+//!
+//! The data plane is one readiness loop per core ([`reactor`]) over pure machines: logins
+//! ([`session`], [`backend`]) and the relay between a client and the backend it holds
+//! ([`relay`]). The control plane (health) is that of the library, on a thread of its own.
+
+pub mod auth;
+pub mod backend;
+pub mod reactor;
+pub mod relay;
+mod serve;
+pub mod session;
+
+pub use serve::{ServeError, Server};

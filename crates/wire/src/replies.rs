@@ -108,6 +108,11 @@ impl Replies {
         self.queue.len()
     }
 
+    /// Whether a ReadyForQuery is owed: a Query or Sync was sent and is not settled.
+    pub fn is_ready_owed(&self) -> bool {
+        self.queue.iter().any(|expect| matches!(expect, Expect::Query(_) | Expect::Sync(_)))
+    }
+
     /// Whether the backend reads CopyData from the client now.
     pub fn is_copying_in(&self) -> bool {
         self.copying_in

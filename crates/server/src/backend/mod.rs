@@ -1,0 +1,5 @@
+//! A backend before it is lent: the login at its node.
+
+pub mod login;
+
+pub use login::{Identity, KeyCache, Login, LoginError, LoginStep};

@@ -1,0 +1,772 @@
+//! Clients: accepted, logged in, served, seen off.
+//!
+//! | phase     | holds a backend | its bytes                                               |
+//! |-----------|-----------------|---------------------------------------------------------|
+//! | LoggingIn | no              | go to the login                                         |
+//! | Idle      | no              | are surveyed to see what backend they need              |
+//! | Waiting   | no              | are kept; nothing more is read                          |
+//! | Syncing   | yes             | are kept until the backend has the client's parameters  |
+//! | Holding   | yes             | are relayed                                             |
+//! | Leaving   | no              | are discarded until the client closes, too              |
+
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use pgherd_core::pool::Acquired;
+use pgherd_wire::backend::{self, Authentication, Report, Severity};
+use pgherd_wire::frame::MAX_MESSAGE;
+use pgherd_wire::startup::PROTOCOL_3_2;
+use pgherd_wire::{Frame, TxStatus, frontend, sqlstate};
+
+use super::backends::{Loss, fatal};
+use super::cancels::cancel_pid;
+use super::outbox::Outbox;
+use super::{
+    Driver, Judge, PoolKey, READ, READS_PER_TURN, Readiness, Todo, Token, Worker, node_bit,
+};
+use crate::auth::UserId;
+use crate::relay::survey::{self, Access, Survey};
+use crate::relay::upstream::{self, Extent, Stop};
+use crate::relay::{ClientRelay, Parameters, Splice, downstream};
+use crate::session::{Login, LoginStep, Request, Rules};
+
+/// How long a client that was told goodbye may take to close: 5 s.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Bytes of a batch kept for another try: 64 KiB.
+const REPLAY: usize = 64 * 1024;
+
+/// Nodes tried for one batch before the client is told.
+const TRIES: u32 = 5;
+
+/// One connection from an application.
+#[derive(Debug)]
+pub(super) struct Client<S> {
+    stream: S,
+    outbox: Outbox,
+    stash: Vec<u8>,
+    readable: bool,
+    // The peer has closed its side, or the connection broke.
+    ended: bool,
+    // The stash may be looked at again although nothing was read.
+    resumes: bool,
+    phase: Phase,
+    serial: u64,
+    user: UserId,
+    long_key: bool,
+    secret: [u8; 32],
+    // Whether it has still to be told that it is logged in.
+    greeting: bool,
+    // Bytes of stale CopyData still to be skipped.
+    skip: usize,
+    // Nodes that failed it in this batch, by bit, and how many times.
+    excluded: u64,
+    tries: u32,
+    // One batch at a time: the next one may belong elsewhere.
+    one_batch: bool,
+    pub(super) relay: ClientRelay,
+    pub(super) parameters: Arc<Parameters>,
+    pub(super) replay: Replay,
+}
+
+/// Where a client stands; see the table in the module's header.
+#[derive(Debug)]
+enum Phase {
+    LoggingIn(Box<Login>),
+    Idle,
+    Waiting { pool: PoolKey, access: Access },
+    Syncing { backend: usize },
+    Holding { backend: usize },
+    Leaving,
+}
+
+/// The batch in flight, kept until the client has seen a byte of its answer (D10).
+#[derive(Debug, Default)]
+pub(super) struct Replay {
+    bytes: Vec<u8>,
+    intact: bool,
+    batches: u32,
+}
+
+impl Replay {
+    fn begin(&mut self) {
+        self.bytes.clear();
+        self.intact = true;
+        self.batches = 0;
+    }
+
+    fn record(&mut self, bytes: &[u8], ends: bool) {
+        if !self.intact {
+            return;
+        }
+        if self.batches > 0 || self.bytes.len() + bytes.len() > REPLAY {
+            return self.end();
+        }
+        self.bytes.extend_from_slice(bytes);
+        self.batches += u32::from(ends);
+    }
+
+    /// Whether nothing of the answer was seen and the whole batch is here.
+    pub(super) fn is_intact(&self) -> bool {
+        self.intact
+    }
+
+    /// Something was seen, or the batch is too long: it cannot be tried again.
+    pub(super) fn end(&mut self) {
+        self.intact = false;
+        if self.bytes.capacity() > 1024 {
+            self.bytes = Vec::new();
+        }
+    }
+}
+
+impl<S: Read + std::io::Write> Client<S> {
+    /// Whether it has taken all it was sent.
+    pub(super) fn takes_more(&self) -> bool {
+        self.outbox.is_empty()
+    }
+
+    /// Writes to the client; a failure shows when it is read from next.
+    pub(super) fn send<'a>(&mut self, slices: impl Iterator<Item = &'a [u8]>) {
+        if self.outbox.write(&mut self.stream, slices).is_err() {
+            self.ended = true;
+            self.readable = true;
+        }
+    }
+
+    /// Whether its batch can be tried elsewhere: it only reads, and nothing of the answer was
+    /// seen.
+    pub(super) fn may_move(&self, judge: &mut Judge) -> bool {
+        if !self.replay.intact || self.tries >= TRIES {
+            return false;
+        }
+        if self.greeting {
+            return true;
+        }
+        let survey = survey::survey(&self.relay, &self.replay.bytes, Some(judge));
+        survey == Ok(Survey::Acquire(Access::ReadOnly))
+    }
+
+    /// It was given a backend whose parameters are being set.
+    pub(super) fn syncing(&mut self, backend: usize) {
+        self.phase = Phase::Syncing { backend };
+    }
+
+    fn resume(&mut self) {
+        self.resumes = true;
+    }
+}
+
+impl<D: Driver> Worker<D> {
+    /// A client was accepted and belongs to this core.
+    pub(super) fn accept(&mut self, mut stream: D::Stream) {
+        let (serial, parameters) = (self.serial(), self.intern(Parameters::default()));
+        let mut secret = [0; 32];
+        self.driver.random(&mut secret);
+        let entry = self.clients.vacant_entry();
+        let key = entry.key();
+        if let Err(error) = self.driver.register(&mut stream, Token::Client(key)) {
+            tracing::warn!(%error, "cannot watch a new client");
+            return;
+        }
+        entry.insert(Client {
+            stream,
+            outbox: Outbox::default(),
+            stash: Vec::new(),
+            readable: true,
+            ended: false,
+            resumes: false,
+            phase: Phase::LoggingIn(Box::default()),
+            serial,
+            user: UserId(0),
+            long_key: false,
+            secret,
+            greeting: true,
+            skip: 0,
+            excluded: 0,
+            tries: 0,
+            one_batch: false,
+            relay: ClientRelay::default(),
+            parameters,
+            replay: Replay::default(),
+        });
+        self.deadlines.push_back((self.now + self.proxy.login_timeout, key, serial));
+        let before = self.proxy.clients.fetch_add(1, Ordering::Relaxed);
+        if before >= self.proxy.max_clients {
+            let limit = self.proxy.max_clients;
+            let message =
+                format!("no more clients are accepted: {before} of {limit} are connected");
+            let hint = "raise max_clients, or close what is not used";
+            self.dismiss(key, &fatal(sqlstate::TOO_MANY_CONNECTIONS, &message, "", hint));
+        }
+        self.todo.push_back(Todo::Client(key));
+    }
+
+    pub(super) fn client_ready(&mut self, key: usize, ready: Readiness) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        client.readable |= ready.readable;
+        client.ended |= ready.ended;
+        if ready.writable && !client.outbox.is_empty() {
+            if client.outbox.flush(&mut client.stream).is_err() {
+                client.ended = true;
+            }
+            if client.outbox.is_empty() {
+                match client.phase {
+                    Phase::Holding { backend } => self.todo.push_back(Todo::Backend(backend)),
+                    Phase::Leaving => self.driver.shutdown_write(&client.stream),
+                    _ => {}
+                }
+            }
+        }
+        self.pump_client(key);
+    }
+
+    /// Goes on with what a client sent, as long as there is somewhere for it to go.
+    pub(super) fn pump_client(&mut self, key: usize) {
+        for _ in 0..READS_PER_TURN {
+            let Some(client) = self.clients.get_mut(key) else { return };
+            let blocked = match client.phase {
+                Phase::LoggingIn(_) | Phase::Leaving => false,
+                Phase::Idle => !client.outbox.is_empty(),
+                Phase::Waiting { .. } | Phase::Syncing { .. } => true,
+                Phase::Holding { backend } => {
+                    let backend = &self.backends[backend];
+                    let answers = client.one_batch && client.awaits_answer(&backend.relay);
+                    !backend.takes_more() || !client.outbox.is_empty() || answers
+                }
+            };
+            if blocked {
+                if client.ended {
+                    self.close_client(key);
+                }
+                return;
+            }
+            if std::mem::take(&mut client.resumes) && !client.stash.is_empty() {
+                let stash = std::mem::take(&mut client.stash);
+                self.client_sent(key, &stash);
+                continue;
+            }
+            if !client.readable && !client.ended {
+                return;
+            }
+            self.read_client(key);
+        }
+        if self.clients.get(key).is_some_and(|client| client.readable) {
+            self.todo.push_back(Todo::Client(key));
+        }
+    }
+
+    fn read_client(&mut self, key: usize) {
+        let client = &mut self.clients[key];
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let stashed = client.stash.len();
+        if buffer.len() < stashed + READ {
+            buffer.resize(stashed + READ, 0);
+        }
+        match client.stream.read(&mut buffer[stashed..]) {
+            Ok(0) => self.close_client(key),
+            Ok(n) => {
+                // A short read has drained the socket, unless its end is behind it.
+                client.readable = stashed + n == buffer.len() || client.ended;
+                buffer[..stashed].copy_from_slice(&client.stash);
+                client.stash.clear();
+                self.client_sent(key, &buffer[..stashed + n]);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                client.readable = false;
+                if client.ended {
+                    self.close_client(key);
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => self.close_client(key),
+        }
+        self.buffer = buffer;
+    }
+
+    /// Handles what a client sent; what cannot be handled yet is kept.
+    fn client_sent(&mut self, key: usize, input: &[u8]) {
+        let mut at = 0;
+        while at < input.len() {
+            let Some(client) = self.clients.get_mut(key) else { return };
+            if client.skip > 0 {
+                let n = client.skip.min(input.len() - at);
+                client.skip -= n;
+                at += n;
+                continue;
+            }
+            let used = match client.phase {
+                Phase::LoggingIn(_) => self.client_login(key, &input[at..]),
+                Phase::Idle => self.client_idle(key, &input[at..]),
+                Phase::Holding { backend } => self.client_relay(key, backend, &input[at..]),
+                Phase::Waiting { .. } | Phase::Syncing { .. } => None,
+                Phase::Leaving => Some(input.len() - at),
+            };
+            match used {
+                Some(used) => at += used,
+                None => break,
+            }
+        }
+        if let Some(client) = self.clients.get_mut(key) {
+            client.stash.extend_from_slice(&input[at..]);
+            if client.stash.is_empty() && client.stash.capacity() > 0 {
+                client.stash = Vec::new();
+            }
+        }
+    }
+
+    /// `None` when the rest has to wait.
+    fn client_login(&mut self, key: usize, input: &[u8]) -> Option<usize> {
+        let Self { clients, proxy, driver, .. } = self;
+        let client = &mut clients[key];
+        let Phase::LoggingIn(login) = &mut client.phase else { return None };
+        let rules = Rules { method: proxy.method, users: &proxy.users, database: &proxy.database };
+        let mut out = Vec::new();
+        let mut random = |bytes: &mut [u8]| driver.random(bytes);
+        let (used, step) = login.on_bytes(input, rules, &mut random, &mut out);
+        client.send([&out[..]].into_iter());
+        match step {
+            LoginStep::NeedMore if used == 0 => return None,
+            LoginStep::NeedMore => {}
+            LoginStep::Cancel { pid, secret } => {
+                self.close_client(key);
+                self.route_cancel(pid, secret);
+            }
+            LoginStep::Refused(reason) => {
+                tracing::info!(reason, "login refused");
+                self.leave(key);
+            }
+            LoginStep::Authenticated(request) => self.authenticated(key, request),
+        }
+        Some(used)
+    }
+
+    fn authenticated(&mut self, key: usize, request: Request) {
+        let parameters = self.intern(request.parameters);
+        let client = &mut self.clients[key];
+        client.user = request.user;
+        client.long_key = request.protocol >= PROTOCOL_3_2;
+        client.parameters = Arc::clone(&parameters);
+        client.phase = Phase::Idle;
+        match self.welcomes.get(&(request.user, parameters)) {
+            Some(welcome) => {
+                let welcome = std::rc::Rc::clone(welcome);
+                self.greet(key, &welcome);
+            }
+            // What the server says of a session with these parameters only a server knows.
+            None => self.acquire(key, Access::ReadWrite),
+        }
+    }
+
+    fn greet(&mut self, key: usize, welcome: &[u8]) {
+        let core = self.core;
+        let client = &mut self.clients[key];
+        client.greeting = false;
+        let mut out = Vec::new();
+        Authentication::Ok.put(&mut out);
+        out.extend_from_slice(welcome);
+        let secret = if client.long_key { &client.secret[..] } else { &client.secret[..4] };
+        backend::put_key_data(&mut out, cancel_pid(core, key), secret);
+        backend::put_ready(&mut out, TxStatus::Idle);
+        client.send([&out[..]].into_iter());
+        if self.draining {
+            self.dismiss_if_idle(key);
+        }
+    }
+
+    fn client_idle(&mut self, key: usize, input: &[u8]) -> Option<usize> {
+        let routes = self.routes();
+        let Self { clients, judge, .. } = self;
+        let client = &mut clients[key];
+        let judge = routes.then_some(judge as &mut dyn survey::MayRead);
+        match survey::survey(&client.relay, input, judge) {
+            Ok(Survey::NeedMore) => None,
+            Ok(Survey::Skip(bytes)) => {
+                client.skip = bytes;
+                Some(0)
+            }
+            Ok(Survey::Ready(bytes)) => {
+                let mut out = Vec::new();
+                backend::put_ready(&mut out, TxStatus::Idle);
+                client.send([&out[..]].into_iter());
+                Some(bytes)
+            }
+            Ok(Survey::Terminate) => {
+                self.close_client(key);
+                Some(0)
+            }
+            Ok(Survey::Acquire(access)) => {
+                client.excluded = 0;
+                client.tries = 0;
+                self.acquire(key, access);
+                Some(0)
+            }
+            Err(error) => {
+                self.broke_protocol(key, &error);
+                Some(0)
+            }
+        }
+    }
+
+    fn client_relay(&mut self, key: usize, backend_key: usize, input: &[u8]) -> Option<usize> {
+        let Self { clients, backends, splice, proxy, todo, .. } = self;
+        let (client, backend) = (&mut clients[key], &mut backends[backend_key]);
+        if client.one_batch && client.awaits_answer(&backend.relay) {
+            return None;
+        }
+        splice.clear();
+        let progress = upstream::relay(
+            &mut client.relay,
+            &mut backend.relay,
+            &proxy.statements,
+            input,
+            Extent::OneBatch,
+            splice,
+        );
+        let progress = match progress {
+            Ok(progress) => progress,
+            Err(error) => {
+                self.broke_protocol(key, &error);
+                return Some(0);
+            }
+        };
+        client.replay.record(&input[..progress.consumed], progress.stop == Stop::EndOfBatch);
+        if let Err(error) = backend.outbox.write(&mut backend.stream, splice.slices(input)) {
+            // Its last words may still be there to read.
+            backend.write_failed(error);
+            todo.push_back(Todo::Backend(backend_key));
+        }
+        let mut made_up = Splice::default();
+        downstream::made_up(&mut backend.relay, &mut made_up);
+        if !made_up.is_empty() {
+            client.replay.end();
+            client.send(made_up.slices(&[]));
+        }
+        match progress.stop {
+            Stop::Terminate => {
+                self.close_client(key);
+                Some(progress.consumed)
+            }
+            Stop::NeedMore if progress.consumed == 0 => None,
+            Stop::NeedMore | Stop::EndOfBatch => Some(progress.consumed),
+        }
+    }
+
+    /// Asks for a backend; the client holds it, or waits.
+    fn acquire(&mut self, key: usize, access: Access) {
+        let client = &self.clients[key];
+        let (user, excluded) = (client.user, client.excluded);
+        let pool_key = PoolKey { node: self.choose(access, user, excluded), user };
+        let routes = self.routes();
+        let (now, proxy) = (self.now, Arc::clone(&self.proxy));
+        let client = &mut self.clients[key];
+        client.one_batch = routes && access == Access::ReadOnly;
+        client.replay.begin();
+        client.phase = Phase::Waiting { pool: pool_key, access };
+        let pool = self.pool(pool_key);
+        match pool.pool.acquire(key, now) {
+            Acquired::Lease(backend) => self.link(backend, key),
+            Acquired::Queued { open: true } if pool.is_backing_off(now) => pool.pool.open_failed(),
+            Acquired::Queued { open: true } => self.open_backend(pool_key),
+            Acquired::Queued { open: false } => {
+                pool.publish(&proxy.shares);
+                if let Some(core) = pool.core_with_idle() {
+                    self.driver.post(core, super::Mail::Balance(pool_key));
+                }
+            }
+        }
+    }
+
+    /// The client got this backend, with its parameters set.
+    pub(super) fn holds(&mut self, key: usize, backend_key: usize) {
+        let client = &mut self.clients[key];
+        client.phase = Phase::Holding { backend: backend_key };
+        if client.greeting {
+            let mut welcome = Vec::new();
+            for (name, value) in self.backends[backend_key].reported.iter() {
+                backend::put_parameter_status(&mut welcome, name, value);
+            }
+            let welcome: std::rc::Rc<[u8]> = welcome.into();
+            let kind = (client.user, Arc::clone(&client.parameters));
+            self.welcomes.insert(kind, std::rc::Rc::clone(&welcome));
+            self.greet(key, &welcome);
+            return self.end_lease(backend_key, key);
+        }
+        client.resume();
+        self.todo.push_back(Todo::Client(key));
+    }
+
+    /// The client's lease has ended.
+    pub(super) fn released(&mut self, key: usize) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        if matches!(client.phase, Phase::Holding { .. }) {
+            client.phase = Phase::Idle;
+        }
+        client.replay.end();
+        client.resume();
+        if client.stash.is_empty() && !client.readable && !client.ended {
+            if self.draining {
+                self.dismiss_if_idle(key);
+            }
+            return;
+        }
+        self.todo.push_back(Todo::Client(key));
+    }
+
+    /// The backend reported a parameter that the client's own statement has set.
+    pub(super) fn client_set(&mut self, key: usize, name: &str, value: &str) {
+        // Reported, but not to be set.
+        const FIXED: [&str; 6] = [
+            "server_version",
+            "server_encoding",
+            "integer_datetimes",
+            "is_superuser",
+            "in_hot_standby",
+            "session_authorization",
+        ];
+        if FIXED.contains(&name) {
+            return;
+        }
+        let mut parameters = (*self.clients[key].parameters).clone();
+        parameters.set(name, value);
+        self.clients[key].parameters = self.intern(parameters);
+    }
+
+    /// The backend of this client was lost: another serves it, or it is told.
+    pub(super) fn lost_backend(&mut self, key: usize, pool_key: PoolKey, loss: &Loss) {
+        let Self { clients, judge, .. } = self;
+        let Some(client) = clients.get_mut(key) else { return };
+        if !matches!(client.phase, Phase::Holding { .. } | Phase::Syncing { .. }) {
+            return;
+        }
+        let waited_for_parameters = matches!(client.phase, Phase::Syncing { .. });
+        client.phase = Phase::Idle;
+        if waited_for_parameters || client.may_move(judge) {
+            let mut bytes = std::mem::take(&mut client.replay.bytes);
+            bytes.append(&mut client.stash);
+            client.stash = bytes;
+            client.relay.rewind();
+            return self.acquire_elsewhere(key, pool_key);
+        }
+        let node = self.node_name(pool_key);
+        let message =
+            format!("connection to node {node} lost while a statement was running: {loss}");
+        self.dismiss(
+            key,
+            &fatal(
+                sqlstate::CONNECTION_FAILURE,
+                &message,
+                "whether the statement took effect is not known",
+                "connect again, and check before repeating a write",
+            ),
+        );
+    }
+
+    /// The node of this pool failed a client before it saw anything: another one serves it.
+    pub(super) fn acquire_elsewhere(&mut self, key: usize, pool_key: PoolKey) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let access = match client.phase {
+            Phase::Waiting { access, .. } => access,
+            _ if client.one_batch => Access::ReadOnly,
+            _ => Access::ReadWrite,
+        };
+        client.excluded |= node_bit(pool_key.node);
+        client.tries += 1;
+        if client.tries > TRIES {
+            let node = self.node_name(pool_key);
+            let message = format!("no node could serve the statement after {TRIES} tries");
+            let detail = format!("the last one tried was {node}");
+            let hint = "see the nodes' health with `pgherd health`";
+            return self.dismiss(key, &fatal(sqlstate::CANNOT_CONNECT, &message, &detail, hint));
+        }
+        self.acquire(key, access);
+    }
+
+    /// A waiter's time is up.
+    pub(super) fn waited_too_long(&mut self, key: usize, pool_key: PoolKey, waited: Duration) {
+        let node = self.node_name(pool_key);
+        let limit = self.proxy.acquire_timeout;
+        let pool = self.pool(pool_key);
+        let message = format!(
+            "no free backend on node {node} after {waited:.1?} (limit {limit:?}; {})",
+            pool.pool.load()
+        );
+        let (detail, hint) = match &pool.last_error {
+            Some(error) => (
+                format!("the last try to open one failed: {error}"),
+                "see whether the node is up and has connections left",
+            ),
+            None => {
+                (String::new(), "raise the pool's size, or look for transactions that stay open")
+            }
+        };
+        self.dismiss(key, &fatal(sqlstate::TOO_MANY_CONNECTIONS, &message, &detail, hint));
+    }
+
+    /// The node refused the login for good; `raw` is what it said, if it said anything.
+    pub(super) fn refuse_waiter(&mut self, key: usize, pool_key: PoolKey, raw: &[u8], loss: &Loss) {
+        if raw.is_empty() {
+            let message = format!("node {} cannot be used: {loss}", self.node_name(pool_key));
+            return self.dismiss(key, &fatal(sqlstate::CANNOT_CONNECT, &message, "", ""));
+        }
+        if let Some(client) = self.clients.get_mut(key) {
+            client.send([raw].into_iter());
+            self.leave(key);
+        }
+    }
+
+    /// The server refused the parameters the client asked for at login, in these words.
+    pub(super) fn refuse_parameters(&mut self, key: usize, raw: &[u8]) {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.send([raw].into_iter());
+            self.leave(key);
+        }
+    }
+
+    /// What a cancel request is for: `None` if it fits no client here, else the backend that
+    /// runs the client's query, if any.
+    pub(super) fn cancel_target(&self, key: usize, secret: &[u8]) -> Option<Option<usize>> {
+        let client = self.clients.get(key)?;
+        let own = if client.long_key { &client.secret[..] } else { &client.secret[..4] };
+        if client.greeting || own != secret {
+            return None;
+        }
+        match client.phase {
+            Phase::Holding { backend } => Some(Some(backend)),
+            _ => Some(None),
+        }
+    }
+
+    /// Cancels what a client waits in the queue for.
+    pub(super) fn cancel_waiting(&mut self, key: usize) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let Phase::Waiting { pool, .. } = client.phase else { return };
+        let Some(end) = end_of_batch(&client.stash) else { return };
+        client.stash.drain(..end);
+        client.phase = Phase::Idle;
+        let mut out = Vec::new();
+        Report {
+            severity: Severity::Error,
+            code: sqlstate::QUERY_CANCELED,
+            message: "canceling statement due to user request",
+            detail: "it was still waiting for a backend",
+            hint: "",
+        }
+        .put(&mut out);
+        backend::put_ready(&mut out, TxStatus::Idle);
+        client.send([&out[..]].into_iter());
+        client.resume();
+        self.pool(pool).pool.forget(&key);
+        let proxy = Arc::clone(&self.proxy);
+        self.pool(pool).publish(&proxy.shares);
+        self.todo.push_back(Todo::Client(key));
+    }
+
+    pub(super) fn client_deadline(&mut self, key: usize, serial: u64) {
+        let Some(client) = self.clients.get(key).filter(|client| client.serial == serial) else {
+            return;
+        };
+        match client.phase {
+            Phase::LoggingIn(_) => {
+                let limit = self.proxy.login_timeout;
+                let message = format!("the login was not complete after {limit:?}");
+                self.dismiss(key, &fatal(sqlstate::INVALID_AUTHORIZATION, &message, "", ""));
+            }
+            Phase::Leaving => self.close_client(key),
+            _ => {}
+        }
+    }
+
+    /// Sees a client off that neither runs nor waits for anything, because pgherd stops.
+    pub(super) fn dismiss_if_idle(&mut self, key: usize) {
+        let Some(client) = self.clients.get(key) else { return };
+        if matches!(client.phase, Phase::Idle | Phase::LoggingIn(_)) && client.stash.is_empty() {
+            let message = "terminating connection because pgherd is shutting down";
+            self.dismiss(key, &fatal(sqlstate::ADMIN_SHUTDOWN, message, "", ""));
+        }
+    }
+
+    fn broke_protocol(&mut self, key: usize, error: &pgherd_wire::WireError) {
+        let message = error.to_string();
+        self.dismiss(key, &fatal(sqlstate::PROTOCOL_VIOLATION, &message, "", ""));
+    }
+
+    /// Tells a client why it has to go, and lets it.
+    fn dismiss(&mut self, key: usize, report: &Report<'_>) {
+        tracing::info!(
+            client = key,
+            code = report.code,
+            reason = report.message,
+            "client dismissed"
+        );
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let mut out = Vec::new();
+        report.put(&mut out);
+        client.send([&out[..]].into_iter());
+        self.leave(key);
+    }
+
+    /// The client has been told goodbye. It is not closed at once: bytes it has sent and
+    /// nobody read would turn into a reset, which may overtake what it was told.
+    fn leave(&mut self, key: usize) {
+        self.let_go(key);
+        let deadline = self.now + FAREWELL;
+        let client = &mut self.clients[key];
+        client.phase = Phase::Leaving;
+        client.stash = Vec::new();
+        let serial = client.serial;
+        if client.outbox.is_empty() {
+            self.driver.shutdown_write(&client.stream);
+        }
+        // Kept in order: logins have a longer limit, so a farewell goes before some of them.
+        let at = self.deadlines.partition_point(|(at, ..): &(Instant, usize, u64)| *at <= deadline);
+        self.deadlines.insert(at, (deadline, key, serial));
+        self.todo.push_back(Todo::Client(key));
+    }
+
+    /// Gives back whatever the client holds or waits for.
+    fn let_go(&mut self, key: usize) {
+        let phase = std::mem::replace(&mut self.clients[key].phase, Phase::Leaving);
+        match phase {
+            Phase::Waiting { pool, .. } => {
+                let proxy = Arc::clone(&self.proxy);
+                let pool = self.pool(pool);
+                pool.pool.forget(&key);
+                pool.publish(&proxy.shares);
+            }
+            Phase::Syncing { backend } | Phase::Holding { backend } => self.abandon(backend),
+            Phase::LoggingIn(_) | Phase::Idle | Phase::Leaving => {}
+        }
+    }
+
+    fn close_client(&mut self, key: usize) {
+        self.let_go(key);
+        let mut client = self.clients.remove(key);
+        self.driver.deregister(&mut client.stream);
+        self.proxy.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl<S> Client<S> {
+    /// Whether the one batch it may send at a time was sent and is not answered yet.
+    fn awaits_answer(&self, backend: &crate::relay::BackendRelay) -> bool {
+        self.relay.is_between_messages() && backend.replies.is_ready_owed()
+    }
+}
+
+/// Where the first batch in these bytes ends, if all of it is there.
+fn end_of_batch(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let frame = Frame::read(&bytes[at..], MAX_MESSAGE).ok()??;
+        at += frame.size;
+        if at > bytes.len() {
+            return None;
+        }
+        if matches!(frame.tag, frontend::QUERY | frontend::SYNC | frontend::FUNCTION_CALL) {
+            return Some(at);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What the loop needs from the world: sockets, the other cores, randomness.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+
+use crate::reactor::backends::Backend;
+use crate::reactor::pools::PoolKey;
+
+/// What a socket's event is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Token {
+    /// A client, by its key.
+    Client(usize),
+    /// A backend, by its key.
+    Backend(usize),
+    /// A connection that carries a cancel request to a node, by its key.
+    Cancel(usize),
+}
+
+/// What became of a socket, or several things at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Readiness {
+    /// There is something to read, be it the end or an error.
+    pub readable: bool,
+    /// The peer has closed its side, or the connection broke: behind what there is to read
+    /// comes the end.
+    pub ended: bool,
+    /// There is room to write, or a connect has finished.
+    pub writable: bool,
+}
+
+/// A message from one core to another.
+#[derive(Debug)]
+pub enum Mail<S> {
+    /// A new client to serve.
+    Client(S),
+    /// A request to cancel what one of the receiver's clients runs.
+    Cancel {
+        /// The key of the client at the receiver.
+        client: usize,
+        /// The secret that must be the client's.
+        secret: Vec<u8>,
+    },
+    /// A backend that changes cores, free.
+    Backend(PoolKey, Box<Backend<S>>),
+    /// The sender has waiters and the receiver may have an idle backend, or the sender gave
+    /// back a slot the receiver's waiters can use.
+    Balance(PoolKey),
+    /// Close what is idle, let the rest finish, and stop.
+    Drain,
+}
+
+/// Sockets, the other cores, and randomness. The real one is over `mio`; a simulated one can
+/// run the same loop.
+///
+/// Streams never block. Readiness is edge-triggered: it is told once, until a read or write
+/// has said `WouldBlock` or has come up short.
+pub trait Driver {
+    /// A connection.
+    type Stream: Read + Write + std::fmt::Debug;
+
+    /// Begins to connect and registers the stream; a writable event tells that it is done.
+    ///
+    /// # Errors
+    /// What the system says when it fails at once.
+    fn connect(&mut self, to: SocketAddr, token: Token) -> io::Result<Self::Stream>;
+
+    /// Whether a connect has succeeded; `false` while it is still under way.
+    ///
+    /// # Errors
+    /// Why it failed.
+    fn is_connected(&mut self, stream: &Self::Stream) -> io::Result<bool>;
+
+    /// Asks for the events of a stream that is not registered here.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn register(&mut self, stream: &mut Self::Stream, token: Token) -> io::Result<()>;
+
+    /// No more events of this stream.
+    fn deregister(&mut self, stream: &mut Self::Stream);
+
+    /// Tells the peer that nothing more will be written.
+    fn shutdown_write(&mut self, stream: &Self::Stream);
+
+    /// Sends a message to another core.
+    fn post(&self, core: usize, mail: Mail<Self::Stream>);
+
+    /// Fills `bytes` with randomness fit for secrets.
+    fn random(&mut self, bytes: &mut [u8]);
+}

@@ -1,0 +1,259 @@
+//! The loop over real sockets.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Waker};
+
+use super::{Driver, Mail, Proxy, Readiness, TICK, Token, Worker};
+
+/// Events taken from the system at once.
+const EVENTS: usize = 1024;
+
+const LISTENER: mio::Token = mio::Token(usize::MAX);
+const MAILBOX: mio::Token = mio::Token(usize::MAX - 1);
+
+/// Where other threads leave messages for a core.
+///
+/// The lock guards the queue and is held for a push or a swap. What is in it is bounded by the
+/// connections there are: each message carries or concerns one.
+#[derive(Debug)]
+pub struct Mailbox {
+    queue: Mutex<VecDeque<Mail<TcpStream>>>,
+    waker: Waker,
+}
+
+impl Mailbox {
+    /// Leaves a message and wakes the core.
+    pub fn post(&self, mail: Mail<TcpStream>) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(mail);
+        if let Err(error) = self.waker.wake() {
+            tracing::error!(%error, "cannot wake a core");
+        }
+    }
+
+    fn take(&self) -> VecDeque<Mail<TcpStream>> {
+        std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Sockets of one core.
+#[derive(Debug)]
+pub struct MioDriver {
+    registry: mio::Registry,
+    mailboxes: Arc<[Mailbox]>,
+}
+
+impl Driver for MioDriver {
+    type Stream = TcpStream;
+
+    fn connect(&mut self, to: SocketAddr, token: Token) -> io::Result<TcpStream> {
+        let mut stream = TcpStream::connect(to)?;
+        stream.set_nodelay(true)?;
+        self.register(&mut stream, token)?;
+        Ok(stream)
+    }
+
+    fn is_connected(&mut self, stream: &TcpStream) -> io::Result<bool> {
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+        match stream.peer_addr() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn register(&mut self, stream: &mut TcpStream, token: Token) -> io::Result<()> {
+        self.registry.register(stream, to_mio(token), Interest::READABLE | Interest::WRITABLE)
+    }
+
+    fn deregister(&mut self, stream: &mut TcpStream) {
+        // Fails only if it was not registered, and then there is nothing to undo.
+        let _ = self.registry.deregister(stream);
+    }
+
+    fn shutdown_write(&mut self, stream: &TcpStream) {
+        // Fails only if the connection is gone already.
+        let _ = stream.shutdown(Shutdown::Write);
+    }
+
+    fn post(&self, core: usize, mail: Mail<TcpStream>) {
+        self.mailboxes[core].post(mail);
+    }
+
+    fn random(&mut self, bytes: &mut [u8]) {
+        getrandom::fill(bytes).expect("the system's random source works once it has started");
+    }
+}
+
+// The two lowest bits tell what kind of key it is.
+fn to_mio(token: Token) -> mio::Token {
+    mio::Token(match token {
+        Token::Client(key) => key << 2,
+        Token::Backend(key) => key << 2 | 1,
+        Token::Cancel(key) => key << 2 | 2,
+    })
+}
+
+fn from_mio(token: mio::Token) -> Token {
+    let key = token.0 >> 2;
+    match token.0 & 3 {
+        0 => Token::Client(key),
+        1 => Token::Backend(key),
+        _ => Token::Cancel(key),
+    }
+}
+
+/// One core before it runs.
+#[derive(Debug)]
+pub struct Core {
+    number: usize,
+    poll: Poll,
+}
+
+/// Makes `count` cores and their mailboxes.
+///
+/// # Errors
+/// What the system says when it has no more descriptors.
+pub fn cores(count: usize) -> io::Result<(Vec<Core>, Arc<[Mailbox]>)> {
+    let cores: Vec<Core> = (0..count)
+        .map(|number| Ok(Core { number, poll: Poll::new()? }))
+        .collect::<io::Result<_>>()?;
+    let mailboxes: Vec<Mailbox> = cores
+        .iter()
+        .map(|core| {
+            let waker = Waker::new(core.poll.registry(), MAILBOX)?;
+            Ok(Mailbox { queue: Mutex::default(), waker })
+        })
+        .collect::<io::Result<_>>()?;
+    Ok((cores, mailboxes.into()))
+}
+
+/// Accepts clients and deals them out to the cores in turn.
+#[derive(Debug)]
+pub struct Acceptor {
+    listener: TcpListener,
+    next: AtomicUsize,
+}
+
+impl Acceptor {
+    /// Deals out the clients of a listening socket.
+    pub fn new(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self { listener: TcpListener::from_std(listener), next: AtomicUsize::new(0) })
+    }
+
+    /// Accepts all that wait. `true` if accepting has to pause because the system has no more
+    /// descriptors.
+    fn accept(&self, mailboxes: &[Mailbox]) -> bool {
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) => {
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(%error, "a client was gone before it was served");
+                        continue;
+                    }
+                    let core = self.next.fetch_add(1, Ordering::Relaxed) % mailboxes.len();
+                    mailboxes[core].post(Mail::Client(stream));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
+                    ) => {}
+                Err(error) => {
+                    tracing::error!(%error, "cannot accept clients; trying again in 100 ms");
+                    return true;
+                }
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Runs the loop until it is told to drain and its last client has gone, or until
+    /// `drain_limit` after that.
+    ///
+    /// One core gets the `acceptor`.
+    ///
+    /// # Errors
+    /// What the system says when waiting for events fails.
+    pub fn run(
+        mut self,
+        proxy: Arc<Proxy>,
+        mailboxes: Arc<[Mailbox]>,
+        mut acceptor: Option<Acceptor>,
+        drain_limit: Duration,
+    ) -> io::Result<()> {
+        let registry = self.poll.registry().try_clone()?;
+        if let Some(acceptor) = &mut acceptor {
+            registry.register(&mut acceptor.listener, LISTENER, Interest::READABLE)?;
+        }
+        let driver = MioDriver { registry, mailboxes: Arc::clone(&mailboxes) };
+        let started = Instant::now();
+        let mut worker = Worker::new(proxy, self.number, driver, started);
+        let mut events = Events::with_capacity(EVENTS);
+        let mut next_tick = started + TICK;
+        let mut drain_until = None;
+        let mut accepts_late = false;
+        loop {
+            let before = Instant::now();
+            let wait = match worker.has_work() {
+                true => Duration::ZERO,
+                false => next_tick.saturating_duration_since(before),
+            };
+            if let Err(error) = self.poll.poll(&mut events, Some(wait))
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                return Err(error);
+            }
+            let now = Instant::now();
+            for event in &events {
+                match event.token() {
+                    MAILBOX => {
+                        for mail in mailboxes[self.number].take() {
+                            if matches!(mail, Mail::Drain) && drain_until.is_none() {
+                                drain_until = Some(now + drain_limit);
+                                acceptor = None;
+                            }
+                            worker.on_mail(mail, now);
+                        }
+                    }
+                    LISTENER => {
+                        if let Some(acceptor) = &acceptor {
+                            accepts_late = acceptor.accept(&mailboxes);
+                        }
+                    }
+                    token => {
+                        let ended = event.is_read_closed() || event.is_error();
+                        let ready = Readiness {
+                            readable: event.is_readable() || ended,
+                            ended,
+                            writable: event.is_writable() || event.is_write_closed(),
+                        };
+                        worker.on_ready(from_mio(token), ready, now);
+                    }
+                }
+            }
+            worker.go_on(now);
+            if now >= next_tick {
+                next_tick = now + TICK;
+                worker.on_tick(now);
+                if accepts_late && let Some(acceptor) = &acceptor {
+                    accepts_late = acceptor.accept(&mailboxes);
+                }
+            }
+            if worker.is_drained() || drain_until.is_some_and(|until| now >= until) {
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! The loop of one core.
+//!
+//! In: what became ready, mail from other cores, the time.
+//! Out: reads and writes on the driver's streams, mail to other cores.
+//!
+//! Thin: logins and relaying are pure machines ([`crate::session`], [`crate::backend`],
+//! [`crate::relay`]), admission is [`pgherd_core::pool`]. What is here joins them: which client
+//! holds which backend, who has to wait for whom, and what happens when one of them is gone.
+//! Nothing here blocks or reads a clock.
+//!
+//! Work that follows from other work (serving a waiter when a backend came free) goes through
+//! a queue and not through the call stack.
+
+mod backends;
+mod cancels;
+mod clients;
+mod driver;
+pub mod mio_driver;
+mod outbox;
+mod pools;
+
+pub use backends::Backend;
+pub use driver::{Driver, Mail, Readiness, Token};
+pub use pools::{PoolKey, Shares};
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use pgherd_core::balance::RoundRobin;
+use pgherd_core::id::NodeId;
+use pgherd_core::sql::{ClassCache, Classifier};
+use pgherd_core::topology::Topology;
+use slab::Slab;
+
+use crate::auth::{Method, UserId, Users};
+use crate::backend::KeyCache;
+use crate::relay::survey::{Access, MayRead};
+use crate::relay::{Parameters, Splice, StatementTable};
+
+/// How often time-outs are looked at: 100 ms, so a time-out is late by up to that much.
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// Bytes read at once: 64 KiB. A TLS record holds at most 16, and four of them keep a bulk
+/// COPY moving.
+const READ: usize = 64 * 1024;
+
+/// Reads from one socket before others get their turn.
+const READS_PER_TURN: usize = 8;
+
+/// What all cores share.
+#[derive(Debug)]
+pub struct Proxy {
+    /// How clients prove who they are.
+    pub method: Method,
+    /// Who may log in.
+    pub users: Users,
+    /// The one database there is.
+    pub database: String,
+    /// Nodes and their health, published by the control plane.
+    pub topology: Arc<ArcSwap<Topology>>,
+    /// Where each node of the topology is, by its id.
+    pub addresses: Vec<SocketAddr>,
+    /// Whether reads go to replicas.
+    pub read_from_replicas: bool,
+    /// Every prepared statement.
+    pub statements: StatementTable,
+    /// Limits of the pools.
+    pub shares: Shares,
+    /// The number of cores.
+    pub cores: usize,
+    /// Clients connected, over all cores.
+    pub clients: AtomicUsize,
+    /// Clients accepted at most.
+    pub max_clients: usize,
+    /// How long a client may wait for a backend.
+    pub acquire_timeout: Duration,
+    /// How long opening a backend may take, login included.
+    pub connect_timeout: Duration,
+    /// How long a client may take to log in.
+    pub login_timeout: Duration,
+    /// How long a backend may stay idle.
+    pub idle_timeout: Duration,
+    /// The next replica to read from.
+    pub round_robin: RoundRobin,
+    /// Bytes of statement texts whose class is kept, per core.
+    pub class_cache_bytes: u64,
+    /// Tells reads from writes.
+    pub classifier: Classifier,
+}
+
+/// Work that follows from other work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Todo {
+    /// Go on with what a client sent.
+    Client(usize),
+    /// Go on with what a backend sent.
+    Backend(usize),
+}
+
+/// The loop's state: everything one core owns.
+#[derive(Debug)]
+pub struct Worker<D: Driver> {
+    proxy: Arc<Proxy>,
+    core: usize,
+    driver: D,
+    clients: Slab<clients::Client<D::Stream>>,
+    backends: Slab<Backend<D::Stream>>,
+    cancels: Slab<cancels::CancelConnection<D::Stream>>,
+    pools: HashMap<PoolKey, CorePool>,
+    // Kept between calls, so that nothing is allocated per message.
+    buffer: Vec<u8>,
+    splice: Splice,
+    todo: VecDeque<Todo>,
+    judge: Judge,
+    keys: KeyCache,
+    // One Arc for each distinct set, so that "the same as last time" is a pointer compared.
+    parameters: HashSet<Arc<Parameters>>,
+    welcomes: HashMap<(UserId, Arc<Parameters>), Rc<[u8]>>,
+    // Deadlines of logins and farewells, in order.
+    deadlines: VecDeque<(Instant, usize, u64)>,
+    next_serial: u64,
+    draining: bool,
+    now: Instant,
+}
+
+use pools::CorePool;
+
+/// Sets of parameters and welcomes kept per core.
+const PARAMETER_SETS: usize = 1024;
+
+impl<D: Driver> Worker<D> {
+    /// The loop of core number `core`.
+    pub fn new(proxy: Arc<Proxy>, core: usize, driver: D, now: Instant) -> Self {
+        let judge = Judge(ClassCache::new(proxy.classifier.clone(), proxy.class_cache_bytes));
+        Self {
+            proxy,
+            core,
+            driver,
+            clients: Slab::new(),
+            backends: Slab::new(),
+            cancels: Slab::new(),
+            pools: HashMap::new(),
+            buffer: Vec::new(),
+            splice: Splice::default(),
+            todo: VecDeque::new(),
+            judge,
+            keys: KeyCache::default(),
+            parameters: HashSet::new(),
+            welcomes: HashMap::new(),
+            deadlines: VecDeque::new(),
+            next_serial: 0,
+            draining: false,
+            now,
+        }
+    }
+
+    /// The driver, to wait for events with.
+    pub fn driver(&mut self) -> &mut D {
+        &mut self.driver
+    }
+
+    /// Whether the loop is draining and has nothing left to do.
+    pub fn is_drained(&self) -> bool {
+        self.draining && self.clients.is_empty()
+    }
+
+    /// Whether work is left that waits for no event: poll without waiting.
+    pub fn has_work(&self) -> bool {
+        !self.todo.is_empty()
+    }
+
+    /// Goes on with work that was put off.
+    pub fn go_on(&mut self, now: Instant) {
+        self.now = now;
+        self.work_off();
+    }
+
+    /// A socket became ready.
+    pub fn on_ready(&mut self, token: Token, ready: Readiness, now: Instant) {
+        self.now = now;
+        match token {
+            Token::Client(key) => self.client_ready(key, ready),
+            Token::Backend(key) => self.backend_ready(key, ready),
+            Token::Cancel(key) => self.cancel_ready(key, ready),
+        }
+        self.work_off();
+    }
+
+    /// A message came from another core, or from the acceptor.
+    pub fn on_mail(&mut self, mail: Mail<D::Stream>, now: Instant) {
+        self.now = now;
+        match mail {
+            Mail::Client(stream) => self.accept(stream),
+            Mail::Cancel { client, secret } => self.cancel(client, &secret),
+            Mail::Backend(key, backend) => self.adopt_backend(key, *backend),
+            Mail::Balance(key) => self.balance(key),
+            Mail::Drain => self.drain(),
+        }
+        self.work_off();
+    }
+
+    /// Time went by: looks at every time-out.
+    pub fn on_tick(&mut self, now: Instant) {
+        self.now = now;
+        while let Some((_, key, serial)) = self.deadlines.pop_front_if(|(at, ..)| *at <= now) {
+            self.client_deadline(key, serial);
+        }
+        self.time_out_backends();
+        let keys: Vec<PoolKey> = self.pools.keys().copied().collect();
+        for key in keys {
+            self.time_out_pool(key);
+        }
+        self.work_off();
+    }
+
+    /// Does what follows from what was done, in turns: what is put off by a turn that was long
+    /// enough comes after what else has become ready ([`Self::has_work`]).
+    fn work_off(&mut self) {
+        for _ in 0..self.todo.len() + READS_PER_TURN {
+            match self.todo.pop_front() {
+                Some(Todo::Client(key)) => self.pump_client(key),
+                Some(Todo::Backend(key)) => self.pump_backend(key),
+                None => return,
+            }
+        }
+    }
+
+    fn serial(&mut self) -> u64 {
+        self.next_serial += 1;
+        self.next_serial
+    }
+
+    fn intern(&mut self, parameters: Parameters) -> Arc<Parameters> {
+        if let Some(known) = self.parameters.get(&parameters) {
+            return Arc::clone(known);
+        }
+        if self.parameters.len() >= PARAMETER_SETS {
+            self.welcomes.clear();
+            self.parameters.retain(|set| Arc::strong_count(set) > 1);
+        }
+        let set = Arc::new(parameters);
+        self.parameters.insert(Arc::clone(&set));
+        set
+    }
+
+    /// The node for an access: a healthy replica in turn, else the primary. `excluded` holds
+    /// the nodes (by bit) that this client has just seen fail.
+    fn choose(&self, access: Access, user: UserId, excluded: u64) -> NodeId {
+        let topology = self.proxy.topology.load();
+        let group = topology.coordinator();
+        let usable = |node: &NodeId| {
+            let is_excluded = excluded & node_bit(*node) != 0;
+            let pool = self.pools.get(&PoolKey { node: *node, user });
+            let backs_off = pool.is_some_and(|pool| pool.is_backing_off(self.now));
+            !is_excluded && !backs_off && topology.is_readable_replica(*node)
+        };
+        if access == Access::ReadOnly && self.proxy.read_from_replicas {
+            let count = group.replicas.iter().filter(|node| usable(node)).count();
+            if let Some(turn) = self.proxy.round_robin.turn().checked_rem(count)
+                && let Some(node) = group.replicas.iter().filter(|node| usable(node)).nth(turn)
+            {
+                return *node;
+            }
+        }
+        group.primary
+    }
+
+    fn routes(&self) -> bool {
+        self.proxy.read_from_replicas
+            && !self.proxy.topology.load().coordinator().replicas.is_empty()
+    }
+
+    fn pool(&mut self, key: PoolKey) -> &mut CorePool {
+        let Self { pools, proxy, core, .. } = self;
+        pools.entry(key).or_insert_with(|| CorePool::new(&proxy.shares, key, *core))
+    }
+
+    fn drain(&mut self) {
+        self.draining = true;
+        let keys: Vec<usize> = self.clients.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.dismiss_if_idle(key);
+        }
+    }
+}
+
+fn node_bit(node: NodeId) -> u64 {
+    1u64.checked_shl(u32::from(node.0)).unwrap_or(0)
+}
+
+/// Answers the survey's question from the class of a text, cached.
+#[derive(Debug)]
+struct Judge(ClassCache);
+
+impl MayRead for Judge {
+    fn may_read(&mut self, sql: &str) -> bool {
+        self.0.classify(sql).may_run_on_replica
+    }
+}
+
+impl<D: Driver> Drop for Worker<D> {
+    fn drop(&mut self) {
+        self.proxy.clients.fetch_sub(self.clients.len(), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,195 @@
+//! From the backend to the client that holds it.
+
+use pgherd_wire::backend::{self, ErrorFields, Severity};
+use pgherd_wire::frame::MAX_MESSAGE;
+use pgherd_wire::replies::{Settled, Show};
+use pgherd_wire::{Frame, HEADER, WireError};
+
+use super::{BackendRelay, ClientRelay, Splice};
+
+/// The longest message that is looked at as a whole, such as an error: 1 MiB. A longer one
+/// passes through in parts.
+const LONGEST_LOOKED_AT: usize = 1024 * 1024;
+
+/// How far one call came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes taken from the input.
+    pub consumed: usize,
+    /// Why it stopped.
+    pub stop: Stop,
+}
+
+/// Why relaying stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// The input is used up, or what is left of it is the beginning of a message.
+    NeedMore,
+    /// A Query or Sync was settled.
+    Ready,
+    /// The next message in the input is an error, which is the first thing the client would
+    /// see. The caller may withhold it, or call again with [`Errors::Pass`].
+    FirstError,
+}
+
+/// What to do about an error that is the first thing the client would see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Errors {
+    /// Stop before it.
+    Stop,
+    /// Let it through.
+    Pass,
+}
+
+/// Something the backend said that concerns more than the two of them.
+pub trait Observer {
+    /// A parameter changed. `show` tells whether the client caused it.
+    fn parameter(&mut self, name: &str, value: &str, show: Show);
+    /// A command completed.
+    fn completed(&mut self) {}
+}
+
+/// Relays `input`, which continues where the last call stopped. What the client sees is left
+/// in `out`; ranges in it are of `input`.
+///
+/// # Errors
+/// [`WireError`] if the backend broke the protocol: the connection is of no more use.
+pub fn relay(
+    client: Option<&mut ClientRelay>,
+    backend: &mut BackendRelay,
+    input: &[u8],
+    errors: Errors,
+    observer: &mut dyn Observer,
+    out: &mut Splice,
+) -> Result<Progress, WireError> {
+    let mut client = client;
+    let mut at = 0;
+    let stop = loop {
+        if backend.passing.0 > 0 {
+            let n = backend.passing.0.min(input.len() - at);
+            if backend.passing.1 == Some(Show::Client) {
+                out.forward(at..at + n);
+            }
+            backend.passing.0 -= n;
+            at += n;
+            if backend.passing.0 > 0 {
+                break Stop::NeedMore;
+            }
+        }
+        let rest = &input[at..];
+        let Some(frame) = Frame::read(rest, MAX_MESSAGE)? else { break Stop::NeedMore };
+        if frame.tag == backend::DATA_ROW || frame.tag == backend::COPY_DATA {
+            at += pass(backend, rest, frame, at, out, None)?;
+            continue;
+        }
+        let looked_at = matches!(
+            frame.tag,
+            backend::READY | backend::ERROR | backend::COMMAND_COMPLETE | backend::PARAMETER_STATUS
+        );
+        if !looked_at || frame.size > LONGEST_LOOKED_AT {
+            let settled = backend.replies.on_reply(frame.tag)?;
+            if let Some(Settled::Parsed(id)) = settled.settled {
+                backend.statements.confirmed(id);
+            }
+            at += pass(backend, rest, frame, at, out, Some(settled.show))?;
+            made_up(backend, out);
+            continue;
+        }
+        let Some(message) = rest.get(..frame.size) else { break Stop::NeedMore };
+        let body = &message[HEADER..];
+        if frame.tag == backend::ERROR && errors == Errors::Stop && !backend.shown {
+            break Stop::FirstError;
+        }
+        let verdict = backend.replies.on_reply(frame.tag)?;
+        match frame.tag {
+            backend::READY => backend.tx = backend::ready(body)?,
+            backend::COMMAND_COMPLETE => {
+                observer.completed();
+                note_command(client.as_deref_mut(), backend, body, verdict.show);
+            }
+            backend::PARAMETER_STATUS => {
+                let (name, value) = backend::parameter_status(body)?;
+                observer.parameter(name, value, verdict.show);
+            }
+            _ => {
+                let BackendRelay { replies, statements, .. } = backend;
+                replies.take_dropped().for_each(|id| statements.dropped(id));
+            }
+        }
+        at += pass(backend, rest, frame, at, out, Some(verdict.show))?;
+        made_up(backend, out);
+        if verdict.settled == Some(Settled::Ready) {
+            break Stop::Ready;
+        }
+    };
+    Ok(Progress { consumed: at, stop })
+}
+
+/// Puts the replies whose turn it is and that no backend will send.
+pub fn made_up(backend: &mut BackendRelay, out: &mut Splice) {
+    while let Some(tag) = backend.replies.next_synthetic() {
+        backend.shown = true;
+        out.put(|out| backend::put_empty(out, tag));
+    }
+}
+
+/// The severity and SQLSTATE of the error at the beginning of `input`, for a caller that was
+/// stopped before it, and the error's size.
+///
+/// # Errors
+/// [`WireError`] if it is malformed.
+pub fn first_error(input: &[u8]) -> Result<(ErrorFields<'_>, usize), WireError> {
+    let size = Frame::read(input, MAX_MESSAGE)?.map_or(0, |frame| frame.size);
+    let body = input.get(HEADER..size).unwrap_or_default();
+    Ok((ErrorFields::read(body)?, size))
+}
+
+/// Whether an error of this kind ends the connection it came on.
+pub fn ends_connection(error: &ErrorFields<'_>) -> bool {
+    matches!(error.severity, Severity::Fatal | Severity::Panic)
+}
+
+/// Passes what there is of a message and notes what is still to come. `show` is asked of the
+/// replies where the caller has not.
+fn pass(
+    backend: &mut BackendRelay,
+    rest: &[u8],
+    frame: Frame,
+    at: usize,
+    out: &mut Splice,
+    show: Option<Show>,
+) -> Result<usize, WireError> {
+    let show = match show {
+        Some(show) => show,
+        None => backend.replies.on_reply(frame.tag)?.show,
+    };
+    let there = frame.size.min(rest.len());
+    if show == Show::Client {
+        backend.shown = true;
+        out.forward(at..at + there);
+    }
+    backend.passing = (frame.size - there, Some(show));
+    Ok(there)
+}
+
+/// What a command tag says about the state it leaves behind (D6).
+fn note_command(
+    client: Option<&mut ClientRelay>,
+    backend: &mut BackendRelay,
+    body: &[u8],
+    show: Show,
+) {
+    let tag = body.strip_suffix(&[0]).unwrap_or(body);
+    match tag {
+        b"SET" | b"RESET" | b"LISTEN" | b"PREPARE" | b"DEALLOCATE" | b"LOAD" | b"DISCARD"
+        | b"DECLARE CURSOR" => backend.dirty |= show == Show::Client,
+        b"DISCARD ALL" | b"DEALLOCATE ALL" => {
+            backend.dirty |= show == Show::Client;
+            backend.statements.clear();
+            if let Some(client) = client {
+                client.statements.clear();
+            }
+        }
+        _ => {}
+    }
+}

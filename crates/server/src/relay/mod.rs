@@ -1,0 +1,75 @@
+//! What travels between a client and the backend it holds, in both directions.
+//!
+//! In: bytes that were read, the state of both sides.
+//! Out: which of those bytes go on unchanged, and what is written between them ([`Splice`]).
+//!
+//! Pure: no sockets, no clock. Messages are forwarded from the buffer they arrived in; rows
+//! are never decoded, and a message longer than the buffer passes through in parts.
+
+pub mod downstream;
+pub mod parameters;
+pub mod splice;
+pub mod statements;
+pub mod survey;
+pub mod upstream;
+
+pub use parameters::Parameters;
+pub use splice::Splice;
+pub use statements::{BackendStatements, ClientStatements, StatementTable};
+
+use pgherd_wire::TxStatus;
+use pgherd_wire::replies::{Replies, Show};
+
+/// The client's side of a relay: what outlives a lease.
+#[derive(Debug, Default)]
+pub struct ClientRelay {
+    /// The client's prepared statements, by its own names.
+    pub statements: ClientStatements,
+    /// Bytes of the current message that are still to come and go on as they are.
+    passing: usize,
+}
+
+impl ClientRelay {
+    /// Whether the client has sent a message in full, so that another may follow.
+    pub fn is_between_messages(&self) -> bool {
+        self.passing == 0
+    }
+
+    /// The message that is half relayed is going to be relayed again from its beginning.
+    pub fn rewind(&mut self) {
+        self.passing = 0;
+    }
+}
+
+/// The backend's side of a relay.
+#[derive(Debug, Default)]
+pub struct BackendRelay {
+    /// Replies still owed.
+    pub replies: Replies,
+    /// The state of the last ReadyForQuery.
+    pub tx: TxStatus,
+    /// Statements prepared on this backend.
+    pub statements: BackendStatements,
+    /// Whether it may hold session state that the next client must not meet.
+    pub dirty: bool,
+    /// Whether the client has seen a byte of reply since its lease began.
+    pub shown: bool,
+    /// Bytes of the current message that are still to come, and whether the client sees them.
+    passing: (usize, Option<Show>),
+}
+
+impl BackendRelay {
+    /// Whether nothing is owed and no transaction is open.
+    pub fn is_quiet(&self) -> bool {
+        self.replies.is_empty() && self.tx.is_idle() && !self.replies.is_skipping()
+    }
+
+    /// Begins a lease: another client's unnamed statement is none of this one's.
+    pub fn begin_lease(&mut self) {
+        self.shown = false;
+        self.statements.forget_unnamed();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,388 @@
+use pgherd_wire::backend as from_backend;
+use pgherd_wire::frontend::{self, Target};
+use proptest::prelude::*;
+
+use super::downstream::{Errors, Observer, Stop};
+use super::upstream::Extent;
+use super::*;
+
+struct Ignore;
+
+impl Observer for Ignore {
+    fn parameter(&mut self, _: &str, _: &str, _: Show) {}
+}
+
+/// A client and its backend, with what each of them was sent.
+struct Pair {
+    client: ClientRelay,
+    backend: BackendRelay,
+    table: StatementTable,
+    to_backend: Vec<u8>,
+    to_client: Vec<u8>,
+}
+
+impl Pair {
+    fn new() -> Self {
+        Self {
+            client: ClientRelay::default(),
+            backend: BackendRelay::default(),
+            table: StatementTable::new(1 << 20),
+            to_backend: Vec::new(),
+            to_client: Vec::new(),
+        }
+    }
+
+    fn made_up(&mut self) {
+        let mut out = Splice::default();
+        downstream::made_up(&mut self.backend, &mut out);
+        self.to_client.extend(out.to_vec(&[]));
+    }
+
+    /// Sends `bytes` to the backend in reads of the given sizes.
+    fn up(&mut self, bytes: &[u8], reads: &mut dyn FnMut(usize) -> usize) {
+        let mut stash = Vec::new();
+        each_read(bytes, reads, |read| {
+            stash.extend_from_slice(read);
+            let mut out = Splice::default();
+            let Self { client, backend, table, to_backend, .. } = self;
+            let progress =
+                upstream::relay(client, backend, table, &stash, Extent::All, &mut out).unwrap();
+            to_backend.extend(out.to_vec(&stash));
+            stash.drain(..progress.consumed);
+            self.made_up();
+        });
+        assert_eq!(stash, b"", "nothing is left behind");
+    }
+
+    /// Sends `bytes` to the client in reads of the given sizes.
+    fn down(&mut self, bytes: &[u8], reads: &mut dyn FnMut(usize) -> usize) {
+        let mut stash = Vec::new();
+        each_read(bytes, reads, |read| {
+            stash.extend_from_slice(read);
+            loop {
+                let mut out = Splice::default();
+                let Self { client, backend, to_client, .. } = self;
+                let progress = downstream::relay(
+                    Some(client),
+                    backend,
+                    &stash,
+                    Errors::Pass,
+                    &mut Ignore,
+                    &mut out,
+                )
+                .unwrap();
+                to_client.extend(out.to_vec(&stash));
+                stash.drain(..progress.consumed);
+                if progress.stop == Stop::NeedMore {
+                    break;
+                }
+            }
+        });
+        assert_eq!(stash, b"", "nothing is left behind");
+    }
+}
+
+fn each_read(bytes: &[u8], reads: &mut dyn FnMut(usize) -> usize, mut take: impl FnMut(&[u8])) {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let (read, next) = rest.split_at(reads(rest.len()).clamp(1, rest.len()));
+        take(read);
+        rest = next;
+    }
+}
+
+fn whole(length: usize) -> usize {
+    length
+}
+
+/// The type bytes of the messages in `bytes`.
+fn tags(bytes: &[u8]) -> String {
+    let (mut at, mut tags) = (0, String::new());
+    while let Some(frame) = pgherd_wire::Frame::read(&bytes[at..], u32::MAX).unwrap() {
+        tags.push(char::from(frame.tag));
+        at += frame.size;
+    }
+    assert_eq!(at, bytes.len(), "whole messages");
+    tags
+}
+
+fn sync(out: &mut Vec<u8>) {
+    out.extend_from_slice(&[frontend::SYNC, 0, 0, 0, 4]);
+}
+
+fn execute(out: &mut Vec<u8>) {
+    pgherd_wire::frame::put(out, frontend::EXECUTE, |out| out.extend_from_slice(&[0; 5]));
+}
+
+fn parse(out: &mut Vec<u8>, name: &str, sql: &str) {
+    frontend::put_parse(out, name.as_bytes(), sql.as_bytes(), &[0, 0]);
+}
+
+fn bind(out: &mut Vec<u8>, name: &str) {
+    frontend::put_bind(out, b"", name.as_bytes(), &[0; 6]);
+}
+
+fn replies(list: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    for tag in list.bytes() {
+        match tag {
+            b'Z' => from_backend::put_ready(&mut out, TxStatus::Idle),
+            b'E' => from_backend::Report {
+                severity: from_backend::Severity::Error,
+                code: "22012",
+                message: "division by zero",
+                detail: "",
+                hint: "",
+            }
+            .put(&mut out),
+            b'C' => pgherd_wire::frame::put(&mut out, tag, |out| out.extend(b"SELECT 1\0")),
+            b'D' => pgherd_wire::frame::put(&mut out, tag, |out| out.extend([7; 40])),
+            tag => from_backend::put_empty(&mut out, tag),
+        }
+    }
+    out
+}
+
+#[test]
+fn a_named_statement_is_parsed_once_on_each_backend_and_the_client_hears_of_each_parse() {
+    let mut pair = Pair::new();
+    let mut bytes = Vec::new();
+    parse(&mut bytes, "mine", "select 1");
+    bind(&mut bytes, "mine");
+    execute(&mut bytes);
+    sync(&mut bytes);
+    pair.up(&bytes, &mut whole);
+    pair.down(&replies("12DCZ"), &mut whole);
+    assert_eq!(tags(&pair.to_backend), "PBES");
+    assert_eq!(tags(&pair.to_client), "12DCZ");
+
+    // Another name for the same text: nothing to parse.
+    let (before, seen) = (pair.to_backend.len(), pair.to_client.len());
+    pair.up(
+        &String::from_utf8(bytes.clone()).unwrap().replace("mine", "ours").into_bytes(),
+        &mut whole,
+    );
+    pair.down(&replies("2DCZ"), &mut whole);
+    assert_eq!(tags(&pair.to_backend[before..]), "BES");
+    assert_eq!(tags(&pair.to_client[seen..]), "12DCZ");
+
+    // On another backend it is parsed again, and nobody hears of it.
+    let (before, seen) = (pair.to_backend.len(), pair.to_client.len());
+    pair.backend = BackendRelay::default();
+    bytes.clear();
+    bind(&mut bytes, "mine");
+    execute(&mut bytes);
+    sync(&mut bytes);
+    pair.up(&bytes, &mut whole);
+    pair.down(&replies("12DCZ"), &mut whole);
+    assert_eq!(tags(&pair.to_backend[before..]), "PBES");
+    assert_eq!(tags(&pair.to_client[seen..]), "2DCZ");
+}
+
+#[test]
+fn an_unnamed_statement_follows_its_client_to_the_next_backend() {
+    let mut pair = Pair::new();
+    let mut bytes = Vec::new();
+    parse(&mut bytes, "", "select 1");
+    Target::Statement(b"").put(&mut bytes, frontend::DESCRIBE);
+    sync(&mut bytes);
+    pair.up(&bytes, &mut whole);
+    assert_eq!(tags(&pair.to_backend), "PDS");
+    pair.backend = BackendRelay::default();
+    pair.backend.begin_lease();
+    pair.to_backend.clear();
+    bytes.clear();
+    bind(&mut bytes, "");
+    execute(&mut bytes);
+    sync(&mut bytes);
+    pair.up(&bytes, &mut whole);
+    pair.down(&replies("12DCZ"), &mut whole);
+    assert_eq!(tags(&pair.to_backend), "PBES");
+    assert_eq!(tags(&pair.to_client), "2DCZ");
+}
+
+#[test]
+fn a_parse_dropped_by_an_error_is_sent_again_in_the_next_stretch() {
+    let mut pair = Pair::new();
+    let mut bytes = Vec::new();
+    parse(&mut bytes, "mine", "select 1");
+    sync(&mut bytes);
+    pair.up(&bytes, &mut whole);
+    pair.down(&replies("1Z"), &mut whole);
+
+    // On a new backend, behind something that fails, and once more before the error is known.
+    pair.backend = BackendRelay::default();
+    pair.to_backend.clear();
+    pair.to_client.clear();
+    bytes.clear();
+    parse(&mut bytes, "", "select 1/0");
+    bind(&mut bytes, "mine");
+    sync(&mut bytes);
+    bind(&mut bytes, "mine");
+    sync(&mut bytes);
+    pair.up(&bytes, &mut whole);
+    assert_eq!(tags(&pair.to_backend), "PPBSCPBS", "closed, which never fails, and parsed");
+    pair.down(&replies("EZ312Z"), &mut whole);
+    assert_eq!(tags(&pair.to_client), "EZ2Z");
+}
+
+#[test]
+fn a_statement_closed_by_the_client_stays_on_the_backend() {
+    let mut pair = Pair::new();
+    let mut bytes = Vec::new();
+    parse(&mut bytes, "mine", "select 1");
+    Target::Statement(b"mine").put(&mut bytes, frontend::CLOSE);
+    sync(&mut bytes);
+    pair.up(&bytes, &mut whole);
+    pair.down(&replies("1Z"), &mut whole);
+    assert_eq!(tags(&pair.to_backend), "PS");
+    assert_eq!(tags(&pair.to_client), "13Z");
+    assert!(pair.client.statements.is_empty());
+    assert_eq!(pair.backend.statements.len(), 1);
+}
+
+#[test]
+fn what_a_client_leaves_behind_is_noticed() {
+    for (sql, tag) in [
+        ("set timezone = 'UTC'", "SET"),
+        ("listen x", "LISTEN"),
+        ("select set_config('a.b', 'c', false)", "SELECT 1"),
+        ("select pg_advisory_lock(1)", "SELECT 1"),
+        ("create temp table t (a int)", "CREATE TABLE"),
+    ] {
+        let mut pair = Pair::new();
+        let mut bytes = Vec::new();
+        frontend::put_query(&mut bytes, sql);
+        pair.up(&bytes, &mut whole);
+        let mut answer = Vec::new();
+        pgherd_wire::frame::put(&mut answer, b'C', |out| {
+            out.extend_from_slice(tag.as_bytes());
+            out.push(0);
+        });
+        answer.extend(replies("Z"));
+        pair.down(&answer, &mut whole);
+        assert!(pair.backend.dirty, "{sql}");
+    }
+    let mut pair = Pair::new();
+    let mut bytes = Vec::new();
+    frontend::put_query(&mut bytes, "update accounts set balance = 0");
+    pair.up(&bytes, &mut whole);
+    pair.down(&replies("CZ"), &mut whole);
+    assert!(!pair.backend.dirty);
+}
+
+macro_rules! recorded {
+    ($($name:literal),*) => {
+        [$((
+            $name,
+            include_bytes!(concat!("recorded/", $name, ".sent")).as_slice(),
+            include_bytes!(concat!("recorded/", $name, ".answered")).as_slice(),
+        )),*]
+    };
+}
+
+/// Exchanges recorded between psql and pgbench 15 and PostgreSQL 15, without their login.
+const RECORDED: [(&str, &[u8], &[u8]); 5] =
+    recorded!["psql", "describe", "pgbench-simple", "pgbench-extended", "pgbench-prepared"];
+
+/// Exchanges of every kind: what the client sends, and what the server answers.
+fn exchanges() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
+    let query = |sql: &str| {
+        let mut out = Vec::new();
+        frontend::put_query(&mut out, sql);
+        out
+    };
+    let mut extended = Vec::new();
+    parse(&mut extended, "", "select $1");
+    bind(&mut extended, "");
+    Target::Portal(b"").put(&mut extended, frontend::DESCRIBE);
+    execute(&mut extended);
+    sync(&mut extended);
+    let mut copy_in = query("copy t from stdin");
+    let mut data = Vec::new();
+    pgherd_wire::frame::put(&mut data, b'd', |out| out.extend([b'x'; 300]));
+    from_backend::put_empty(&mut data, b'c');
+    copy_in.extend(&data);
+    let mut all = vec![
+        ("rows", query("select 1"), replies("TDDDCZ")),
+        ("an error", query("select 1/0"), replies("TDEZ")),
+        ("nothing", query(""), replies("IZ")),
+        ("extended", extended, replies("12TDDCZ")),
+        ("copy in", copy_in, replies("GCZ")),
+        ("copy out", query("copy t to stdout"), replies("HdddcCZ")),
+        ("notices", query("do ''"), replies("NNCZ")),
+    ];
+    all.extend(RECORDED.map(|(name, sent, answered)| (name, sent.to_vec(), answered.to_vec())));
+    all
+}
+
+#[test]
+fn frames_cut_at_every_byte_give_the_same_bytes_out() {
+    for (name, sent, answered) in exchanges() {
+        let (to_backend, to_client) = relayed(&sent, &answered, &|_| false);
+        assert_eq!(to_client, answered, "{name}");
+        // The names of prepared statements are changed on the way; nothing else is.
+        if name != "pgbench-prepared" {
+            assert_eq!(to_backend, sent, "{name}");
+        }
+        let whole = (to_backend, to_client);
+        for cut in 1..sent.len().max(answered.len()) {
+            assert!(relayed(&sent, &answered, &|at| at == cut) == whole, "{name}, cut at {cut}");
+        }
+        for size in 1..8 {
+            let in_bits = relayed(&sent, &answered, &|at| at % size == 0);
+            assert!(in_bits == whole, "{name}, {size} at a time");
+        }
+    }
+}
+
+/// What reaches backend and client when an exchange is relayed turn by turn, each direction
+/// cut at the offsets for which `is_cut`.
+fn relayed(sent: &[u8], answered: &[u8], is_cut: &dyn Fn(usize) -> bool) -> (Vec<u8>, Vec<u8>) {
+    let mut pair = Pair::new();
+    let reader = || {
+        let mut at = 0;
+        move |rest: usize| {
+            let read = (1..rest).find(|read| is_cut(at + read)).unwrap_or(rest);
+            at += read;
+            read
+        }
+    };
+    let (mut up, mut down) = (reader(), reader());
+    let mut answers = turns(answered, b"Z").into_iter();
+    for batch in turns(sent, b"QS") {
+        pair.up(batch, &mut up);
+        pair.down(answers.next().unwrap_or_default(), &mut down);
+    }
+    answers.for_each(|rest| pair.down(rest, &mut down));
+    assert!(pair.backend.is_quiet(), "something is still owed");
+    (pair.to_backend, pair.to_client)
+}
+
+/// Cuts `bytes` behind each message of one of these types.
+fn turns<'a>(bytes: &'a [u8], ends: &[u8]) -> Vec<&'a [u8]> {
+    let (mut turns, mut start, mut at) = (Vec::new(), 0, 0);
+    while let Some(frame) = pgherd_wire::Frame::read(&bytes[at..], u32::MAX).unwrap() {
+        at += frame.size;
+        if ends.contains(&frame.tag) || at == bytes.len() {
+            turns.push(&bytes[start..at]);
+            start = at;
+        }
+    }
+    turns
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_from_either_side_make_it_panic(
+        up in prop::collection::vec(any::<u8>(), 0..200),
+        down in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let mut pair = Pair::new();
+        let (mut out, Pair { client, backend, table, .. }) = (Splice::default(), &mut pair);
+        let _ = upstream::relay(client, backend, table, &up, Extent::All, &mut out);
+        let _ = survey::survey(client, &up, None);
+        out.clear();
+        let _ = downstream::relay(None, backend, &down, Errors::Stop, &mut Ignore, &mut out);
+    }
+}

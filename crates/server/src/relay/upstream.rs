@@ -1,0 +1,310 @@
+//! From the client to its backend.
+
+use pgherd_core::sql;
+use pgherd_wire::backend::{CLOSE_COMPLETE, COPY_DATA, COPY_DONE, PARSE_COMPLETE};
+use pgherd_wire::frame::MAX_MESSAGE;
+use pgherd_wire::frontend::{self, Bind, Parse, Target};
+use pgherd_wire::replies::{Expect, Show};
+use pgherd_wire::{Frame, HEADER, WireError};
+
+use super::statements::{BackendName, Readiness, Statement, StatementTable, Unnamed};
+use super::{BackendRelay, ClientRelay, Splice};
+
+/// The longest Query whose text is looked at for what it may leave behind: 64 KiB. A longer
+/// one passes through in parts and its backend counts as dirty.
+const LONGEST_QUERY: usize = 64 * 1024;
+
+/// The longest Parse: 16 MiB. It has to be kept, to be sent again to other backends.
+const LONGEST_PARSE: usize = 16 * 1024 * 1024;
+
+/// The longest message whose meaning we need but not its bulk: Describe, Close, Execute.
+const LONGEST_SMALL: usize = 64 * 1024;
+
+/// How far one call came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes taken from the input.
+    pub consumed: usize,
+    /// Why it stopped.
+    pub stop: Stop,
+}
+
+/// Why relaying stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// The input is used up, or what is left of it is the beginning of a message.
+    NeedMore,
+    /// A Query, FunctionCall or Sync was relayed, and the caller wants one batch at a time.
+    EndOfBatch,
+    /// The client says goodbye.
+    Terminate,
+}
+
+/// How much to relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All there is: further batches may be pipelined to the same backend.
+    All,
+    /// Up to the end of a batch: the next one may belong elsewhere.
+    OneBatch,
+}
+
+/// Relays `input`, which continues where the last call stopped.
+///
+/// What goes to the backend is left in `out`; ranges in it are of `input`. Afterwards the
+/// caller sends the client what [`super::downstream::made_up`] says.
+///
+/// # Errors
+/// [`WireError`] if the client broke the protocol; what is in `out` by then may still be sent.
+pub fn relay(
+    client: &mut ClientRelay,
+    backend: &mut BackendRelay,
+    table: &StatementTable,
+    input: &[u8],
+    extent: Extent,
+    out: &mut Splice,
+) -> Result<Progress, WireError> {
+    let mut at = 0;
+    let stop = loop {
+        if client.passing > 0 {
+            let n = client.passing.min(input.len() - at);
+            out.forward(at..at + n);
+            client.passing -= n;
+            at += n;
+            if client.passing > 0 {
+                break Stop::NeedMore;
+            }
+        }
+        let rest = &input[at..];
+        let Some(frame) = Frame::read(rest, MAX_MESSAGE)? else { break Stop::NeedMore };
+        if frame.tag == frontend::TERMINATE {
+            break Stop::Terminate;
+        }
+        let Some(used) = message(client, backend, table, rest, frame, at, out)? else {
+            break Stop::NeedMore;
+        };
+        at += used;
+        let ends = matches!(frame.tag, frontend::QUERY | frontend::SYNC | frontend::FUNCTION_CALL);
+        if ends && client.passing == 0 && extent == Extent::OneBatch {
+            break Stop::EndOfBatch;
+        }
+    };
+    Ok(Progress { consumed: at, stop })
+}
+
+/// Relays one message at the beginning of `rest`; `None` if more of it is needed.
+fn message(
+    client: &mut ClientRelay,
+    backend: &mut BackendRelay,
+    table: &StatementTable,
+    rest: &[u8],
+    frame: Frame,
+    at: usize,
+    out: &mut Splice,
+) -> Result<Option<usize>, WireError> {
+    let whole = rest.get(..frame.size);
+    let body = whole.map(|message| &message[HEADER..]);
+    let expect = match frame.tag {
+        frontend::QUERY => {
+            match body {
+                Some(text) => backend.dirty |= sql::suspicion(text),
+                None if frame.size <= LONGEST_QUERY => return Ok(None),
+                None => backend.dirty = true,
+            }
+            client.statements.set_unnamed(None);
+            backend.statements.forget_unnamed();
+            backend.statements.end_stretch();
+            Some(Expect::Query(Show::Client))
+        }
+        frontend::FUNCTION_CALL => {
+            backend.statements.end_stretch();
+            Some(Expect::Query(Show::Client))
+        }
+        frontend::SYNC => {
+            backend.statements.end_stretch();
+            Some(Expect::Sync(Show::Client))
+        }
+        frontend::FLUSH | COPY_DATA => None,
+        COPY_DONE | frontend::COPY_FAIL => Some(Expect::CopyEnd),
+        frontend::PARSE => {
+            let Some(body) = bounded(body, frame, LONGEST_PARSE)? else { return Ok(None) };
+            let parse = Parse::read(body)?;
+            if !parse.name.is_empty() {
+                named_parse(client, backend, table, &parse, out);
+                return Ok(Some(frame.size));
+            }
+            backend.dirty |= sql::suspicion(parse.sql);
+            client
+                .statements
+                .set_unnamed(Some(Unnamed { sql: parse.sql.into(), types: parse.types.into() }));
+            backend.statements.unnamed_sent();
+            Some(Expect::Parse { show: Show::Client, statement: None })
+        }
+        frontend::BIND => return bind(client, backend, rest, frame, at, out),
+        frontend::DESCRIBE => {
+            let Some(body) = bounded(body, frame, LONGEST_SMALL)? else { return Ok(None) };
+            if let Target::Statement(name) = Target::read(frame.tag, body)?
+                && let Some(name) = prepare(client, backend, name, out)
+            {
+                backend.replies.expect(Expect::Describe);
+                out.put(|out| Target::Statement(name.as_bytes()).put(out, frontend::DESCRIBE));
+                return Ok(Some(frame.size));
+            }
+            Some(Expect::Describe)
+        }
+        frontend::CLOSE => {
+            let Some(body) = bounded(body, frame, LONGEST_SMALL)? else { return Ok(None) };
+            if let Target::Statement(name) = Target::read(frame.tag, body)? {
+                // The backend keeps it: another client, or this one again, may want it.
+                if client.statements.remove(name) {
+                    backend.replies.expect(Expect::MadeUp(CLOSE_COMPLETE));
+                    return Ok(Some(frame.size));
+                }
+                if name.is_empty() {
+                    client.statements.set_unnamed(None);
+                }
+            }
+            Some(Expect::Close(Show::Client))
+        }
+        frontend::EXECUTE => {
+            if bounded(body, frame, LONGEST_SMALL)?.is_none() {
+                return Ok(None);
+            }
+            Some(Expect::Execute)
+        }
+        other => {
+            return Err(WireError::Unknown {
+                tag: char::from(other),
+                field: "message type",
+                value: i64::from(other),
+            });
+        }
+    };
+    if let Some(expect) = expect {
+        backend.replies.expect(expect);
+    }
+    let used = frame.size.min(rest.len());
+    out.forward(at..at + used);
+    client.passing = frame.size - used;
+    Ok(Some(used))
+}
+
+fn named_parse(
+    client: &mut ClientRelay,
+    backend: &mut BackendRelay,
+    table: &StatementTable,
+    parse: &Parse<'_>,
+    out: &mut Splice,
+) {
+    let statement = table.intern(parse.sql, parse.types);
+    if backend.statements.has(statement.id) {
+        backend.replies.expect(Expect::MadeUp(PARSE_COMPLETE));
+    } else {
+        send_parse(backend, &statement, Show::Client, out);
+    }
+    client.statements.insert(parse.name, statement);
+}
+
+fn bind(
+    client: &mut ClientRelay,
+    backend: &mut BackendRelay,
+    rest: &[u8],
+    frame: Frame,
+    at: usize,
+    out: &mut Splice,
+) -> Result<Option<usize>, WireError> {
+    let there = frame.size.min(rest.len());
+    let bind = match Bind::read(&rest[HEADER..there]) {
+        Ok(bind) => bind,
+        // The names are still to come; the parameters behind them may be long.
+        Err(_) if there < frame.size && there < LONGEST_SMALL => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let name = prepare(client, backend, bind.statement, out);
+    backend.replies.expect(Expect::Bind);
+    if let Some(name) = name {
+        let name = name.as_bytes();
+        let head = HEADER + bind.portal.len() + 1 + bind.statement.len() + 1;
+        let length = frame.size - 1 - bind.statement.len() + name.len();
+        let length = u32::try_from(length)
+            .ok()
+            .filter(|length| *length <= MAX_MESSAGE)
+            .ok_or(WireError::Length { tag: 'B', length: MAX_MESSAGE, limit: MAX_MESSAGE })?;
+        out.put(|out| {
+            out.push(frontend::BIND);
+            out.extend_from_slice(&length.to_be_bytes());
+            out.extend_from_slice(bind.portal);
+            out.push(0);
+            out.extend_from_slice(name);
+            out.push(0);
+        });
+        out.forward(at + head..at + there);
+    } else {
+        out.forward(at..at + there);
+    }
+    client.passing = frame.size - there;
+    Ok(Some(there))
+}
+
+/// Makes sure that the statement the client calls `name` is on the backend. Returns its name
+/// there, or `None` if the client's own is right: it is unnamed, or not known to us.
+fn prepare(
+    client: &ClientRelay,
+    backend: &mut BackendRelay,
+    name: &[u8],
+    out: &mut Splice,
+) -> Option<BackendName> {
+    if name.is_empty() {
+        if let Some(unnamed) = client.statements.unnamed()
+            && !backend.statements.unnamed_is_here()
+        {
+            backend.dirty |= sql::suspicion(&unnamed.sql);
+            let own = Expect::Parse { show: Show::Nobody, statement: None };
+            if backend.replies.expect(own) {
+                backend.statements.unnamed_sent();
+            }
+            out.put(|out| frontend::put_parse(out, b"", &unnamed.sql, &unnamed.types));
+        }
+        return None;
+    }
+    let statement = client.statements.get(name)?;
+    backend.dirty |= statement.suspicious;
+    match backend.statements.readiness(statement.id) {
+        Readiness::Ready => {}
+        Readiness::Parse => send_parse(backend, statement, Show::Nobody, out),
+        Readiness::CloseAndParse => {
+            send_close(backend, statement.id, out);
+            send_parse(backend, statement, Show::Nobody, out);
+        }
+    }
+    Some(statement.backend_name())
+}
+
+fn send_parse(backend: &mut BackendRelay, statement: &Statement, show: Show, out: &mut Splice) {
+    let expect = Expect::Parse { show, statement: Some(statement.id) };
+    let answered = backend.replies.expect(expect);
+    let name = statement.backend_name();
+    out.put(|out| {
+        frontend::put_parse(out, name.as_bytes(), &statement.sql, &statement.types);
+    });
+    if answered && let Some(surplus) = backend.statements.sent(statement.id) {
+        send_close(backend, surplus, out);
+    }
+}
+
+fn send_close(backend: &mut BackendRelay, id: u64, out: &mut Splice) {
+    backend.replies.expect(Expect::Close(Show::Nobody));
+    let name = BackendName::new(id);
+    out.put(|out| Target::Statement(name.as_bytes()).put(out, frontend::CLOSE));
+}
+
+fn bounded(body: Option<&[u8]>, frame: Frame, limit: usize) -> Result<Option<&[u8]>, WireError> {
+    if frame.size > limit {
+        return Err(WireError::Length {
+            tag: char::from(frame.tag),
+            length: u32::try_from(frame.size - 1).unwrap_or(u32::MAX),
+            limit: u32::try_from(limit).unwrap_or(u32::MAX),
+        });
+    }
+    Ok(body)
+}

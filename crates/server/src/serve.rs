@@ -1,0 +1,190 @@
+//! A running proxy: its socket, its cores, its control plane.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use pgherd_core::balance::RoundRobin;
+use pgherd_core::settings::{AuthMethod, Settings};
+use pgherd_core::sql::Classifier;
+use pgherd_core::topology::{Node, Topology, TopologyError};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::auth::{Method, Users};
+use crate::reactor::mio_driver::{Acceptor, Mailbox, cores};
+use crate::reactor::{Mail, Proxy, Shares};
+use crate::relay::StatementTable;
+
+/// Connections that may wait to be accepted: enough for a burst of a few thousand clients; the
+/// system caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// How long clients in a transaction get to finish it when the proxy stops.
+const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+
+/// Why the proxy could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The address to listen on cannot be had.
+    #[error("cannot listen on {address}:{port}")]
+    Listen {
+        /// As in the settings.
+        address: String,
+        /// As in the settings.
+        port: u16,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A node's host name means nothing here.
+    #[error("cannot resolve {host}, the host of node {node}")]
+    Resolve {
+        /// The node's name.
+        node: String,
+        /// Its host.
+        host: String,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The nodes make no cluster.
+    #[error("the nodes make no cluster")]
+    Topology(#[from] TopologyError),
+    /// There is nobody who could log in.
+    #[error("no [[user]] is set, so nobody could log in")]
+    NoUsers,
+    /// The system refused a thread, a descriptor, or the like.
+    #[error("cannot start the loops")]
+    Io(#[from] io::Error),
+}
+
+/// A proxy that is running. Dropping it leaves it running; see [`Server::drain`].
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    mailboxes: Arc<[Mailbox]>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+}
+
+impl Server {
+    /// Starts a proxy: it listens when this returns. Backends are opened as they are needed, so
+    /// nodes may still be down.
+    ///
+    /// # Errors
+    /// [`ServeError`] says what is wrong with the settings or the system.
+    pub fn start(settings: &Settings) -> Result<Self, ServeError> {
+        let topology = settings.topology()?;
+        if settings.users.is_empty() {
+            return Err(ServeError::NoUsers);
+        }
+        let addresses = topology.nodes().iter().map(resolve).collect::<Result<_, _>>()?;
+        let (address, listener) = listen(&settings.listen.address, settings.listen.port)?;
+        let count = match settings.listen.workers {
+            0 => std::thread::available_parallelism().map_or(1, NonZero::get),
+            workers => usize::from(workers),
+        };
+        let shared = Arc::new(ArcSwap::from_pointee(topology));
+        let proxy = Arc::new(proxy(settings, shared, addresses, count));
+        let (cores, mailboxes) = cores(count)?;
+        let mut acceptor = Some(Acceptor::new(listener)?);
+        let mut threads = Vec::new();
+        for (number, core) in cores.into_iter().enumerate() {
+            let (proxy, mailboxes) = (Arc::clone(&proxy), Arc::clone(&mailboxes));
+            let acceptor = acceptor.take();
+            let thread = std::thread::Builder::new().name(format!("core-{number}"));
+            threads.push(thread.spawn(move || core.run(proxy, mailboxes, acceptor, DRAIN_LIMIT))?);
+        }
+        tracing::info!(%address, cores = count, nodes = settings.nodes.len(), "listening");
+        Ok(Self { address, mailboxes, threads })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops: no more clients are accepted, idle ones are told, the others may finish their
+    /// transaction, for up to 30 seconds. Returns when the last one has gone.
+    ///
+    /// # Errors
+    /// What ended a loop, if that was not the drain.
+    pub fn drain(self) -> io::Result<()> {
+        self.mailboxes.iter().for_each(|mailbox| mailbox.post(Mail::Drain));
+        for thread in self.threads {
+            match thread.join() {
+                Ok(result) => result?,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn proxy(
+    settings: &Settings,
+    topology: Arc<ArcSwap<Topology>>,
+    addresses: Vec<SocketAddr>,
+    cores: usize,
+) -> Proxy {
+    let random = |bytes: &mut [u8]| {
+        getrandom::fill(bytes).expect("the system's random source works once it has started");
+    };
+    let logins =
+        settings.users.iter().map(|user| (user.name.clone(), user.password.expose().to_owned()));
+    let pool = &settings.pool;
+    Proxy {
+        method: match settings.listen.auth {
+            AuthMethod::Trust => Method::Trust,
+            AuthMethod::ScramSha256 => Method::Scram,
+        },
+        users: Users::new(logins, random),
+        database: settings.cluster.database.clone(),
+        topology,
+        addresses,
+        read_from_replicas: settings.routing.read_from_replicas,
+        statements: StatementTable::new(
+            usize::try_from(pool.statement_cache_bytes.0).unwrap_or(usize::MAX),
+        ),
+        shares: Shares::new(cores, pool.size as usize, Instant::now()),
+        cores,
+        clients: AtomicUsize::new(0),
+        max_clients: settings.listen.max_clients as usize,
+        acquire_timeout: pool.acquire_timeout,
+        connect_timeout: pool.connect_timeout,
+        login_timeout: settings.listen.login_timeout,
+        idle_timeout: pool.idle_timeout,
+        round_robin: RoundRobin::default(),
+        class_cache_bytes: pool.statement_cache_bytes.0,
+        classifier: Classifier::new(settings.routing.read_only_functions.iter().cloned()),
+    }
+}
+
+fn resolve(node: &Node) -> Result<SocketAddr, ServeError> {
+    let fail = |source| ServeError::Resolve {
+        node: node.name.to_string(),
+        host: node.host.to_string(),
+        source,
+    };
+    let mut found = (&*node.host, node.port).to_socket_addrs().map_err(fail)?;
+    found.next().ok_or_else(|| fail(io::ErrorKind::NotFound.into()))
+}
+
+fn listen(address: &str, port: u16) -> Result<(SocketAddr, TcpListener), ServeError> {
+    let try_listen = || -> io::Result<_> {
+        let ip = address.parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let at = SocketAddr::new(ip, port);
+        let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&at.into())?;
+        socket.listen(BACKLOG)?;
+        let listener = TcpListener::from(socket);
+        Ok((listener.local_addr()?, listener))
+    };
+    try_listen().map_err(|source| ServeError::Listen { address: address.to_owned(), port, source })
+}

@@ -1,0 +1,372 @@
+//! The login of a client.
+//!
+//! In: bytes, the rules, random bytes. Out: bytes to send, and what the client turned out to
+//! be. Pure: it knows no socket; the deadline is the caller's.
+
+use pgherd_wire::backend::{self, Authentication, Report, Severity};
+use pgherd_wire::frame::Frame;
+use pgherd_wire::frontend::{self, SaslInitial};
+use pgherd_wire::scram::{self, AwaitingProof, ScramError, ServerExchange};
+use pgherd_wire::startup::{self, FirstPacket, PROTOCOL_3_0, PROTOCOL_3_2, Startup};
+use pgherd_wire::{HEADER, sqlstate};
+
+use crate::auth::{Method, UserId, Users};
+use crate::relay::Parameters;
+
+/// The longest message of a login: 64 KiB, above the startup packet's own limit of 10,000
+/// bytes and far above any SCRAM message.
+const LONGEST: u32 = 64 * 1024;
+
+/// What logins are decided by.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'a> {
+    /// How clients prove who they are.
+    pub method: Method,
+    /// Who may log in.
+    pub users: &'a Users,
+    /// The one database there is.
+    pub database: &'a str,
+}
+
+/// What a client that is logged in asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Who it is.
+    pub user: UserId,
+    /// The protocol it was told it speaks: 3.0 or 3.2.
+    pub protocol: u32,
+    /// Session parameters it wants.
+    pub parameters: Parameters,
+}
+
+/// What to do after a call of [`Login::on_bytes`]; what it wrote is to be sent first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LoginStep {
+    /// Read on.
+    NeedMore,
+    /// It is no client but wants this query cancelled; close without an answer.
+    Cancel {
+        /// The process id it was given.
+        pid: u32,
+        /// The secret it was given.
+        secret: Vec<u8>,
+    },
+    /// It is who it says it is. AuthenticationOk was not sent yet.
+    Authenticated(Request),
+    /// It was refused; close. The text is for the log.
+    Refused(String),
+}
+
+#[derive(Debug)]
+enum State {
+    First { encryption_asked: u8 },
+    SaslInitial(Pending),
+    Proof(Pending, Box<AwaitingProof>),
+    Over,
+}
+
+#[derive(Debug)]
+struct Pending {
+    name: String,
+    protocol: u32,
+    parameters: Parameters,
+}
+
+/// One login.
+#[derive(Debug)]
+pub struct Login(State);
+
+impl Default for Login {
+    fn default() -> Self {
+        Self(State::First { encryption_asked: 0 })
+    }
+}
+
+impl Login {
+    /// Takes what it can use of `input`; returns how many bytes, and what to do.
+    pub fn on_bytes(
+        &mut self,
+        input: &[u8],
+        rules: Rules<'_>,
+        random: &mut dyn FnMut(&mut [u8]),
+        out: &mut Vec<u8>,
+    ) -> (usize, LoginStep) {
+        let mut at = 0;
+        loop {
+            let (used, step) = match self.step(&input[at..], rules, random, out) {
+                Ok(step) => step,
+                Err(refusal) => {
+                    self.0 = State::Over;
+                    refusal.report().put(out);
+                    (0, Some(LoginStep::Refused(refusal.for_log)))
+                }
+            };
+            at += used;
+            match step {
+                Some(step) => return (at, step),
+                None if used == 0 => return (at, LoginStep::NeedMore),
+                None => {}
+            }
+        }
+    }
+
+    fn step(
+        &mut self,
+        input: &[u8],
+        rules: Rules<'_>,
+        random: &mut dyn FnMut(&mut [u8]),
+        out: &mut Vec<u8>,
+    ) -> Result<(usize, Option<LoginStep>), Refusal> {
+        let state = std::mem::replace(&mut self.0, State::Over);
+        match state {
+            State::First { encryption_asked } => {
+                let whole = startup::size(input)?.and_then(|size| input.get(..size));
+                let Some(packet) = whole else {
+                    self.0 = State::First { encryption_asked };
+                    return Ok((0, None));
+                };
+                let step = match startup::read(packet)? {
+                    // Once for each kind; a client that asks on and on is none.
+                    FirstPacket::Ssl | FirstPacket::GssEncryption if encryption_asked < 2 => {
+                        out.push(b'N');
+                        self.0 = State::First { encryption_asked: encryption_asked + 1 };
+                        None
+                    }
+                    FirstPacket::Ssl | FirstPacket::GssEncryption => {
+                        return Err(Refusal::protocol("encryption was asked for three times"));
+                    }
+                    FirstPacket::Cancel { pid, secret } => {
+                        Some(LoginStep::Cancel { pid, secret: secret.to_vec() })
+                    }
+                    FirstPacket::Startup(startup) => self.begin(&startup, rules, out)?,
+                };
+                Ok((packet.len(), step))
+            }
+            State::SaslInitial(pending) => {
+                let Some(message) = password_message(input)? else {
+                    self.0 = State::SaslInitial(pending);
+                    return Ok((0, None));
+                };
+                let initial = SaslInitial::read(&message[HEADER..])?;
+                if initial.mechanism != scram::MECHANISM {
+                    return Err(Refusal::protocol("the client chose a mechanism not offered"));
+                }
+                let mut nonce = [0; 18];
+                random(&mut nonce);
+                let secret = rules.users.secret(&pending.name);
+                let (next, reply) = ServerExchange::start(initial.data, &nonce, secret)
+                    .map_err(|error| Refusal::scram(&pending.name, &error))?;
+                Authentication::SaslContinue(reply.as_bytes()).put(out);
+                self.0 = State::Proof(pending, Box::new(next));
+                Ok((message.len(), None))
+            }
+            State::Proof(pending, exchange) => {
+                let Some(message) = password_message(input)? else {
+                    self.0 = State::Proof(pending, exchange);
+                    return Ok((0, None));
+                };
+                let accepted = exchange
+                    .check(&message[HEADER..])
+                    .map_err(|error| Refusal::scram(&pending.name, &error))?;
+                Authentication::SaslFinal(accepted.server_final.as_bytes()).put(out);
+                Ok((message.len(), Some(accept(pending, rules)?)))
+            }
+            State::Over => Ok((0, None)),
+        }
+    }
+
+    fn begin(
+        &mut self,
+        startup: &Startup<'_>,
+        rules: Rules<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<LoginStep>, Refusal> {
+        let protocol = negotiate(startup, out);
+        let name = startup.parameter("user").unwrap_or_default();
+        if name.is_empty() {
+            return Err(Refusal::new(
+                sqlstate::INVALID_AUTHORIZATION,
+                "no PostgreSQL user name specified in startup packet",
+            ));
+        }
+        if startup.parameter("replication").is_some_and(|value| !is_off(value)) {
+            return Err(Refusal::new(
+                sqlstate::FEATURE_NOT_SUPPORTED,
+                "replication connections are not supported: connect to the node itself",
+            ));
+        }
+        // As in PostgreSQL, the database is called like the user where none is named.
+        let database = startup.parameter("database").filter(|name| !name.is_empty());
+        let database = database.unwrap_or(name);
+        let parameters = parameters(startup)?;
+        let pending = Pending { name: name.to_owned(), protocol, parameters };
+        // Also told to strangers, as PostgreSQL does not: here names are in the settings, and
+        // there is only one.
+        if database != rules.database {
+            return Err(Refusal::new(
+                sqlstate::NO_SUCH_DATABASE,
+                format!("no such database: {database}"),
+            ));
+        }
+        match rules.method {
+            Method::Trust => Ok(Some(accept(pending, rules)?)),
+            Method::Scram => {
+                Authentication::Sasl { mechanisms: vec![scram::MECHANISM] }.put(out);
+                self.0 = State::SaslInitial(pending);
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn accept(pending: Pending, rules: Rules<'_>) -> Result<LoginStep, Refusal> {
+    let Some(user) = rules.users.find(&pending.name) else {
+        return Err(Refusal::new(
+            sqlstate::INVALID_AUTHORIZATION,
+            format!("role \"{}\" is not known to pgherd", pending.name),
+        ));
+    };
+    let Pending { protocol, parameters, .. } = pending;
+    Ok(LoginStep::Authenticated(Request { user, protocol, parameters }))
+}
+
+/// Settles on 3.0 or 3.2, and says so where the client asked for more than that.
+fn negotiate(startup: &Startup<'_>, out: &mut Vec<u8>) -> u32 {
+    let options: Vec<&str> = startup
+        .parameters
+        .iter()
+        .map(|(name, _)| *name)
+        .filter(|name| name.starts_with("_pq_."))
+        .collect();
+    let protocol = if startup.protocol >= PROTOCOL_3_2 { PROTOCOL_3_2 } else { PROTOCOL_3_0 };
+    if protocol != startup.protocol || !options.is_empty() {
+        backend::put_negotiate(out, protocol, &options);
+    }
+    protocol
+}
+
+fn parameters(startup: &Startup<'_>) -> Result<Parameters, Refusal> {
+    let mut parameters = Parameters::default();
+    for (name, value) in &startup.parameters {
+        match *name {
+            "user" | "database" | "replication" => {}
+            name if name.starts_with("_pq_.") => {}
+            "options" => read_options(value, &mut parameters)?,
+            name => parameters.set(name, value),
+        }
+    }
+    Ok(parameters)
+}
+
+/// Reads `options`: `-c name=value`, `-cname=value` and `--name=value`, separated by spaces,
+/// with `\` before a space or backslash that belongs to a value.
+///
+/// Source: PostgreSQL manual, "postgres", and `pg_split_opts`; in a name given by `--`, a
+/// dash stands for an underscore.
+fn read_options(text: &str, parameters: &mut Parameters) -> Result<(), Refusal> {
+    let mut words = split_options(text).into_iter();
+    while let Some(word) = words.next() {
+        let pair = match word.strip_prefix("--") {
+            Some(long) => Some(long.to_owned()),
+            None => match word.strip_prefix("-c") {
+                Some("") => words.next(),
+                Some(short) => Some(short.to_owned()),
+                None => None,
+            },
+        };
+        let Some((name, value)) = pair.as_deref().and_then(|pair| pair.split_once('=')) else {
+            return Err(Refusal::new(
+                sqlstate::FEATURE_NOT_SUPPORTED,
+                "unsupported options startup parameter: only '-c config=val' and \
+                 '--config=val' are allowed",
+            ));
+        };
+        parameters.set(&name.replace('-', "_"), value);
+    }
+    Ok(())
+}
+
+fn split_options(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut letters = text.chars().peekable();
+    loop {
+        while letters.next_if(char::is_ascii_whitespace).is_some() {}
+        if letters.peek().is_none() {
+            return words;
+        }
+        let mut word = String::new();
+        while let Some(letter) = letters.next_if(|letter| !letter.is_ascii_whitespace()) {
+            match letter {
+                '\\' => word.extend(letters.next()),
+                letter => word.push(letter),
+            }
+        }
+        words.push(word);
+    }
+}
+
+fn is_off(value: &str) -> bool {
+    matches!(value, "0" | "false" | "off" | "no")
+}
+
+fn password_message(input: &[u8]) -> Result<Option<&[u8]>, Refusal> {
+    let Some(frame) = Frame::read(input, LONGEST)? else { return Ok(None) };
+    if frame.tag != frontend::PASSWORD {
+        return Err(Refusal::protocol("expected a password message"));
+    }
+    Ok(input.get(..frame.size))
+}
+
+/// Why a login ends, as the client and as the log is told.
+#[derive(Debug)]
+struct Refusal {
+    code: &'static str,
+    message: String,
+    for_log: String,
+}
+
+impl Refusal {
+    fn new(code: &'static str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { code, for_log: message.clone(), message }
+    }
+
+    fn protocol(message: &str) -> Self {
+        Self::new(sqlstate::PROTOCOL_VIOLATION, message)
+    }
+
+    fn scram(name: &str, error: &ScramError) -> Self {
+        match error {
+            ScramError::Mismatch => Self {
+                for_log: format!("password of user \"{name}\" does not fit"),
+                ..Self::new(
+                    sqlstate::INVALID_PASSWORD,
+                    format!("password authentication failed for user \"{name}\""),
+                )
+            },
+            other => Self {
+                for_log: format!("user \"{name}\": {other}"),
+                ..Self::new(sqlstate::PROTOCOL_VIOLATION, other.to_string())
+            },
+        }
+    }
+
+    fn report(&self) -> Report<'_> {
+        Report {
+            severity: Severity::Fatal,
+            code: self.code,
+            message: &self.message,
+            detail: "",
+            hint: "",
+        }
+    }
+}
+
+impl From<pgherd_wire::WireError> for Refusal {
+    fn from(error: pgherd_wire::WireError) -> Self {
+        Self::new(sqlstate::PROTOCOL_VIOLATION, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests;

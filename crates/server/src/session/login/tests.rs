@@ -1,0 +1,163 @@
+use super::*;
+use pgherd_wire::scram::{ClientExchange, Keys};
+use proptest::prelude::*;
+
+fn no_random(bytes: &mut [u8]) {
+    bytes.fill(7);
+}
+
+fn users() -> Users {
+    Users::new([("alice".to_owned(), "secret".to_owned())], no_random)
+}
+
+fn startup(protocol: u32, parameters: &[(&str, &str)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    startup::put_startup(&mut out, protocol, parameters.iter().copied());
+    out
+}
+
+/// Runs a login of `user` with `password`, feeding `step` bytes at a time.
+fn log_in(user: &str, password: &str, step: usize) -> (LoginStep, Vec<u8>) {
+    let users = users();
+    let rules = Rules { method: Method::Scram, users: &users, database: "app" };
+    let mut login = Login::default();
+    let feed = |login: &mut Login, bytes: &[u8]| {
+        let (mut pending, mut out) = (Vec::new(), Vec::new());
+        let mut last = LoginStep::NeedMore;
+        for chunk in bytes.chunks(step) {
+            pending.extend_from_slice(chunk);
+            let (used, next) = login.on_bytes(&pending, rules, &mut no_random, &mut out);
+            pending.drain(..used);
+            last = next;
+        }
+        (last, out)
+    };
+    let (_, out) = feed(&mut login, &startup(PROTOCOL_3_0, &[("user", user), ("database", "app")]));
+    assert_eq!(
+        Authentication::read(&out[HEADER..]).unwrap(),
+        Authentication::Sasl { mechanisms: vec!["SCRAM-SHA-256"] }
+    );
+    let (exchange, first) = ClientExchange::start(b"nonce");
+    let mut bytes = Vec::new();
+    SaslInitial { mechanism: scram::MECHANISM, data: first.as_bytes() }.put(&mut bytes);
+    let (_, out) = feed(&mut login, &bytes);
+    let Authentication::SaslContinue(challenge) = Authentication::read(&out[HEADER..]).unwrap()
+    else {
+        panic!("expected a challenge")
+    };
+    let derive = |salt: &[u8], iterations| Keys::derive(password, salt, iterations);
+    let (_, proof) = exchange.prove(challenge, derive).unwrap();
+    bytes.clear();
+    frontend::put_sasl_response(&mut bytes, proof.as_bytes());
+    feed(&mut login, &bytes)
+}
+
+#[test]
+fn the_right_password_logs_in_however_the_bytes_are_cut() {
+    for step in [1, 2, 3, 1000] {
+        let (last, _) = log_in("alice", "secret", step);
+        assert!(matches!(last, LoginStep::Authenticated(_)), "{step}: {last:?}");
+    }
+}
+
+#[test]
+fn unknown_user_and_wrong_password_read_the_same() {
+    let (_, wrong) = log_in("alice", "wrong", 1000);
+    let (_, unknown) = log_in("mallory", "wrong", 1000);
+    let wrong = String::from_utf8_lossy(&wrong).replace("alice", "X").split_off(5);
+    let unknown = String::from_utf8_lossy(&unknown).replace("mallory", "X").split_off(5);
+    assert_eq!(wrong, unknown);
+    assert!(wrong.contains("28P01"));
+}
+
+#[test]
+fn encryption_is_declined_and_the_login_goes_on() {
+    let users = users();
+    let rules = Rules { method: Method::Trust, users: &users, database: "app" };
+    let mut bytes = vec![0, 0, 0, 8, 4, 210, 22, 47, 0, 0, 0, 8, 4, 210, 22, 48];
+    bytes.extend(startup(PROTOCOL_3_0, &[("user", "alice"), ("database", "app")]));
+    let mut out = Vec::new();
+    let (used, step) = Login::default().on_bytes(&bytes, rules, &mut no_random, &mut out);
+    assert_eq!((used, &out[..]), (bytes.len(), &b"NN"[..]));
+    assert!(matches!(step, LoginStep::Authenticated(_)));
+}
+
+fn trusted(protocol: u32, parameters: &[(&str, &str)]) -> (LoginStep, Vec<u8>) {
+    let users = users();
+    let rules = Rules { method: Method::Trust, users: &users, database: "app" };
+    let mut out = Vec::new();
+    let bytes = startup(protocol, parameters);
+    (Login::default().on_bytes(&bytes, rules, &mut no_random, &mut out).1, out)
+}
+
+#[test]
+fn parameters_and_options_are_kept() {
+    let options = r"-c search_path=a\ b -cstatement_timeout=5s --idle-session-timeout=0";
+    let (step, _) = trusted(
+        PROTOCOL_3_0,
+        &[
+            ("user", "alice"),
+            ("database", "app"),
+            ("application_name", "psql"),
+            ("options", options),
+        ],
+    );
+    let LoginStep::Authenticated(request) = step else { panic!("{step:?}") };
+    let pairs: Vec<_> = request.parameters.iter().collect();
+    assert_eq!(
+        pairs,
+        [
+            ("application_name", "psql"),
+            ("idle_session_timeout", "0"),
+            ("search_path", "a b"),
+            ("statement_timeout", "5s"),
+        ]
+    );
+}
+
+#[test]
+fn what_cannot_be_given_is_refused_with_its_sqlstate() {
+    let refused = |pairs: &[(&str, &str)], code: &str| {
+        let (step, out) = trusted(PROTOCOL_3_0, pairs);
+        assert!(matches!(step, LoginStep::Refused(_)), "{pairs:?}: {step:?}");
+        assert!(String::from_utf8_lossy(&out).contains(code), "{pairs:?}");
+    };
+    refused(&[("user", "alice"), ("database", "other")], "3D000");
+    refused(&[("user", "bob"), ("database", "app")], "28000");
+    refused(&[("database", "app")], "28000");
+    refused(&[("user", "alice"), ("database", "app"), ("replication", "database")], "0A000");
+    refused(&[("user", "alice"), ("database", "app"), ("options", "-x")], "0A000");
+}
+
+#[test]
+fn newer_protocols_are_negotiated_down_to_what_we_speak() {
+    let pairs = [("user", "alice"), ("database", "app")];
+    for (asked, told, negotiated) in [
+        (PROTOCOL_3_0, PROTOCOL_3_0, false),
+        (PROTOCOL_3_0 | 1, PROTOCOL_3_0, true),
+        (PROTOCOL_3_2, PROTOCOL_3_2, false),
+        (PROTOCOL_3_0 | 9999, PROTOCOL_3_2, true),
+    ] {
+        let (step, out) = trusted(asked, &pairs);
+        let LoginStep::Authenticated(request) = step else { panic!("{step:?}") };
+        assert_eq!((request.protocol, out.first() == Some(&b'v')), (told, negotiated));
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(
+        head in prop::sample::select(vec![
+            vec![],
+            vec![0, 0, 0, 8, 4, 210, 22, 47],
+            startup(PROTOCOL_3_0, &[("user", "alice"), ("database", "app")]),
+        ]),
+        tail in prop::collection::vec(any::<u8>(), 0..60),
+    ) {
+        let users = users();
+        let rules = Rules { method: Method::Scram, users: &users, database: "app" };
+        let bytes = [head, tail].concat();
+        let mut out = Vec::new();
+        Login::default().on_bytes(&bytes, rules, &mut no_random, &mut out);
+    }
+}
