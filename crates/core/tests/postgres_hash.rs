@@ -27,7 +27,7 @@ impl Random {
 
     /// Mostly short, sometimes over several blocks of the hash.
     fn length(&mut self) -> usize {
-        (self.next() % if self.next() % 8 == 0 { 200 } else { 26 }) as usize
+        (self.next() % if self.next().is_multiple_of(8) { 200 } else { 26 }) as usize
     }
 
     fn text(&mut self) -> String {
@@ -46,7 +46,7 @@ impl Random {
     fn number(&mut self) -> u64 {
         let shift = self.next() % 64;
         let number = self.next() >> shift;
-        if self.next() % 2 == 0 { number } else { number.wrapping_neg() }
+        if self.next().is_multiple_of(2) { number } else { number.wrapping_neg() }
     }
 }
 
