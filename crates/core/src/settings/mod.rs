@@ -4,7 +4,7 @@
 //! [`Settings`], or every problem found, each with its line.
 //!
 //! The struct's documentation, the reader, the defaults, the ranges and
-//! [`reference`] come from one declaration for each setting (see `section.rs`). No file and no
+//! [`reference()`] come from one declaration for each setting (see `section.rs`). No file and no
 //! environment is read here.
 
 mod check;
