@@ -1,3 +1,97 @@
-//! Developer commands: `cargo x`.
+//! Developer commands: `cargo x` lists them.
+//!
+//! Plain Rust without dependencies that need a C library: it has to build on a machine on
+//! which nothing has been set up yet.
 
-fn main() {}
+mod command;
+mod setup;
+mod tools;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+/// One command of `cargo x`.
+struct Task {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&[String]) -> Result<()>,
+}
+
+const TASKS: [Task; 6] = [
+    Task { name: "setup", about: "install what building and testing need", run: setup_only },
+    Task { name: "check", about: "format, lints, fast tests: before each commit", run: check },
+    Task { name: "test", about: "set up, then all tests, against real servers", run: test },
+    Task { name: "demo", about: "set up, then the main job on a real cluster", run: demo },
+    Task { name: "fmt", about: "format the code", run: fmt },
+    Task { name: "doc", about: "build the documentation of all crates", run: doc },
+];
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let Some(name) = arguments.next() else {
+        println!("cargo x <command>\n");
+        for Task { name, about, .. } in &TASKS {
+            println!("  {name:<8} {about}");
+        }
+        return ExitCode::SUCCESS;
+    };
+    let Some(task) = TASKS.iter().find(|task| task.name == name) else {
+        eprintln!("there is no command `{name}`: `cargo x` lists them");
+        return ExitCode::from(2);
+    };
+    let rest: Vec<String> = arguments.collect();
+    match (task.run)(&rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cargo x {name}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn setup_only(_: &[String]) -> Result<()> {
+    let environment = setup::run()?;
+    for (name, value) in environment {
+        println!("export {name}='{value}'");
+    }
+    Ok(())
+}
+
+/// What one runs before a commit: everything that needs no server.
+fn check(_: &[String]) -> Result<()> {
+    let environment = setup::run()?;
+    command::cargo(&["fmt", "--all", "--check"], &environment)?;
+    let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    command::cargo(&clippy, &environment)?;
+    command::cargo(&["test", "--workspace", "--lib", "--bins"], &environment)
+}
+
+fn test(rest: &[String]) -> Result<()> {
+    let environment = setup::run()?;
+    let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
+    if tools::exists("cargo-nextest") {
+        let nextest = [&["nextest", "run", "--workspace"], &rest[..]].concat();
+        command::cargo(&nextest, &environment)?;
+        command::cargo(&["test", "--workspace", "--doc"], &environment)
+    } else {
+        let test = [&["test", "--workspace"], &rest[..]].concat();
+        command::cargo(&test, &environment)
+    }
+}
+
+fn demo(rest: &[String]) -> Result<()> {
+    let environment = setup::run()?;
+    let build = ["build", "--release", "--package", "pgherd-cli"];
+    command::cargo(&build, &environment)?;
+    let demo = [&["demo".to_owned()], rest].concat();
+    command::replace(&command::built("release", "pgherd")?, &demo, &environment)
+}
+
+fn fmt(_: &[String]) -> Result<()> {
+    command::cargo(&["fmt", "--all"], &[])
+}
+
+fn doc(_: &[String]) -> Result<()> {
+    command::cargo(&["doc", "--workspace", "--no-deps"], &setup::run()?)
+}

