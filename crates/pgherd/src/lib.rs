@@ -1,1 +1,68 @@
-//! DistributedPool.
+//! `DistributedPool`: pooled, routed, retried PostgreSQL connections over a coordinator, its
+//! shards and their replicas.
+//!
+//! In: settings (a builder, a [`Settings`] tree, or the environment), statements with what
+//! kind they are and which shard they concern. Out: rows, leases of backends, distributed
+//! transactions, health and statistics.
+//!
+//! Every decision (route, admission, retry, health) is `pgherd-core`'s; this crate opens the
+//! sockets, waits and counts. It runs inside the caller's tokio runtime and owns none.
+//!
+//! ```no_run
+//! # async fn f() -> Result<(), pgherd::Error> {
+//! use pgherd::DistributedPool;
+//!
+//! let pool = DistributedPool::builder()
+//!     .coordinator("db-primary.example.com", 5432)
+//!     .replica("replica-1.example.com", 5432)
+//!     .worker(0, "shard-0.example.com", 5432)
+//!     .worker(1, "shard-1.example.com", 5432)
+//!     .database("app")
+//!     .user("app")
+//!     .password("secret")
+//!     .build()?;
+//!
+//! // To a replica, in turn.
+//! let rows = pool.read().query("SELECT id, name FROM users", &[]).await?;
+//! // To the worker of the shard where user 42 lives.
+//! let changed = pool
+//!     .write()
+//!     .shard_key(42)
+//!     .execute("UPDATE users SET name = $1 WHERE id = $2", &[&"alice", &42])
+//!     .await?;
+//! # let _ = (rows, changed);
+//! # Ok(())
+//! # }
+//! ```
+
+mod cluster;
+mod conn;
+mod env;
+mod error;
+mod health;
+mod mutex;
+mod pool;
+mod session;
+mod txn;
+
+pub use cluster::{
+    Builder, CoordinatorHealth, DistributedPool, HealthReport, NodeReport, NodeStatistics,
+    ReplicaHealth, Statistics, WorkerHealth,
+};
+pub use conn::{ConnectError, ConnectStep};
+pub use error::{Error, ErrorKind};
+pub use health::{HealthMonitor, ProbeAnswer};
+pub use pool::{AcquireError, Lease};
+pub use session::{Auto, Request};
+pub use txn::{CommitError, Cursor, Decision, DistributedTransaction, InDoubt};
+
+pub use pgherd_core::pool::PoolLoad;
+pub use pgherd_core::retry::{Retry, RetryConfig};
+pub use pgherd_core::route::{Route, Rule};
+pub use pgherd_core::settings::{Secret, Settings, SettingsErrors};
+pub use pgherd_core::shard::Uuid;
+pub use pgherd_core::stats::Counters;
+pub use pgherd_core::{GroupId, Key, NodeId, NodeRole, QueryType, ShardId, Topology};
+
+/// The driver underneath: its rows, types and errors are part of this crate's interface.
+pub use tokio_postgres;

@@ -1,0 +1,160 @@
+//! Settings, one call at a time.
+
+use std::time::Duration;
+
+use pgherd_core::settings::{NodeSettings, Secret, Settings, UserSettings};
+use pgherd_core::shard::ShardFunction;
+use pgherd_core::{NodeRole, ShardId};
+
+use crate::{DistributedPool, Error, RetryConfig};
+
+/// Builds a [`DistributedPool`]. Whatever is not said has the default of [`Settings`].
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until build()"]
+pub struct Builder {
+    settings: Settings,
+    user: UserSettings,
+}
+
+impl Builder {
+    pub(super) fn new() -> Self {
+        let user = UserSettings { name: "postgres".to_owned(), password: Secret::default() };
+        Self { settings: Settings::default(), user }
+    }
+
+    /// The primary that takes DDL, statements over several shards, and writes without a key.
+    /// A host that begins with `/` is the folder of a Unix socket.
+    pub fn coordinator(self, host: impl Into<String>, port: u16) -> Self {
+        self.node(host, port, NodeRole::Coordinator, None)
+    }
+
+    /// The primary of a shard. Shards are numbered from 0 without gaps.
+    pub fn worker(self, shard: u16, host: impl Into<String>, port: u16) -> Self {
+        self.node(host, port, NodeRole::Worker, Some(ShardId(shard)))
+    }
+
+    /// A standby of the coordinator.
+    pub fn replica(self, host: impl Into<String>, port: u16) -> Self {
+        self.node(host, port, NodeRole::Replica, None)
+    }
+
+    /// A standby of a shard.
+    pub fn shard_replica(self, shard: u16, host: impl Into<String>, port: u16) -> Self {
+        self.node(host, port, NodeRole::Replica, Some(ShardId(shard)))
+    }
+
+    fn node(
+        mut self,
+        host: impl Into<String>,
+        port: u16,
+        role: NodeRole,
+        shard: Option<ShardId>,
+    ) -> Self {
+        let group = shard.map_or("coordinator".to_owned(), |shard| format!("shard-{shard}"));
+        let name = match role {
+            NodeRole::Coordinator | NodeRole::Worker => group,
+            NodeRole::Replica => {
+                let is_sibling = |node: &&NodeSettings| node.role == role && node.shard == shard;
+                let before = self.settings.nodes.iter().filter(is_sibling).count();
+                format!("{group}-r{}", before + 1)
+            }
+        };
+        self.settings.nodes.push(NodeSettings { name, host: host.into(), port, role, shard });
+        self
+    }
+
+    /// What the cluster is called in gids and logs: letters, digits, `-` and `_`, at most 32.
+    /// Default: `pgherd`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.settings.cluster.name = name.into();
+        self
+    }
+
+    /// The database on every node. Default: `postgres`.
+    pub fn database(mut self, database: impl Into<String>) -> Self {
+        self.settings.cluster.database = database.into();
+        self
+    }
+
+    /// The login on every node. Default: `postgres`.
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.user.name = user.into();
+        self
+    }
+
+    /// The password on every node. It is never logged. Default: none.
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.user.password = Secret::new(password);
+        self
+    }
+
+    /// Backends to one node, at most. Default: 20.
+    pub fn pool_size(mut self, size: u32) -> Self {
+        self.settings.pool.size = size;
+        self
+    }
+
+    /// How long an acquire waits for a free backend. Default: 5 s.
+    pub fn acquire_timeout(mut self, limit: Duration) -> Self {
+        self.settings.pool.acquire_timeout = limit;
+        self
+    }
+
+    /// How long opening a backend may take, login included. Default: 5 s.
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.settings.pool.connect_timeout = limit;
+        self
+    }
+
+    /// The retry schedule. Default: five attempts, at once and after 100, 200, 400 and 800 ms,
+    /// each with up to a quarter more.
+    pub fn retry(mut self, config: RetryConfig) -> Self {
+        let retry = &mut self.settings.retry;
+        retry.max_retries = config.max_retries;
+        retry.initial_backoff = config.initial_backoff;
+        retry.multiplier = config.backoff_multiplier;
+        retry.jitter = config.jitter;
+        retry.max_backoff = config.max_backoff;
+        self
+    }
+
+    /// Whether reads may go to replicas. Default: yes.
+    pub fn read_from_replicas(mut self, may: bool) -> Self {
+        self.settings.routing.read_from_replicas = may;
+        self
+    }
+
+    /// What turns a key into a bucket. Default: `Md5`. Another function moves nearly every key
+    /// to another shard.
+    pub fn shard_function(mut self, function: ShardFunction) -> Self {
+        self.settings.routing.shard_function = function;
+        self
+    }
+
+    /// The time between two probes of a node. Default: 1 s.
+    pub fn health_interval(mut self, interval: Duration) -> Self {
+        self.settings.health.interval = interval;
+        self
+    }
+
+    /// Anything else: changes the settings themselves. The login is [`Self::user`]'s.
+    pub fn with_settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.settings);
+        self
+    }
+
+    /// The settings so far, unchecked.
+    pub fn settings(&self) -> Settings {
+        Settings { users: vec![self.user.clone()], ..self.settings.clone() }
+    }
+
+    /// Builds the pool. Backends are opened when they are first needed; watching the nodes
+    /// begins now. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) when the nodes make no cluster;
+    /// [`ErrorKind::NoRuntime`](crate::ErrorKind::NoRuntime).
+    pub fn build(self) -> Result<DistributedPool, Error> {
+        DistributedPool::from_settings(self.settings())
+    }
+}

@@ -1,0 +1,346 @@
+//! `DistributedPool` itself.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use pgherd_core::balance::RoundRobin;
+use pgherd_core::retry::RetryConfig;
+use pgherd_core::route::RoutePolicy;
+use pgherd_core::sql::{ClassCache, Classified, Classifier, QueryType};
+use pgherd_core::{Key, NodeId, Settings, Topology};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use super::statistics::reuse_ratio;
+use super::{Builder, Counting, HealthReport, NodeStatistics, Statistics};
+use crate::conn::{Dialer, Login};
+use crate::error::Cause;
+use crate::mutex::Mutex;
+use crate::pool::{Limits, NodePool};
+use crate::txn::Numbering;
+use crate::{Auto, DistributedTransaction, Error, HealthMonitor, Lease, Request};
+
+/// How often idle backends are looked through, at most: closing one some seconds late costs
+/// nothing.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Pooled, routed, retried connections to a cluster. Cheap to clone; all clones are one pool.
+///
+/// | Statement              | Runs on                                                     |
+/// |------------------------|-------------------------------------------------------------|
+/// | read                   | a replica of the coordinator in turn, else the coordinator  |
+/// | read with a shard key  | a replica of that shard in turn, else its worker            |
+/// | write                  | the coordinator                                             |
+/// | write with a shard key | the worker of that shard                                    |
+/// | DDL, distributed       | the coordinator                                             |
+///
+/// When the last clone is dropped, idle backends are closed and watching ends; leases that are
+/// still out work on. [`Self::close`] does the same, waits, and refuses further acquires.
+#[derive(Clone)]
+pub struct DistributedPool(Arc<Inner>);
+
+struct Inner {
+    settings: Arc<Settings>,
+    policy: RoutePolicy,
+    retry: RetryConfig,
+    turns: RoundRobin,
+    // By node id.
+    pools: Vec<Arc<NodePool>>,
+    monitor: HealthMonitor,
+    counting: Arc<Counting>,
+    // Held for one look-up, or for one parse (microseconds).
+    classes: Mutex<ClassCache>,
+    numbering: Numbering,
+    runtime: Handle,
+    sweeper: JoinHandle<()>,
+}
+
+impl DistributedPool {
+    /// Starts to build a pool.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// A pool from settings, under the login of their first user. Backends are opened when
+    /// they are first needed; watching the nodes begins now. Must be called inside a tokio
+    /// runtime, which the pool then uses for its own tasks.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) when they make no cluster;
+    /// [`ErrorKind::NoRuntime`](crate::ErrorKind::NoRuntime).
+    pub fn from_settings(settings: Settings) -> Result<Self, Error> {
+        let bad = |problem: String| Error::new(Cause::BadSettings(problem));
+        let runtime = Handle::try_current().map_err(|_| Error::new(Cause::NoRuntime))?;
+        let topology = settings.topology().map_err(|error| bad(error.to_string()))?;
+        let policy = settings.route_policy().map_err(|error| bad(error.to_string()))?;
+        let login = Login::of(&settings, format!("pgherd {}", settings.cluster.name))
+            .ok_or_else(|| bad("no [[user]]: a login for the nodes is needed".to_owned()))?;
+        let numbering = Numbering::new(&settings.cluster.name).map_err(bad)?;
+
+        let settings = Arc::new(settings);
+        let login = Arc::new(login);
+        let limits = Limits {
+            size: settings.pool.size as usize,
+            acquire_timeout: settings.pool.acquire_timeout,
+            idle_timeout: settings.pool.idle_timeout,
+            max_lifetime: settings.pool.max_lifetime,
+        };
+        let monitor = HealthMonitor::spawn(settings.clone(), topology.clone());
+        let pools: Vec<_> = topology
+            .nodes()
+            .iter()
+            .map(|node| {
+                let dialer = Dialer::new(node, login.clone(), settings.pool.connect_timeout);
+                let (reporter, runtime) = (monitor.reporter(), runtime.clone());
+                Arc::new(NodePool::new(node.id, dialer, limits, reporter, runtime))
+            })
+            .collect();
+        let sweeper = runtime.spawn(sweep(
+            pools.iter().map(Arc::downgrade).collect(),
+            (limits.idle_timeout / 2).min(SWEEP_INTERVAL),
+        ));
+        let classifier = Classifier::new(settings.routing.read_only_functions.iter().cloned());
+        Ok(Self(Arc::new(Inner {
+            policy,
+            retry: settings.retry_config(),
+            turns: RoundRobin::default(),
+            pools,
+            monitor,
+            counting: Arc::default(),
+            classes: Mutex::new(ClassCache::new(classifier, settings.pool.statement_cache_bytes.0)),
+            numbering,
+            runtime,
+            sweeper,
+            settings,
+        })))
+    }
+
+    /// Statements that write nothing.
+    pub fn read(&self) -> Request<'_> {
+        self.request(QueryType::Read)
+    }
+
+    /// Statements that write.
+    pub fn write(&self) -> Request<'_> {
+        self.request(QueryType::Write)
+    }
+
+    /// Statements that define.
+    pub fn ddl(&self) -> Request<'_> {
+        self.request(QueryType::Ddl)
+    }
+
+    /// Statements over several shards, which the coordinator is set up to run.
+    pub fn distributed(&self) -> Request<'_> {
+        self.request(QueryType::Distributed)
+    }
+
+    /// Statements of this type.
+    pub fn request(&self, query_type: QueryType) -> Request<'_> {
+        Request::new(self, query_type)
+    }
+
+    /// A statement whose type PostgreSQL's own parser decides; when in doubt it is a write.
+    pub fn auto<'p>(&'p self, sql: &'p str) -> Auto<'p> {
+        Auto::new(self, sql, self.classify(sql))
+    }
+
+    /// What the parser says about a text of any number of statements.
+    pub fn classify(&self, sql: &str) -> Classified {
+        self.0.classes.lock().classify(sql)
+    }
+
+    /// Runs a statement of this type, without a shard key, and collects its rows; see
+    /// [`Request::query`].
+    ///
+    /// # Errors
+    /// [`Error`], of the last try.
+    pub async fn query(
+        &self,
+        query_type: QueryType,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
+        self.request(query_type).query(sql, params).await
+    }
+
+    /// Runs a statement of this type, without a shard key, and answers how many rows it
+    /// concerned; see [`Request::execute`].
+    ///
+    /// # Errors
+    /// [`Error`], of the last try.
+    pub async fn execute(
+        &self,
+        query_type: QueryType,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<u64, Error> {
+        self.request(query_type).execute(sql, params).await
+    }
+
+    /// Borrows a backend for statements of this type; see [`Request::acquire`].
+    ///
+    /// Dropping the future leaves the queue as if it had never been called.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Route`](crate::ErrorKind::Route) and
+    /// [`ErrorKind::Acquire`](crate::ErrorKind::Acquire).
+    pub async fn acquire(
+        &self,
+        query_type: QueryType,
+        shard_key: Option<Key>,
+    ) -> Result<Lease, Error> {
+        self.request(query_type).maybe_key(shard_key).acquire().await
+    }
+
+    /// Begins a transaction on the shards of these keys, which commits on all or on none; see
+    /// [`DistributedTransaction`].
+    ///
+    /// Dropping the future rolls back what was begun.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Route`](crate::ErrorKind::Route) in a cluster without shards,
+    /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) without keys or on a node that takes no
+    /// prepared transactions, and what acquiring and BEGIN say.
+    pub async fn distributed_transaction<K: Into<Key>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<DistributedTransaction, Error> {
+        let keys: Vec<Key> = keys.into_iter().map(Into::into).collect();
+        DistributedTransaction::begin(self, &keys).await
+    }
+
+    /// Asks every node how it is and waits for the answers: at most `health.timeout` and a
+    /// little more.
+    ///
+    /// Dropping the future does no harm.
+    pub async fn health_check(&self) -> HealthReport {
+        let answers = self.0.monitor.probe_all().await;
+        HealthReport::new(&self.topology(), &answers, self.0.counting.counters())
+    }
+
+    /// What was done so far.
+    pub fn statistics(&self) -> Statistics {
+        let topology = self.topology();
+        let nodes: Vec<_> = self
+            .0
+            .pools
+            .iter()
+            .map(|pool| {
+                let (counts, load) = (pool.counts(), pool.load());
+                NodeStatistics {
+                    name: pool.node().to_string(),
+                    role: topology.node(pool.id()).role,
+                    statements: counts.statements.load(Ordering::Relaxed),
+                    errors: counts.errors.load(Ordering::Relaxed),
+                    acquires: counts.acquires.load(Ordering::Relaxed),
+                    opens: counts.opens.load(Ordering::Relaxed),
+                    failed_opens: counts.failed_opens.load(Ordering::Relaxed),
+                    busy: load.busy,
+                    idle: load.idle,
+                    opening: load.opening,
+                    waiting: load.waiting,
+                }
+            })
+            .collect();
+        let acquires = nodes.iter().map(|node| node.acquires).sum();
+        let opens = nodes.iter().map(|node| node.opens).sum();
+        Statistics {
+            counters: self.0.counting.counters(),
+            acquires,
+            opens,
+            reuse_ratio: reuse_ratio(acquires, opens),
+            mean_latency_seconds: self.0.counting.mean_latency().as_secs_f64(),
+            nodes,
+        }
+    }
+
+    /// The newest snapshot of the cluster.
+    pub fn topology(&self) -> Arc<Topology> {
+        self.0.monitor.snapshot()
+    }
+
+    /// The watch over the nodes.
+    pub fn health(&self) -> &HealthMonitor {
+        &self.0.monitor
+    }
+
+    /// The settings the pool was built from.
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// Refuses acquires from now on, fails those that wait, closes idle backends and ends the
+    /// watch over the nodes. Leases that are out work on, and are closed when they come back.
+    ///
+    /// Dropping the future leaves the pool closed.
+    pub async fn close(&self) {
+        for pool in &self.0.pools {
+            pool.close();
+        }
+        self.0.monitor.shutdown().await;
+    }
+
+    pub(crate) fn node_pool(&self, node: NodeId) -> &Arc<NodePool> {
+        &self.0.pools[node.index()]
+    }
+
+    pub(crate) fn policy(&self) -> &RoutePolicy {
+        &self.0.policy
+    }
+
+    pub(crate) fn turns(&self) -> &RoundRobin {
+        &self.0.turns
+    }
+
+    pub(crate) fn retry_config(&self) -> &RetryConfig {
+        &self.0.retry
+    }
+
+    pub(crate) fn counting(&self) -> &Arc<Counting> {
+        &self.0.counting
+    }
+
+    pub(crate) fn numbering(&self) -> &Numbering {
+        &self.0.numbering
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.0.runtime
+    }
+}
+
+impl fmt::Debug for DistributedPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DistributedPool")
+            .field("cluster", &self.0.settings.cluster.name)
+            .field("nodes", &self.0.pools.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.sweeper.abort();
+        for pool in &self.pools {
+            pool.close();
+        }
+    }
+}
+
+/// Closes idle backends that are not needed any more, as long as the pools exist.
+async fn sweep(pools: Vec<Weak<NodePool>>, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        for pool in &pools {
+            match pool.upgrade() {
+                Some(pool) => pool.close_surplus(),
+                None => return,
+            }
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The handle of a cluster: what a program holds.
+//!
+//! In: settings. Out: [`DistributedPool`], which routes, counts and reports.
+//!
+//! How statements run is `session`'s, how backends are lent `pool`'s, how transactions over
+//! several shards commit `txn`'s.
+
+mod builder;
+mod counting;
+mod handle;
+mod instance;
+mod report;
+mod statistics;
+
+pub use builder::Builder;
+pub(crate) use counting::Counting;
+pub use handle::DistributedPool;
+pub(crate) use instance::instance_name;
+pub use report::{CoordinatorHealth, HealthReport, NodeReport, ReplicaHealth, WorkerHealth};
+pub use statistics::{NodeStatistics, Statistics};

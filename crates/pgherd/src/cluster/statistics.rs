@@ -1,0 +1,66 @@
+//! What `statistics()` answers.
+
+use pgherd_core::NodeRole;
+use pgherd_core::stats::Counters;
+use serde::Serialize;
+
+/// What a pool has done since it was built. The first five fields, serialised, are `total`,
+/// `reads`, `writes`, `errors` and `retries`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Statistics {
+    /// Statements asked for, by kind, and how they went. On a lease each statement on the wire
+    /// counts, BEGIN and COMMIT too.
+    #[serde(flatten)]
+    pub counters: Counters,
+    /// Backends lent.
+    pub acquires: u64,
+    /// Backends opened.
+    pub opens: u64,
+    /// The share of acquires that needed no new backend, 0 to 1; 0 before the first.
+    pub reuse_ratio: f64,
+    /// The mean time of a statement that ran through the pool's own methods, waits and further
+    /// tries included, in seconds; 0 before the first.
+    pub mean_latency_seconds: f64,
+    /// The same for each node, in the order of the settings.
+    pub nodes: Vec<NodeStatistics>,
+}
+
+impl Statistics {
+    /// The entry of the node with this name.
+    pub fn node(&self, name: &str) -> Option<&NodeStatistics> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+}
+
+/// What was done with one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct NodeStatistics {
+    /// Its name.
+    pub name: String,
+    /// What it is to its group.
+    pub role: NodeRole,
+    /// Statements that were sent to it; a statement that was tried twice is two.
+    pub statements: u64,
+    /// Errors it reported.
+    pub errors: u64,
+    /// Backends lent.
+    pub acquires: u64,
+    /// Backends opened.
+    pub opens: u64,
+    /// Attempts to open a backend that failed.
+    pub failed_opens: u64,
+    /// Backends that are borrowed now.
+    pub busy: usize,
+    /// Backends that are open and free now.
+    pub idle: usize,
+    /// Backends that are being opened now.
+    pub opening: usize,
+    /// Acquires that wait now.
+    pub waiting: usize,
+}
+
+pub(super) fn reuse_ratio(acquires: u64, opens: u64) -> f64 {
+    if acquires == 0 { 0.0 } else { acquires.saturating_sub(opens) as f64 / acquires as f64 }
+}

@@ -1,0 +1,122 @@
+//! One backend of a node, and where it stands.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pgherd_wire::TxStatus;
+use tokio_postgres::{CancelToken, Client};
+
+use super::line::Line;
+use super::tap::{LeftState, WireState};
+
+/// One backend. Dropping it ends its session in order, after what is still under way.
+pub(crate) struct Backend {
+    serial: u64,
+    client: Client,
+    line: Arc<Line>,
+    opened: Instant,
+}
+
+/// Where a backend stands between two users.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Outside a transaction, nothing owed, nothing left behind: the next one may have it.
+    Clean,
+    /// Inside a transaction block, failed or not.
+    InTransaction,
+    /// The session may hold state that the next one must not find.
+    LeftState(LeftState),
+    /// An answer is still owed.
+    Owing,
+    /// The connection has ended, or the two sides no longer agree.
+    Dead,
+}
+
+impl Backend {
+    pub(super) fn new(serial: u64, client: Client, line: Arc<Line>, opened: Instant) -> Self {
+        Self { serial, client, line, opened }
+    }
+
+    /// Its number in this process.
+    pub(crate) fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn client_mut(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
+    pub(crate) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.opened)
+    }
+
+    /// Whether the connection has ended, as far as is known.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// Where it stands, after writing out whatever the client object still held.
+    pub(crate) fn standing(&self) -> Standing {
+        self.line.pump();
+        if self.is_dead() {
+            return Standing::Dead;
+        }
+        match self.line.tap().state() {
+            WireState::Broken => Standing::Dead,
+            WireState::Owing => Standing::Owing,
+            WireState::Settled(TxStatus::InTransaction | TxStatus::Failed) => {
+                Standing::InTransaction
+            }
+            WireState::Settled(TxStatus::Idle) => {
+                self.line.tap().left_state().map_or(Standing::Clean, Standing::LeftState)
+            }
+        }
+    }
+
+    /// Waits until nothing is owed any more, or the connection has ended.
+    pub(crate) async fn settle(&self) -> Standing {
+        loop {
+            let ready = self.line.tap().ready().notified();
+            let mut ready = std::pin::pin!(ready);
+            // Enabled before looking, so that an answer in between is not missed.
+            ready.as_mut().enable();
+            match self.standing() {
+                Standing::Owing => ready.await,
+                standing => return standing,
+            }
+        }
+    }
+
+    /// Statements that have left in full, and so may have run, since it was opened.
+    pub(crate) fn statements(&self) -> u64 {
+        self.line.tap().statements()
+    }
+
+    /// Errors it has reported since it was opened.
+    pub(crate) fn errors(&self) -> u64 {
+        self.line.tap().errors()
+    }
+
+    /// The tag of the last command that completed.
+    pub(crate) fn last_tag(&self) -> String {
+        self.line.tap().last_tag()
+    }
+
+    /// The process that serves it on the node.
+    pub(crate) fn process_id(&self) -> Option<u32> {
+        self.line.tap().process_id()
+    }
+
+    pub(crate) fn cancel_token(&self) -> CancelToken {
+        self.client.cancel_token()
+    }
+
+    /// Closes the socket at once, whatever is under way.
+    pub(crate) fn cut(self) {
+        self.line.cut();
+    }
+}

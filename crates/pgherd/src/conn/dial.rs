@@ -1,0 +1,134 @@
+//! Opens backends of one node under one login.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use pgherd_core::settings::{Secret, Settings};
+use pgherd_core::topology::Node;
+use tokio_postgres::NoTls;
+use tokio_postgres::config::SslMode;
+
+use super::backend::Backend;
+use super::line::Line;
+use super::socket::{Socket, TappedSocket};
+use super::tap::Tap;
+use super::{ConnectError, ConnectStep};
+
+/// Who we are on the nodes. `Debug` does not show the password.
+#[derive(Debug, Clone)]
+pub(crate) struct Login {
+    pub(crate) user: String,
+    pub(crate) password: Secret,
+    pub(crate) database: String,
+    pub(crate) application_name: String,
+}
+
+impl Login {
+    /// The login of the first user of the settings; `None` when there is no user.
+    pub(crate) fn of(settings: &Settings, application_name: String) -> Option<Self> {
+        let user = settings.users.first()?;
+        Some(Self {
+            user: user.name.clone(),
+            password: user.password.clone(),
+            database: settings.cluster.database.clone(),
+            application_name,
+        })
+    }
+}
+
+/// Opens backends of one node under one login.
+#[derive(Debug, Clone)]
+pub(crate) struct Dialer {
+    node: Arc<str>,
+    host: String,
+    port: u16,
+    login: Arc<Login>,
+    limit: Duration,
+}
+
+impl Dialer {
+    /// `limit` is for opening one backend, login included.
+    pub(crate) fn new(node: &Node, login: Arc<Login>, limit: Duration) -> Self {
+        Self {
+            node: node.name.as_str().into(),
+            host: node.host.clone(),
+            port: node.port,
+            login,
+            limit,
+        }
+    }
+
+    /// The node's name.
+    pub(crate) fn node(&self) -> &Arc<str> {
+        &self.node
+    }
+
+    /// Opens a backend; `on_end` is called once when its connection has ended, in a task of
+    /// the runtime. Must be called inside a tokio runtime.
+    ///
+    /// Dropping the future closes what was opened.
+    pub(crate) async fn open(
+        &self,
+        on_end: impl FnOnce(u64) + Send + 'static,
+    ) -> Result<Backend, ConnectError> {
+        let opened = tokio::time::timeout(self.limit, self.log_in()).await;
+        let limit = self.limit;
+        let (client, line) = opened
+            .unwrap_or(Err(ConnectStep::TimedOut { limit }))
+            .map_err(|step| self.error(step))?;
+        let line = Arc::new(line);
+        let serial = next_serial();
+        tokio::spawn({
+            let (line, node) = (line.clone(), self.node.clone());
+            async move {
+                line.run(&node).await;
+                on_end(serial);
+            }
+        });
+        Ok(Backend::new(serial, client, line, Instant::now()))
+    }
+
+    /// Asks the node to cancel what the owner of `token` runs.
+    pub(crate) async fn cancel(
+        &self,
+        token: tokio_postgres::CancelToken,
+    ) -> Result<(), ConnectError> {
+        let work = async {
+            let socket = Socket::connect(&self.host, self.port).await.map_err(ConnectStep::Dial)?;
+            token.cancel_query_raw(socket, NoTls).await.map_err(ConnectStep::LogIn)
+        };
+        let limit = self.limit;
+        let done = tokio::time::timeout(limit, work).await;
+        done.unwrap_or(Err(ConnectStep::TimedOut { limit })).map_err(|step| self.error(step))
+    }
+
+    async fn log_in(&self) -> Result<(tokio_postgres::Client, Line), ConnectStep> {
+        let socket = Socket::connect(&self.host, self.port).await.map_err(ConnectStep::Dial)?;
+        let tap = Arc::new(Tap::new());
+        let Login { user, password, database, application_name } = &*self.login;
+        let mut config = tokio_postgres::Config::new();
+        config
+            .user(user)
+            .dbname(database)
+            .application_name(application_name)
+            .ssl_mode(SslMode::Disable);
+        if !password.is_empty() {
+            config.password(password.expose());
+        }
+        let tapped = TappedSocket::new(socket, tap.clone());
+        let (client, connection) =
+            config.connect_raw(tapped, NoTls).await.map_err(ConnectStep::LogIn)?;
+        Ok((client, Line::new(connection, tap)))
+    }
+
+    fn error(&self, step: ConnectStep) -> ConnectError {
+        let address = format!("{}:{}", self.host, self.port);
+        ConnectError { node: self.node.clone(), address, step }
+    }
+}
+
+fn next_serial() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}

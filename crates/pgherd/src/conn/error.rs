@@ -1,0 +1,83 @@
+//! Why a backend could not be opened.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How far opening a backend got.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConnectStep {
+    /// No connection: the name was not found, the node refused, the network failed.
+    Dial(std::io::Error),
+    /// The node answered, but did not let us in.
+    LogIn(tokio_postgres::Error),
+    /// It took longer than `pool.connect_timeout` (or, for a probe, `health.timeout`).
+    TimedOut {
+        /// That limit.
+        limit: Duration,
+    },
+}
+
+/// Why a backend could not be opened. Nothing was run on it.
+#[derive(Debug)]
+pub struct ConnectError {
+    /// The node's name.
+    pub node: Arc<str>,
+    /// Where it was looked for, `host:port`.
+    pub address: String,
+    /// What failed.
+    pub step: ConnectStep,
+}
+
+impl ConnectError {
+    /// The SQLSTATE of the node's refusal, if it was one.
+    pub fn sqlstate(&self) -> Option<&str> {
+        match &self.step {
+            ConnectStep::LogIn(error) => error.code().map(tokio_postgres::error::SqlState::code),
+            ConnectStep::Dial(_) | ConnectStep::TimedOut { .. } => None,
+        }
+    }
+
+    /// Whether another try, here later or on another node, could succeed. Not when the login
+    /// or the database is wrong: those are the same everywhere.
+    pub fn is_passing(&self) -> bool {
+        let is_about_login = |code: &str| code.starts_with("28") || code.starts_with("3D");
+        !self.sqlstate().is_some_and(is_about_login)
+    }
+
+    /// Whether this says something about the node's health: a node that refuses one login, or
+    /// has no slot left, is well.
+    pub(crate) fn blames_node(&self) -> bool {
+        self.is_passing() && self.sqlstate() != Some("53300")
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { node, address, step } = self;
+        match step {
+            ConnectStep::Dial(error) => write!(f, "no connection to {node} at {address}: {error}"),
+            ConnectStep::LogIn(error) => match error.as_db_error() {
+                Some(refusal) => {
+                    let (code, message) = (refusal.code().code(), refusal.message());
+                    write!(f, "{node} at {address} refused the login: {message} (SQLSTATE {code})")
+                }
+                None => write!(f, "login to {node} at {address} failed: {error}"),
+            },
+            ConnectStep::TimedOut { limit } => {
+                write!(f, "no backend of {node} at {address} within {limit:?}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConnectError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.step {
+            ConnectStep::Dial(error) => Some(error),
+            ConnectStep::LogIn(error) => Some(error),
+            ConnectStep::TimedOut { .. } => None,
+        }
+    }
+}

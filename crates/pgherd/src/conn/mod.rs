@@ -1,0 +1,19 @@
+//! Backends: opened, watched on the wire, closed.
+//!
+//! In: an address and a login. Out: a [`Backend`] that always knows where it stands.
+//!
+//! tokio-postgres does not tell whether a transaction is open, what a command's tag was, or
+//! whether a statement has left. A [`Tap`] on the byte stream does. Who may use a backend, and
+//! how many there are, is not here.
+
+mod backend;
+mod dial;
+mod error;
+mod line;
+mod scan;
+mod socket;
+mod tap;
+
+pub(crate) use backend::{Backend, Standing};
+pub(crate) use dial::{Dialer, Login};
+pub use error::{ConnectError, ConnectStep};

@@ -1,0 +1,244 @@
+//! Listens in on one connection and knows where its backend stands.
+//!
+//! In: the bytes that were really written to and read from the socket. Out: the transaction
+//! status, the last command tag, how many statements have left, what is still owed, and
+//! whether the session holds state that another user must not find.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use pgherd_core::sql::suspicion;
+use pgherd_wire::replies::{Expect, Replies, Show};
+use pgherd_wire::{TxStatus, WireError, backend, frontend};
+use tokio::sync::Notify;
+
+use super::scan::Scan;
+use crate::mutex::Mutex;
+
+/// See the module's header.
+#[derive(Debug)]
+pub(super) struct Tap {
+    heard: Mutex<Heard>,
+    statements: AtomicU64,
+    errors: AtomicU64,
+    // Signalled whenever the backend says that it is ready.
+    ready: Notify,
+}
+
+#[derive(Debug)]
+struct Heard {
+    outgoing: Scan,
+    incoming: Scan,
+    replies: Replies,
+    is_logged_in: bool,
+    status: TxStatus,
+    process_id: Option<u32>,
+    last_tag: String,
+    left_state: Option<LeftState>,
+    is_write_stalled: bool,
+    is_broken: bool,
+}
+
+/// Why a session is taken to hold state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LeftState {
+    /// A command's tag says so: SET, LISTEN, PREPARE, ...
+    ByTag(&'static str),
+    /// A statement's text may have: `set_config`, temporary tables, advisory locks, ...
+    ByText,
+}
+
+/// What the wire says about a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WireState {
+    /// Nothing is owed that could change anything; the status is that of the last command.
+    Settled(TxStatus),
+    /// An answer is still owed, or bytes wait to be written.
+    Owing,
+    /// The two sides do not agree about the protocol.
+    Broken,
+}
+
+// Tags of commands that leave state in the session, by how they begin. SET is also the tag of
+// SET LOCAL, and DO and CALL may do anything: those are taken for the worst.
+const TAGS: [&str; 10] = [
+    "SET",
+    "RESET",
+    "LISTEN",
+    "UNLISTEN",
+    "PREPARE",
+    "DEALLOCATE",
+    "DISCARD",
+    "LOAD",
+    "DO",
+    "CALL",
+];
+
+impl Tap {
+    pub(super) fn new() -> Self {
+        Self {
+            heard: Mutex::new(Heard {
+                outgoing: Scan::from_startup(),
+                incoming: Scan::new(),
+                replies: Replies::new(),
+                is_logged_in: false,
+                status: TxStatus::Idle,
+                process_id: None,
+                last_tag: String::new(),
+                left_state: None,
+                is_write_stalled: false,
+                is_broken: false,
+            }),
+            statements: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            ready: Notify::new(),
+        }
+    }
+
+    /// Bytes were accepted by the socket.
+    pub(super) fn on_written(&self, bytes: &[u8]) {
+        let mut heard = self.heard.lock();
+        let Heard { outgoing, replies, left_state, is_broken, is_write_stalled, .. } = &mut *heard;
+        *is_write_stalled = false;
+        let carries_text = |tag| matches!(tag, frontend::QUERY | frontend::PARSE);
+        let found = outgoing.feed(bytes, carries_text, |tag, body| {
+            if carries_text(tag) && left_state.is_none() && suspicion(body) {
+                *left_state = Some(LeftState::ByText);
+            }
+            if let Some(expect) = expected(tag) {
+                if matches!(expect, Expect::Query(_) | Expect::Execute) {
+                    self.statements.fetch_add(1, Ordering::Relaxed);
+                }
+                replies.expect(expect);
+                while replies.next_synthetic().is_some() {}
+            }
+            Ok(())
+        });
+        *is_broken |= found.is_err();
+    }
+
+    /// The socket takes no more bytes for now.
+    pub(super) fn on_write_stalled(&self) {
+        self.heard.lock().is_write_stalled = true;
+    }
+
+    /// Bytes were read from the socket.
+    pub(super) fn on_read(&self, bytes: &[u8]) {
+        let mut heard = self.heard.lock();
+        let Heard {
+            incoming,
+            replies,
+            is_logged_in,
+            status,
+            process_id,
+            last_tag,
+            left_state,
+            is_broken,
+            ..
+        } = &mut *heard;
+        let wanted =
+            |tag| matches!(tag, backend::READY | backend::COMMAND_COMPLETE | backend::KEY_DATA);
+        let found = incoming.feed(bytes, wanted, |tag, body| {
+            match tag {
+                backend::READY => {
+                    *status = backend::ready(body)?;
+                    self.ready.notify_waiters();
+                }
+                backend::COMMAND_COMPLETE => {
+                    let text = body.strip_suffix(b"\0").unwrap_or(body);
+                    last_tag.clear();
+                    last_tag.push_str(&String::from_utf8_lossy(text));
+                    if left_state.is_none() {
+                        *left_state = tag_leaves_state(last_tag).map(LeftState::ByTag);
+                    }
+                }
+                backend::KEY_DATA => *process_id = Some(backend::key_data(body)?.0),
+                backend::ERROR => {
+                    self.errors.fetch_add(1, Ordering::Relaxed);
+                }
+                _ => {}
+            }
+            if *is_logged_in {
+                replies.on_reply(tag)?;
+                while replies.next_synthetic().is_some() {}
+            }
+            *is_logged_in |= tag == backend::READY;
+            Ok::<(), WireError>(())
+        });
+        *is_broken |= found.is_err();
+    }
+
+    /// What the wire says now.
+    pub(super) fn state(&self) -> WireState {
+        let heard = self.heard.lock();
+        if heard.is_broken {
+            return WireState::Broken;
+        }
+        if heard.is_write_stalled {
+            return WireState::Owing;
+        }
+        // Closing a prepared statement changes nothing; the driver does it in the background.
+        let mut owed = heard.replies.pending().peekable();
+        let starts_harmless = matches!(owed.peek(), None | Some(Expect::Close(_)));
+        if starts_harmless && owed.all(|owed| matches!(owed, Expect::Close(_) | Expect::Sync(_))) {
+            WireState::Settled(heard.status)
+        } else {
+            WireState::Owing
+        }
+    }
+
+    /// Why the session is taken to hold state, if it is.
+    pub(super) fn left_state(&self) -> Option<LeftState> {
+        self.heard.lock().left_state
+    }
+
+    /// The tag of the last command that completed: `UPDATE 3`, `ROLLBACK`.
+    pub(super) fn last_tag(&self) -> String {
+        self.heard.lock().last_tag.clone()
+    }
+
+    /// The process of the backend on its server.
+    pub(super) fn process_id(&self) -> Option<u32> {
+        self.heard.lock().process_id
+    }
+
+    /// Statements that have left in full and so may have run.
+    pub(super) fn statements(&self) -> u64 {
+        self.statements.load(Ordering::Relaxed)
+    }
+
+    /// Errors the backend has reported.
+    pub(super) fn errors(&self) -> u64 {
+        self.errors.load(Ordering::Relaxed)
+    }
+
+    /// Signalled at each ReadyForQuery, to whoever waits at that moment.
+    pub(super) fn ready(&self) -> &Notify {
+        &self.ready
+    }
+}
+
+fn expected(tag: u8) -> Option<Expect> {
+    Some(match tag {
+        frontend::QUERY | frontend::FUNCTION_CALL => Expect::Query(Show::Client),
+        frontend::PARSE => Expect::Parse { show: Show::Client, statement: None },
+        frontend::BIND => Expect::Bind,
+        frontend::DESCRIBE => Expect::Describe,
+        frontend::EXECUTE => Expect::Execute,
+        frontend::CLOSE => Expect::Close(Show::Client),
+        frontend::SYNC => Expect::Sync(Show::Client),
+        backend::COPY_DONE | frontend::COPY_FAIL => Expect::CopyEnd,
+        _ => return None,
+    })
+}
+
+fn tag_leaves_state(tag: &str) -> Option<&'static str> {
+    // PREPARE TRANSACTION ends a transaction; SET CONSTRAINTS ends with it.
+    if matches!(tag, "PREPARE TRANSACTION" | "SET CONSTRAINTS") {
+        return None;
+    }
+    let first_word = tag.split(' ').next().unwrap_or(tag);
+    TAGS.into_iter().find(|leaving| *leaving == first_word)
+}
+
+#[cfg(test)]
+mod tests;

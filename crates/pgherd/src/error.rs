@@ -1,0 +1,322 @@
+//! The one error of the library, with questions on it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use pgherd_core::retry::Retry;
+use pgherd_core::route::RouteError;
+use pgherd_core::settings::SettingsErrors;
+use pgherd_wire::sqlstate;
+use tokio_postgres::error::DbError;
+
+use crate::txn::{CommitError, InDoubt};
+use crate::{AcquireError, ConnectError};
+
+/// What went wrong, with where and what next.
+///
+/// `{err}` is one line; `{err:#}` adds the chain of causes. No password is in either.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    cause: Cause,
+    // Of the last try.
+    node: Option<Arc<str>>,
+    is_read: bool,
+    tries: u32,
+}
+
+/// What kind of thing went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The settings make no cluster.
+    Settings,
+    /// The pool was built outside of a tokio runtime.
+    NoRuntime,
+    /// The statement names a shard that is not there.
+    Route,
+    /// No backend came free in time, or none could be opened. Nothing was sent.
+    Acquire,
+    /// The connection was lost. [`Error::was_sent`] says whether the statement had left.
+    ConnectionLost,
+    /// PostgreSQL reported an error: [`Error::db_error`] has every field of it.
+    Database,
+    /// The statement and how it was used do not fit: wrong parameters, not one row.
+    Usage,
+    /// A distributed transaction was rolled back on every shard.
+    RolledBack,
+    /// What became of a transaction is not known, or not finished everywhere:
+    /// [`Error::in_doubt`] names what is left.
+    InDoubt,
+}
+
+pub(crate) enum Cause {
+    Settings(SettingsErrors),
+    BadSettings(String),
+    NoRuntime,
+    Route(RouteError),
+    Acquire(AcquireError),
+    Statement { error: tokio_postgres::Error, is_lost: bool, was_sent: bool },
+    Rows { found: usize },
+    Transaction(CommitError),
+}
+
+impl Error {
+    pub(crate) fn new(cause: Cause) -> Self {
+        Self(Box::new(Inner { cause, node: None, is_read: false, tries: 1 }))
+    }
+
+    /// A statement on a node failed. `is_lost`: the connection has ended; `was_sent`: a
+    /// statement had left in full and so may have run.
+    pub(crate) fn statement(
+        error: tokio_postgres::Error,
+        node: Arc<str>,
+        is_lost: bool,
+        was_sent: bool,
+    ) -> Self {
+        // An error report without a connection behind it is still the server's word, but
+        // what follows a crash of another process (57P02) may come after our commit.
+        let is_word = error.as_db_error().is_some();
+        let cause = Cause::Statement { error, is_lost: is_lost && !is_word, was_sent };
+        Self(Box::new(Inner { cause, node: Some(node), is_read: false, tries: 1 }))
+    }
+
+    pub(crate) fn at(mut self, node: Arc<str>) -> Self {
+        self.0.node = Some(node);
+        self
+    }
+
+    pub(crate) fn of_read(mut self, is_read: bool) -> Self {
+        self.0.is_read = is_read;
+        self
+    }
+
+    pub(crate) fn after_tries(mut self, tries: u32) -> Self {
+        self.0.tries = tries;
+        self
+    }
+
+    pub(crate) fn cause(&self) -> &Cause {
+        &self.0.cause
+    }
+
+    /// What kind of thing went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        match &self.0.cause {
+            Cause::Settings(_) | Cause::BadSettings(_) => ErrorKind::Settings,
+            Cause::NoRuntime => ErrorKind::NoRuntime,
+            Cause::Route(_) => ErrorKind::Route,
+            Cause::Acquire(_) => ErrorKind::Acquire,
+            Cause::Statement { is_lost: true, .. } => ErrorKind::ConnectionLost,
+            Cause::Statement { error, .. } if error.as_db_error().is_some() => ErrorKind::Database,
+            Cause::Statement { .. } | Cause::Rows { .. } => ErrorKind::Usage,
+            Cause::Transaction(error) => error.kind(),
+        }
+    }
+
+    /// Whether the caller may try again, and where. [`Retry::No`] also where another try might
+    /// do the same thing twice.
+    pub fn retry(&self) -> Retry {
+        match &self.0.cause {
+            Cause::Acquire(error) => error.retry(),
+            Cause::Statement { is_lost: true, was_sent, .. } => {
+                if self.0.is_read || !was_sent {
+                    Retry::Elsewhere
+                } else {
+                    Retry::No
+                }
+            }
+            Cause::Statement { error, .. } => match error.code() {
+                Some(state) => {
+                    let proven =
+                        self.0.is_read || pgherd_core::retry::proves_no_effect(state.code());
+                    if proven { Retry::of_sqlstate(state.code()) } else { Retry::No }
+                }
+                None => Retry::No,
+            },
+            Cause::Transaction(error) => error.retry(),
+            Cause::Settings(_)
+            | Cause::BadSettings(_)
+            | Cause::NoRuntime
+            | Cause::Route(_)
+            | Cause::Rows { .. } => Retry::No,
+        }
+    }
+
+    /// Whether the statement had left in full, and so may have run. A statement of which only
+    /// a part was written cannot run.
+    pub fn was_sent(&self) -> bool {
+        match &self.0.cause {
+            Cause::Statement { was_sent, .. } => *was_sent,
+            Cause::Rows { .. } => true,
+            Cause::Transaction(error) => error.was_sent(),
+            Cause::Settings(_)
+            | Cause::BadSettings(_)
+            | Cause::NoRuntime
+            | Cause::Route(_)
+            | Cause::Acquire(_) => false,
+        }
+    }
+
+    /// The SQLSTATE: PostgreSQL's own where it reported one; else `08001` no node reached,
+    /// `08006` connection lost and nothing written, `08007` connection lost after a statement
+    /// that may have written, or a transaction whose outcome is open.
+    pub fn sqlstate(&self) -> Option<&str> {
+        match &self.0.cause {
+            Cause::Acquire(error) => {
+                let refusal = error.connect().and_then(ConnectError::sqlstate);
+                refusal.or(Some(sqlstate::CANNOT_CONNECT))
+            }
+            Cause::Statement { is_lost: true, was_sent, .. } => {
+                let is_unknown = *was_sent && !self.0.is_read;
+                Some(if is_unknown {
+                    sqlstate::TRANSACTION_UNKNOWN
+                } else {
+                    sqlstate::CONNECTION_FAILURE
+                })
+            }
+            Cause::Statement { error, .. } => {
+                error.code().map(tokio_postgres::error::SqlState::code)
+            }
+            Cause::Transaction(error) => error.sqlstate(),
+            Cause::Settings(_)
+            | Cause::BadSettings(_)
+            | Cause::NoRuntime
+            | Cause::Route(_)
+            | Cause::Rows { .. } => None,
+        }
+    }
+
+    /// The name of the node that the last try ran on.
+    pub fn node(&self) -> Option<&str> {
+        self.0.node.as_deref().or(match &self.0.cause {
+            Cause::Acquire(error) => Some(error.node()),
+            Cause::Transaction(error) => error.node(),
+            _ => None,
+        })
+    }
+
+    /// How many times it was tried.
+    pub fn tries(&self) -> u32 {
+        self.0.tries
+    }
+
+    /// PostgreSQL's own error, every field of it, if it reported one.
+    pub fn db_error(&self) -> Option<&DbError> {
+        match &self.0.cause {
+            Cause::Statement { error, .. } => error.as_db_error(),
+            Cause::Transaction(error) => error.db_error(),
+            _ => None,
+        }
+    }
+
+    /// Why no backend could be acquired, if that was it.
+    pub fn acquire_error(&self) -> Option<&AcquireError> {
+        match &self.0.cause {
+            Cause::Acquire(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// The prepared transactions that may still be waiting to be finished by hand.
+    pub fn in_doubt(&self) -> &[InDoubt] {
+        match &self.0.cause {
+            Cause::Transaction(error) => error.in_doubt(),
+            _ => &[],
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let node = || self.0.node.as_deref().unwrap_or("a node");
+        match &self.0.cause {
+            Cause::Settings(errors) => write!(f, "{}", one_line(errors))?,
+            Cause::BadSettings(problem) => f.write_str(problem)?,
+            Cause::NoRuntime => f.write_str("a pool is built inside a tokio runtime")?,
+            Cause::Route(error) => write!(f, "{error}")?,
+            Cause::Acquire(error) => write!(f, "{error}")?,
+            Cause::Statement { is_lost: true, was_sent, .. } => {
+                let when = if *was_sent { "after" } else { "before" };
+                write!(f, "connection to {} lost {when} the statement was sent", node())?;
+            }
+            Cause::Statement { error, .. } => match error.as_db_error() {
+                Some(report) => {
+                    let (severity, message) = (report.severity(), report.message());
+                    let code = report.code().code();
+                    write!(f, "{severity} from {}: {message} (SQLSTATE {code})", node())?;
+                }
+                None => write!(f, "statement for {}: {error}", node())?,
+            },
+            Cause::Rows { found } => write!(f, "one row was expected and {found} came")?,
+            Cause::Transaction(error) => write!(f, "{error}")?,
+        }
+        if self.0.tries > 1 {
+            write!(f, " (tried {} times)", self.0.tries)?;
+        }
+        if f.alternate() {
+            let mut cause = std::error::Error::source(self);
+            while let Some(error) = cause {
+                write!(f, ": {error}")?;
+                cause = error.source();
+            }
+        }
+        Ok(())
+    }
+}
+
+fn one_line(errors: &SettingsErrors) -> String {
+    errors.to_string().replace('\n', "; ")
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.kind())
+            .field("node", &self.node())
+            .field("sqlstate", &self.sqlstate())
+            .field("was_sent", &self.was_sent())
+            .field("message", &format_args!("{self:#}"))
+            .finish()
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.0.cause {
+            // Printed by Display already; what they were caused by is the next in the chain.
+            Cause::Acquire(error) => std::error::Error::source(error),
+            Cause::Transaction(error) => std::error::Error::source(error),
+            Cause::Statement { error, .. } => Some(error),
+            Cause::Settings(_)
+            | Cause::BadSettings(_)
+            | Cause::NoRuntime
+            | Cause::Route(_)
+            | Cause::Rows { .. } => None,
+        }
+    }
+}
+
+impl From<SettingsErrors> for Error {
+    fn from(errors: SettingsErrors) -> Self {
+        Self::new(Cause::Settings(errors))
+    }
+}
+
+impl From<RouteError> for Error {
+    fn from(error: RouteError) -> Self {
+        Self::new(Cause::Route(error))
+    }
+}
+
+impl From<AcquireError> for Error {
+    fn from(error: AcquireError) -> Self {
+        Self::new(Cause::Acquire(error))
+    }
+}
+
+impl From<CommitError> for Error {
+    fn from(error: CommitError) -> Self {
+        Self::new(Cause::Transaction(error))
+    }
+}

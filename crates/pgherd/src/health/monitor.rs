@@ -1,0 +1,256 @@
+//! The tasks that probe, and the snapshot they publish.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use futures_util::future::join_all;
+use pgherd_core::health::{ClusterWatch, HealthEvent, Transition};
+use pgherd_core::{NodeId, Settings, Topology};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{info, warn};
+
+use super::prober::Prober;
+use crate::conn::{Dialer, Login};
+use crate::mutex::Mutex;
+
+/// The shortest time between two probes of a node, however many failures are reported.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Requests for an early probe that may wait for one node; one more is dropped, because a
+/// probe is due anyway.
+const REQUESTS: usize = 64;
+
+/// How a node answered one probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeAnswer {
+    /// The node.
+    pub node: NodeId,
+    /// Why it is not well; `None` if it answered.
+    pub error: Option<String>,
+}
+
+impl ProbeAnswer {
+    /// Whether it answered.
+    pub fn is_ok(&self) -> bool {
+        self.error.is_none()
+    }
+}
+
+/// Watches the nodes of a cluster. Dropping it ends its tasks without waiting for them.
+pub struct HealthMonitor {
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+struct Shared {
+    topology: Arc<ArcSwap<Topology>>,
+    // Also held while a snapshot is published, so that generations go up.
+    watch: Mutex<ClusterWatch>,
+    requests: Vec<mpsc::Sender<Request>>,
+    names: Vec<Arc<str>>,
+}
+
+/// A probe before its turn; with a sender, somebody waits for the answer.
+type Request = Option<oneshot::Sender<ProbeAnswer>>;
+
+/// Tells the monitor about failures of ordinary traffic.
+#[derive(Clone)]
+pub(crate) struct Reporter(Arc<Shared>);
+
+impl HealthMonitor {
+    /// Starts to watch the nodes of `topology`, each probed every `health.interval` under the
+    /// login of the first user of the settings. Must be called inside a tokio runtime.
+    ///
+    /// Without any user in the settings every probe fails.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn spawn(settings: Arc<Settings>, topology: Topology) -> Self {
+        let watch = ClusterWatch::new(&topology, settings.health_config());
+        let instance = crate::cluster::instance_name();
+        let login = Login::of(&settings, format!("pgherd/{instance}")).unwrap_or(Login {
+            user: String::new(),
+            password: crate::Secret::default(),
+            database: settings.cluster.database.clone(),
+            application_name: String::new(),
+        });
+        let login = Arc::new(login);
+        let (stop, stopped) = watch::channel(false);
+        let (requests, receivers): (Vec<_>, Vec<_>) =
+            topology.nodes().iter().map(|_| mpsc::channel(REQUESTS)).unzip();
+        let names = topology.nodes().iter().map(|node| node.name.as_str().into()).collect();
+        let limit = settings.health.timeout;
+        let probers: Vec<_> = topology
+            .nodes()
+            .iter()
+            .map(|node| Prober::new(Dialer::new(node, login.clone(), limit), limit))
+            .collect();
+        let shared = Arc::new(Shared {
+            topology: Arc::new(ArcSwap::from_pointee(topology)),
+            watch: Mutex::new(watch),
+            requests,
+            names,
+        });
+        let tasks = (0..)
+            .map(NodeId)
+            .zip(receivers)
+            .zip(probers)
+            .map(|((id, requests), prober)| {
+                let task = NodeTask { id, shared: shared.clone(), requests, prober };
+                tokio::spawn(task.run(settings.health.interval, stopped.clone()))
+            })
+            .collect();
+        Self { shared, stop, tasks: Mutex::new(tasks) }
+    }
+
+    /// The newest snapshot.
+    pub fn snapshot(&self) -> Arc<Topology> {
+        self.shared.topology.load_full()
+    }
+
+    /// The pointer that every new snapshot is published through.
+    pub fn shared(&self) -> Arc<ArcSwap<Topology>> {
+        self.shared.topology.clone()
+    }
+
+    /// A statement lost its connection to a node, or none could be opened. The node is probed
+    /// at once; enough of these in a row take it out of rotation.
+    ///
+    /// # Panics
+    /// If the id belongs to another topology.
+    pub fn report_failure(&self, node: NodeId, text: &str) {
+        self.reporter().report_failure(node, text);
+    }
+
+    pub(crate) fn reporter(&self) -> Reporter {
+        Reporter(self.shared.clone())
+    }
+
+    /// Probes every node now and waits for the answers, in the order of node ids. Takes at
+    /// most `health.timeout` and a little more.
+    ///
+    /// Dropping the future leaves the probes to run to their end.
+    pub async fn probe_all(&self) -> Vec<ProbeAnswer> {
+        let ask = |(id, requests): (NodeId, &mpsc::Sender<Request>)| {
+            let requests = requests.clone();
+            async move {
+                let (sender, answer) = oneshot::channel();
+                let stopped = || Some("health monitoring has been stopped".to_owned());
+                match requests.send(Some(sender)).await {
+                    Ok(()) => {
+                        answer.await.unwrap_or_else(|_| ProbeAnswer { node: id, error: stopped() })
+                    }
+                    Err(_) => ProbeAnswer { node: id, error: stopped() },
+                }
+            }
+        };
+        join_all((0..).map(NodeId).zip(&self.shared.requests).map(ask)).await
+    }
+
+    /// Ends the tasks and waits for them. The last snapshot stays.
+    ///
+    /// Dropping the future leaves them to end by themselves.
+    pub async fn shutdown(&self) {
+        self.stop.send_replace(true);
+        let tasks = std::mem::take(&mut *self.tasks.lock());
+        join_all(tasks).await;
+    }
+}
+
+impl Drop for HealthMonitor {
+    fn drop(&mut self) {
+        for task in self.tasks.lock().drain(..) {
+            task.abort();
+        }
+    }
+}
+
+impl Reporter {
+    /// See [`HealthMonitor::report_failure`].
+    pub(crate) fn report_failure(&self, node: NodeId, text: &str) {
+        let event = HealthEvent::TrafficFailed { error: text.to_owned() };
+        let probe_now = self.0.on(node, event);
+        if probe_now {
+            // A full queue means that a probe is due anyway.
+            let _ = self.0.requests[node.index()].try_send(None);
+        }
+    }
+}
+
+impl Shared {
+    /// Takes an observation in; whether to probe the node at once.
+    fn on(&self, id: NodeId, event: HealthEvent) -> bool {
+        let effects = {
+            let mut watch = self.watch.lock();
+            let effects = watch.on(id, event, Instant::now());
+            let current = self.topology.load();
+            let has_lag_changed = watch.node(id).lag_bytes != current.health(id).lag_bytes;
+            if effects.publish || has_lag_changed {
+                self.topology.store(Arc::new(current.with_health(watch.health())));
+            }
+            effects
+        };
+        let node = &self.names[id.index()];
+        for transition in effects.transitions {
+            match transition {
+                Transition::TakenOut { failures, error } => {
+                    warn!(%node, failures, %error, "node taken out of rotation");
+                }
+                Transition::LetIn => info!(%node, "node in rotation"),
+                Transition::RoleChanged { in_recovery } => {
+                    warn!(%node, in_recovery, "node changed its role");
+                }
+            }
+        }
+        effects.probe_now
+    }
+}
+
+struct NodeTask {
+    id: NodeId,
+    shared: Arc<Shared>,
+    requests: mpsc::Receiver<Request>,
+    prober: Prober,
+}
+
+impl NodeTask {
+    async fn run(mut self, every: Duration, mut stopped: watch::Receiver<bool>) {
+        let mut turn = interval(every);
+        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let mut waiting: Vec<oneshot::Sender<ProbeAnswer>> = Vec::new();
+            tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => return,
+                _ = turn.tick() => {}
+                request = self.requests.recv() => match request {
+                    Some(request) => waiting.extend(request),
+                    None => return,
+                },
+            }
+            while let Ok(request) = self.requests.try_recv() {
+                waiting.extend(request);
+            }
+            let event = tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => return,
+                event = self.prober.probe() => event,
+            };
+            let error = match &event {
+                HealthEvent::ProbeFailed { error } => Some(error.clone()),
+                _ => None,
+            };
+            self.shared.on(self.id, event);
+            for sender in waiting {
+                // Whoever does not listen any more needs no answer.
+                let _ = sender.send(ProbeAnswer { node: self.id, error: error.clone() });
+            }
+            tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => return,
+                () = tokio::time::sleep(SHORTEST_INTERVAL) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! A borrowed backend.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use pgherd_core::route::Route;
+use pgherd_core::sql::QueryType;
+use tokio_postgres::{Client, Transaction, TransactionBuilder};
+
+use super::{AcquireError, NodePool};
+use crate::cluster::Counting;
+use crate::conn::Backend;
+
+/// A borrowed backend. Dereferences to [`tokio_postgres::Client`].
+///
+/// Dropping it releases the backend. One that is clean goes to the next user; one that is in a
+/// transaction, or whose session may hold state (settings, LISTEN, temporary tables, session
+/// advisory locks), is closed; one that still runs a statement is cancelled and closed.
+#[must_use = "dropping the lease releases the backend"]
+pub struct Lease {
+    // `Some` until drop.
+    backend: Option<Backend>,
+    pool: Arc<NodePool>,
+    route: Route,
+    before: Mark,
+    counting: Option<(Arc<Counting>, QueryType)>,
+}
+
+/// The counts of a backend at one moment.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    statements: u64,
+    errors: u64,
+}
+
+impl Lease {
+    /// Borrows a backend of the node that `route` names.
+    ///
+    /// Dropping the future leaves the queue as if it had never been called.
+    pub(crate) async fn acquire(pool: &Arc<NodePool>, route: Route) -> Result<Self, AcquireError> {
+        let backend = pool.acquire().await?;
+        let before = Mark { statements: backend.statements(), errors: backend.errors() };
+        Ok(Self { backend: Some(backend), pool: pool.clone(), route, before, counting: None })
+    }
+
+    /// Has its statements counted one by one, as they appear on the wire.
+    pub(crate) fn count_in(&mut self, counting: Arc<Counting>, query_type: QueryType) {
+        self.counting = Some((counting, query_type));
+    }
+
+    /// The name of the node.
+    pub fn node(&self) -> &str {
+        self.pool.node()
+    }
+
+    /// Why it is this node.
+    pub fn route(&self) -> Route {
+        self.route
+    }
+
+    /// Whether the connection has ended, as far as is known.
+    pub fn is_closed(&self) -> bool {
+        self.backend().is_dead()
+    }
+
+    /// Begins a transaction; see [`Client::transaction`]. Dropping it rolls back.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn transaction(&mut self) -> Result<Transaction<'_>, tokio_postgres::Error> {
+        self.client_mut().transaction().await
+    }
+
+    /// Begins a transaction with options; see [`Client::build_transaction`].
+    pub fn build_transaction(&mut self) -> TransactionBuilder<'_> {
+        self.client_mut().build_transaction()
+    }
+
+    /// Asks the node to cancel the statement that runs on this lease. That it arrived does not
+    /// mean that there was something to cancel.
+    ///
+    /// # Errors
+    /// [`ConnectError`](crate::ConnectError) if the node could not be reached.
+    pub async fn cancel(&self) -> Result<(), crate::ConnectError> {
+        self.pool.dialer().cancel(self.backend().cancel_token()).await
+    }
+
+    pub(crate) fn backend(&self) -> &Backend {
+        self.backend.as_ref().expect("a lease has its backend until it is dropped")
+    }
+
+    pub(crate) fn pool(&self) -> &Arc<NodePool> {
+        &self.pool
+    }
+
+    // Not as DerefMut: two clients could be swapped between their leases.
+    fn client_mut(&mut self) -> &mut Client {
+        self.backend.as_mut().expect("a lease has its backend until it is dropped").client_mut()
+    }
+
+    /// Statements that left on this lease in full and so may have run.
+    pub(crate) fn statements(&self) -> u64 {
+        self.backend().statements() - self.before.statements
+    }
+}
+
+impl Deref for Lease {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        self.backend().client()
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("node", &self.pool.node())
+            .field("route", &self.route)
+            .finish()
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some(backend) = self.backend.take() else { return };
+        // First: it moves what is still queued onto the wire, where it is counted.
+        let standing = backend.standing();
+        let statements = backend.statements() - self.before.statements;
+        let errors = backend.errors() - self.before.errors;
+        let counts = self.pool.counts();
+        counts.statements.fetch_add(statements, Ordering::Relaxed);
+        counts.errors.fetch_add(errors, Ordering::Relaxed);
+        if let Some((counting, query_type)) = self.counting.take() {
+            counting.count_wire(query_type, statements, errors);
+        }
+        self.pool.release(backend, standing);
+    }
+}

@@ -1,0 +1,68 @@
+//! A statement whose query type the parser decides.
+
+use pgherd_core::sql::{Classified, QueryType};
+use pgherd_core::{Key, ShardId};
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use super::Request;
+use crate::{DistributedPool, Error};
+
+/// A statement whose query type the parser decided. Made by [`DistributedPool::auto`].
+#[derive(Debug, Clone)]
+#[must_use = "a statement does nothing until it is run"]
+pub struct Auto<'p> {
+    request: Request<'p>,
+    sql: &'p str,
+    class: Classified,
+}
+
+impl<'p> Auto<'p> {
+    pub(crate) fn new(pool: &'p DistributedPool, sql: &'p str, class: Classified) -> Self {
+        Self { request: Request::new(pool, class.query_type), sql, class }
+    }
+
+    /// What the parser says. When in doubt it is a write.
+    pub fn query_type(&self) -> QueryType {
+        self.class.query_type
+    }
+
+    /// Everything the parser says.
+    pub fn class(&self) -> &Classified {
+        &self.class
+    }
+
+    /// The same on the shard where this key lives; see [`Request::shard_key`].
+    pub fn shard_key(self, key: impl Into<Key>) -> Self {
+        Self { request: self.request.shard_key(key), ..self }
+    }
+
+    /// The same on this shard.
+    pub fn shard(self, shard: ShardId) -> Self {
+        Self { request: self.request.shard(shard), ..self }
+    }
+
+    /// See [`Request::query`].
+    ///
+    /// # Errors
+    /// [`Error`], of the last try.
+    pub async fn query(&self, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+        self.request.query(self.sql, params).await
+    }
+
+    /// See [`Request::query_one`].
+    ///
+    /// # Errors
+    /// [`Error`], of the last try.
+    pub async fn query_one(&self, params: &[&(dyn ToSql + Sync)]) -> Result<Row, Error> {
+        self.request.query_one(self.sql, params).await
+    }
+
+    /// See [`Request::execute`].
+    ///
+    /// # Errors
+    /// [`Error`], of the last try.
+    pub async fn execute(&self, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
+        self.request.execute(self.sql, params).await
+    }
+}

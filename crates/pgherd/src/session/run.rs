@@ -1,0 +1,202 @@
+//! The loop over tries.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use pgherd_core::route::{QuerySpec, Route, Rule, SessionState, route};
+use pgherd_core::sql::QueryType;
+use pgherd_core::{NodeId, NodeRole, Topology};
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+use tracing::{trace, warn};
+
+use super::retry::Failed;
+use crate::error::Cause;
+use crate::{DistributedPool, Error, Lease};
+
+/// What to do with a statement.
+#[derive(Clone, Copy)]
+pub(crate) enum Act<'a> {
+    Query(&'a [&'a (dyn ToSql + Sync)]),
+    QueryOne(&'a [&'a (dyn ToSql + Sync)]),
+    Execute(&'a [&'a (dyn ToSql + Sync)]),
+    Batch,
+}
+
+/// What came of it.
+pub(crate) enum Answer {
+    Rows(Vec<Row>),
+    Count(u64),
+    Done,
+}
+
+/// Where the tries of one statement have been.
+#[derive(Default)]
+struct Tries {
+    // Tries so far, failed all of them.
+    count: u32,
+    nodes: Vec<NodeId>,
+    // A standby has refused the statement: no other will take it.
+    needs_primary: bool,
+}
+
+impl DistributedPool {
+    /// Runs one statement, as often as it may be tried.
+    pub(crate) async fn run(
+        &self,
+        spec: &QuerySpec,
+        sql: &str,
+        act: Act<'_>,
+    ) -> Result<Answer, Error> {
+        let started = Instant::now();
+        self.counting().count(spec.query_type);
+        let mut tries = Tries::default();
+        let outcome = loop {
+            let topology = self.topology();
+            let route = match self.choose(spec, &topology, &mut tries) {
+                Ok(route) => route,
+                Err(error) => break Err(error),
+            };
+            let error = match self.run_once(route, sql, act).await {
+                Ok(answer) => break Ok(answer),
+                Err(error) => error.of_read(spec.query_type == QueryType::Read),
+            };
+            let failed = Failed {
+                cause: error.cause(),
+                query_type: spec.query_type,
+                is_another_left: tries.is_another_left(route, &topology),
+            };
+            let may_retry = failed.may_retry(|| self.classify(sql));
+            if !self.wait_for_next_try(&mut tries, route.node, may_retry, &error).await {
+                break Err(error.after_tries(tries.count));
+            }
+        };
+        self.counting().finish(started.elapsed(), outcome.is_err());
+        outcome
+    }
+
+    /// Borrows a backend for a caller, from another node where the first has none.
+    pub(crate) async fn lease(&self, spec: &QuerySpec) -> Result<Lease, Error> {
+        let mut tries = Tries::default();
+        loop {
+            let topology = self.topology();
+            let route = self.choose(spec, &topology, &mut tries)?;
+            let error = match Lease::acquire(self.node_pool(route.node), route).await {
+                Ok(mut lease) => {
+                    lease.count_in(self.counting().clone(), spec.query_type);
+                    return Ok(lease);
+                }
+                Err(error) => Error::from(error),
+            };
+            let failed = Failed {
+                cause: error.cause(),
+                query_type: spec.query_type,
+                is_another_left: tries.is_another_left(route, &topology),
+            };
+            let may_retry = failed.may_retry(|| self.classify(""));
+            if !self.wait_for_next_try(&mut tries, route.node, may_retry, &error).await {
+                return Err(error.after_tries(tries.count));
+            }
+        }
+    }
+
+    fn choose(
+        &self,
+        spec: &QuerySpec,
+        topology: &Topology,
+        tries: &mut Tries,
+    ) -> Result<Route, Error> {
+        let session = SessionState::default();
+        let route = route(spec, session, topology, self.policy(), self.turns())?;
+        Ok(tries.redirect(route, topology))
+    }
+
+    async fn run_once(&self, route: Route, sql: &str, act: Act<'_>) -> Result<Answer, Error> {
+        let pool = self.node_pool(route.node);
+        let lease = Lease::acquire(pool, route).await?;
+        trace!(node = lease.node(), rule = %route.rule, "statement routed");
+        let done = match act {
+            Act::Query(params) | Act::QueryOne(params) => {
+                lease.query(sql, params).await.map(Answer::Rows)
+            }
+            Act::Execute(params) => lease.execute(sql, params).await.map(Answer::Count),
+            Act::Batch => lease.batch_execute(sql).await.map(|()| Answer::Done),
+        };
+        match (done, act) {
+            (Ok(Answer::Rows(rows)), Act::QueryOne(_)) if rows.len() != 1 => {
+                let error = Error::new(Cause::Rows { found: rows.len() });
+                Err(error.at(pool.node().clone()))
+            }
+            (Ok(answer), _) => Ok(answer),
+            (Err(error), _) => {
+                let (is_lost, was_sent) = (lease.is_closed(), lease.statements() > 0);
+                Err(Error::statement(error, pool.node().clone(), is_lost, was_sent))
+            }
+        }
+    }
+
+    /// Waits for the turn of the next try; `false` when there is none.
+    async fn wait_for_next_try(
+        &self,
+        tries: &mut Tries,
+        node: NodeId,
+        may_retry: bool,
+        error: &Error,
+    ) -> bool {
+        tries.note(node, error);
+        if !may_retry {
+            return false;
+        }
+        let Some(delay) = self.retry_config().delay(tries.count + 1, random_fraction()) else {
+            return false;
+        };
+        let node: &Arc<str> = self.node_pool(node).node();
+        warn!(%node, tries = tries.count, ?delay, error = %error, "statement is tried again");
+        self.counting().count_retry();
+        tokio::time::sleep(delay).await;
+        true
+    }
+}
+
+impl Tries {
+    fn note(&mut self, node: NodeId, error: &Error) {
+        self.count += 1;
+        self.nodes.push(node);
+        self.needs_primary |= error.sqlstate() == Some("25006");
+    }
+
+    fn is_another_left(&self, route: Route, topology: &Topology) -> bool {
+        route.candidates(topology).any(|id| id != route.node && !self.nodes.contains(&id))
+    }
+
+    /// The same route to a node that was not tried yet, if there is one.
+    fn redirect(&mut self, route: Route, topology: &Topology) -> Route {
+        let to = |id: NodeId| {
+            let role = topology.node(id).role;
+            let rule = match (route.rule, role) {
+                (Rule::ReadOnReplica, NodeRole::Coordinator) => Rule::ReadOnCoordinator,
+                (Rule::KeyedReadOnReplica, NodeRole::Worker) => Rule::KeyedReadOnWorker,
+                (rule, _) => rule,
+            };
+            Route { node: id, role, rule, ..route }
+        };
+        if self.needs_primary
+            && let Some(group) = topology.group(route.group)
+        {
+            return to(group.primary);
+        }
+        match route.candidates(topology).find(|id| !self.nodes.contains(id)) {
+            Some(id) => to(id),
+            None => {
+                // All have had their turn: a new round.
+                self.nodes.clear();
+                route
+            }
+        }
+    }
+}
+
+/// Uniform in 0 to 1; 0 where the system has no randomness, which only costs the jitter.
+fn random_fraction() -> f64 {
+    f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX)
+}

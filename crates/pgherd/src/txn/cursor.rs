@@ -1,0 +1,99 @@
+//! The part of a distributed transaction that runs on one shard.
+
+use std::fmt;
+
+use pgherd_core::ShardId;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use crate::error::Cause;
+use crate::{Error, Lease};
+
+/// The part of a distributed transaction that runs on one shard.
+///
+/// After an error of PostgreSQL the transaction accepts nothing more on this shard and cannot
+/// commit. Statements that end a transaction are not for cursors: the commit would find out,
+/// and roll the other shards back.
+pub struct Cursor {
+    shard: ShardId,
+    lease: Lease,
+}
+
+impl Cursor {
+    pub(super) fn new(shard: ShardId, lease: Lease) -> Self {
+        Self { shard, lease }
+    }
+
+    /// The shard.
+    pub fn shard(&self) -> ShardId {
+        self.shard
+    }
+
+    /// The name of the node.
+    pub fn node(&self) -> &str {
+        self.lease.node()
+    }
+
+    /// Runs a statement and collects its rows. It is not tried again.
+    ///
+    /// Dropping the future leaves the statement to run to its end inside the transaction.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing of the transaction is committed by it.
+    pub async fn query(
+        &self,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
+        let before = self.lease.statements();
+        self.lease.query(sql, params).await.map_err(|error| self.error(error, before))
+    }
+
+    /// Runs a statement that gives exactly one row. Cancellation as for [`Self::query`].
+    ///
+    /// # Errors
+    /// [`Error`]; [`ErrorKind::Usage`](crate::ErrorKind::Usage) for another number of rows.
+    pub async fn query_one(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Row, Error> {
+        let mut rows = self.query(sql, params).await?;
+        let found = rows.len();
+        match (rows.pop(), found) {
+            (Some(row), 1) => Ok(row),
+            _ => Err(Error::new(Cause::Rows { found }).at(self.node().into())),
+        }
+    }
+
+    /// Runs a statement and answers how many rows it concerned. Cancellation as for
+    /// [`Self::query`].
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn execute(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
+        let before = self.lease.statements();
+        self.lease.execute(sql, params).await.map_err(|error| self.error(error, before))
+    }
+
+    /// Runs a text of one or more statements without parameters, for their effect.
+    /// Cancellation as for [`Self::query`].
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn batch(&self, sql: &str) -> Result<(), Error> {
+        let before = self.lease.statements();
+        self.lease.batch_execute(sql).await.map_err(|error| self.error(error, before))
+    }
+
+    pub(super) fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    fn error(&self, error: tokio_postgres::Error, before: u64) -> Error {
+        let was_sent = self.lease.statements() > before;
+        Error::statement(error, self.node().into(), self.lease.is_closed(), was_sent)
+    }
+}
+
+impl fmt::Debug for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cursor").field("shard", &self.shard).field("node", &self.node()).finish()
+    }
+}

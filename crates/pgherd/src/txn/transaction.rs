@@ -1,0 +1,151 @@
+//! `DistributedTransaction` itself: begun, used, ended.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::join_all;
+use pgherd_core::route::{QuerySpec, RouteError, ShardBy};
+use pgherd_core::sql::QueryType;
+use pgherd_core::{Key, ShardId};
+use tokio_postgres::SimpleQueryMessage;
+
+use super::commit::commit;
+use super::{CommitError, Cursor};
+use crate::{DistributedPool, Error, Lease};
+
+/// A transaction over the shards of some keys: it commits on all of them or on none.
+///
+/// Each shard has a [`Cursor`] in a transaction block that is open already. With one shard
+/// the commit is a plain COMMIT; with more it is PREPARE TRANSACTION on all, then COMMIT
+/// PREPARED on all. Dropping it rolls back.
+///
+/// Deadlocks between transactions that meet on different shards are not seen by PostgreSQL:
+/// set `lock_timeout` where that can happen.
+#[derive(Debug)]
+#[must_use = "dropping the transaction rolls it back"]
+pub struct DistributedTransaction {
+    pool: DistributedPool,
+    cursors: BTreeMap<ShardId, Cursor>,
+}
+
+impl DistributedTransaction {
+    /// Opens a transaction block on each shard, in the order of their numbers: two callers
+    /// that need backends of the same shards wait for one another in the same order.
+    pub(crate) async fn begin(pool: &DistributedPool, keys: &[Key]) -> Result<Self, Error> {
+        let sharding = pool.policy().sharding.as_ref().ok_or(RouteError::NoShards)?;
+        let shards: BTreeSet<ShardId> = keys.iter().map(|key| sharding.shard_of(key)).collect();
+        if shards.is_empty() {
+            return Err(CommitError::NoKeys.into());
+        }
+        let needs_prepare = shards.len() > 1;
+        let mut begun = Self { pool: pool.clone(), cursors: BTreeMap::new() };
+        for shard in shards {
+            let lease = begin_on(pool, shard, needs_prepare).await?;
+            begun.cursors.insert(shard, Cursor::new(shard, lease));
+        }
+        Ok(begun)
+    }
+
+    /// The cursor of a shard.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) if none of the keys lives there.
+    pub fn shard(&self, shard: ShardId) -> Result<&Cursor, Error> {
+        self.cursors.get(&shard).ok_or_else(|| CommitError::NotAParticipant { shard }.into())
+    }
+
+    /// The cursor of the shard where a key lives.
+    ///
+    /// # Errors
+    /// As for [`Self::shard`].
+    pub fn for_key(&self, key: impl Into<Key>) -> Result<&Cursor, Error> {
+        let sharding = self.pool.policy().sharding.as_ref().ok_or(RouteError::NoShards)?;
+        self.shard(sharding.shard_of(&key.into()))
+    }
+
+    /// Every shard with its cursor, by shard.
+    pub fn cursors(&self) -> impl Iterator<Item = (ShardId, &Cursor)> {
+        self.cursors.iter().map(|(shard, cursor)| (*shard, cursor))
+    }
+
+    /// Commits on all shards, or rolls back on all.
+    ///
+    /// Dropping the future does not stop it: what was begun is carried to its end in a task of
+    /// the pool's runtime.
+    ///
+    /// # Errors
+    /// [`ErrorKind::RolledBack`](crate::ErrorKind::RolledBack): nothing was committed on any
+    /// shard. [`ErrorKind::InDoubt`](crate::ErrorKind::InDoubt): it is not finished
+    /// everywhere, and [`Error::in_doubt`] names what may be left.
+    pub async fn commit(mut self) -> Result<(), Error> {
+        let cursors = std::mem::take(&mut self.cursors);
+        commit(&self.pool, cursors).await.map_err(Error::from)
+    }
+
+    /// Rolls back on all shards. Where the connection is lost the node does it by itself.
+    ///
+    /// Dropping the future does not stop it.
+    pub async fn rollback(mut self) {
+        let cursors = std::mem::take(&mut self.cursors);
+        let task = self.pool.runtime().spawn(roll_back(cursors));
+        // It fails only with its runtime, and then the connections go too.
+        let _ = task.await;
+    }
+}
+
+impl Drop for DistributedTransaction {
+    fn drop(&mut self) {
+        let cursors = std::mem::take(&mut self.cursors);
+        if !cursors.is_empty() {
+            self.pool.runtime().spawn(roll_back(cursors));
+        }
+    }
+}
+
+async fn roll_back(cursors: BTreeMap<ShardId, Cursor>) {
+    // A ROLLBACK that fails leaves the block open, and release closes such a backend.
+    join_all(cursors.values().map(|cursor| cursor.lease().batch_execute("ROLLBACK"))).await;
+}
+
+async fn begin_on(
+    pool: &DistributedPool,
+    shard: ShardId,
+    needs_prepare: bool,
+) -> Result<Lease, Error> {
+    let spec = QuerySpec { query_type: QueryType::Write, shard_by: Some(ShardBy::Shard(shard)) };
+    let mut tries = 1;
+    loop {
+        let lease = pool.lease(&spec).await?;
+        let begun = begin_with(&lease, needs_prepare).await;
+        match begun {
+            Ok(true) => return Ok(lease),
+            Ok(false) => {
+                let node = lease.node().to_owned();
+                return Err(CommitError::PreparedDisabled { node }.into());
+            }
+            // A backend that died while it was idle: nothing was done on it, so the next.
+            Err(error) if lease.is_closed() && tries < pool.retry_config().max_retries => {
+                tracing::debug!(node = lease.node(), %error, "BEGIN found a lost connection");
+                pool.counting().count_retry();
+                tries += 1;
+            }
+            Err(error) => {
+                let (is_lost, node) = (lease.is_closed(), lease.pool().node().clone());
+                let was_sent = lease.statements() > 0;
+                return Err(Error::statement(error, node, is_lost, was_sent).after_tries(tries));
+            }
+        }
+    }
+}
+
+/// Opens the block; `false` if the node takes no prepared transactions and needs to.
+async fn begin_with(lease: &Lease, needs_prepare: bool) -> Result<bool, tokio_postgres::Error> {
+    if !needs_prepare {
+        return lease.batch_execute("BEGIN").await.map(|()| true);
+    }
+    let answer = lease.simple_query("SHOW max_prepared_transactions; BEGIN").await?;
+    let is_zero = |message: &SimpleQueryMessage| match message {
+        SimpleQueryMessage::Row(row) => row.get(0) == Some("0"),
+        _ => false,
+    };
+    Ok(!answer.iter().any(is_zero))
+}
