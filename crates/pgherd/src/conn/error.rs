@@ -46,6 +46,11 @@ impl ConnectError {
         !self.sqlstate().is_some_and(is_about_login)
     }
 
+    /// Whether nothing listens there: what is still busy on the node is dead or dying.
+    pub(crate) fn is_node_away(&self) -> bool {
+        matches!(self.step, ConnectStep::Dial(_))
+    }
+
     /// Whether this says something about the node's health: a node that refuses one login, or
     /// has no slot left, is well.
     pub(crate) fn blames_node(&self) -> bool {

@@ -246,7 +246,8 @@ impl NodePool {
             if error.is_some() {
                 state.last_connect.clone_from(&error);
             }
-            (state.refuse_after_failed_open(), state.machine.load().waiting)
+            let is_away = error.as_ref().is_some_and(|error| error.is_node_away());
+            (state.refuse_after_failed_open(is_away), state.machine.load().waiting)
         };
         let Some(error) = error else { return };
         self.counts.failed_opens.fetch_add(1, Ordering::Relaxed);
@@ -322,11 +323,12 @@ impl State {
         }
     }
 
-    /// Who is told that nothing could be opened. As long as a backend is busy the queue waits
-    /// for its release; without one, each failed open fails one waiter, and the last one all.
-    fn refuse_after_failed_open(&mut self) -> Vec<Sender> {
+    /// Who is told that nothing could be opened. As long as a backend is busy on a node that
+    /// is there, the queue waits for its release; else each failed open fails one waiter, and
+    /// the last one all.
+    fn refuse_after_failed_open(&mut self, is_node_away: bool) -> Vec<Sender> {
         let load = self.machine.load();
-        if load.busy > 0 {
+        if load.busy > 0 && !is_node_away {
             return Vec::new();
         }
         if load.opening == 0 { self.pop_all() } else { self.pop_first().into_iter().collect() }

@@ -86,6 +86,10 @@ impl Cursor {
         &self.lease
     }
 
+    pub(super) fn into_lease(self) -> Lease {
+        self.lease
+    }
+
     fn error(&self, error: tokio_postgres::Error, before: u64) -> Error {
         let was_sent = self.lease.statements() > before;
         Error::statement(error, self.node().into(), self.lease.is_closed(), was_sent)

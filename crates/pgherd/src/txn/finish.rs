@@ -1,6 +1,7 @@
 //! Brings one prepared transaction to its end, over another connection if need be.
 
 use std::fmt;
+use std::sync::Arc;
 
 use pgherd_core::ShardId;
 use pgherd_core::route::Route;
@@ -8,6 +9,7 @@ use tokio_postgres::SimpleQueryMessage;
 use tracing::{debug, warn};
 
 use super::{Cursor, InDoubt};
+use crate::pool::NodePool;
 use crate::{DistributedPool, Lease};
 
 /// How a prepared transaction ends. Prints as the command.
@@ -73,43 +75,62 @@ impl Participant {
     /// means rolled back if it was uncertain that it had been prepared, and finished if a
     /// command of ours was on its way.
     pub(super) async fn finish(self, verb: Verb, is_uncertain: bool) -> bool {
-        let route = self.lease().route();
-        let process_id = self.lease().backend().process_id();
+        let Self { pool, cursor, gid } = self;
+        let lease = cursor.into_lease();
+        let finishing = Finishing {
+            node_pool: lease.pool().clone(),
+            route: lease.route(),
+            process_id: lease.backend().process_id(),
+            gid,
+            verb,
+        };
+        // A lost one is given back at once: the pool may have room for no other.
+        let mut usable = Some(lease).filter(|lease| !lease.is_closed());
         let (mut may_be_missing, mut attempt) = (is_uncertain, 1);
-        let mut lease = Some(self.lease()).filter(|lease| !lease.is_closed());
-        let mut fresh: Option<Lease>;
         loop {
-            let tried = match lease.take() {
-                Some(lease) => self.finish_on(lease, verb).await,
-                None => {
-                    fresh = self.fresh_lease(route, process_id).await;
-                    match &fresh {
-                        Some(lease) => self.finish_on(lease, verb).await,
-                        None => Tried::NotYet,
-                    }
-                }
+            let lease = match usable.take() {
+                Some(lease) => Some(lease),
+                None => finishing.fresh_lease().await,
+            };
+            let tried = match &lease {
+                Some(lease) => finishing.run_on(lease).await,
+                None => Tried::NotYet,
             };
             match tried {
                 Tried::Finished => return true,
                 Tried::Missing if may_be_missing => return true,
                 Tried::Missing => {
-                    warn!(node = self.node(), gid = self.gid, "somebody else has finished it");
+                    let (node, gid) = (finishing.node_pool.node(), &finishing.gid);
+                    warn!(%node, gid, "somebody else has finished a prepared transaction");
                     return false;
                 }
                 Tried::Lost => may_be_missing = true,
                 Tried::NotYet => {}
             }
+            drop(lease);
             attempt += 1;
-            let Some(delay) = self.pool.retry_config().delay(attempt, 0.0) else { return false };
-            self.pool.counting().count_retry();
+            let Some(delay) = pool.retry_config().delay(attempt, 0.0) else { return false };
+            pool.counting().count_retry();
             tokio::time::sleep(delay).await;
         }
     }
+}
 
-    /// A connection of its own to the node, once the process behind the lost one is gone.
-    async fn fresh_lease(&self, route: Route, process_id: Option<u32>) -> Option<Lease> {
-        let lease = Lease::acquire(self.lease().pool(), route).await.ok()?;
-        let process_id = process_id?;
+/// What it takes to finish over whichever connection.
+struct Finishing {
+    node_pool: Arc<NodePool>,
+    route: Route,
+    // Of the backend that was to prepare it.
+    process_id: Option<u32>,
+    gid: String,
+    verb: Verb,
+}
+
+impl Finishing {
+    /// A connection of its own to the node, once the process behind the first one is gone.
+    async fn fresh_lease(&self) -> Option<Lease> {
+        let lease = Lease::acquire(&self.node_pool, self.route).await.ok()?;
+        let process_id = self.process_id?;
         let is_there =
             format!("SELECT 1 FROM pg_catalog.pg_stat_activity WHERE pid = {process_id}");
         let answer = lease.simple_query(&is_there).await.ok()?;
@@ -117,12 +138,12 @@ impl Participant {
         (!answer.iter().any(is_row)).then_some(lease)
     }
 
-    async fn finish_on(&self, lease: &Lease, verb: Verb) -> Tried {
+    async fn run_on(&self, lease: &Lease) -> Tried {
         let before = lease.statements();
-        let Err(error) = lease.batch_execute(&format!("{verb} '{}'", self.gid)).await else {
+        let Err(error) = lease.batch_execute(&format!("{} '{}'", self.verb, self.gid)).await else {
             return Tried::Finished;
         };
-        debug!(node = self.node(), gid = self.gid, %verb, %error, "could not finish yet");
+        debug!(node = lease.node(), gid = self.gid, verb = %self.verb, %error, "could not finish yet");
         match error.code().map(tokio_postgres::error::SqlState::code) {
             // undefined_object
             Some("42704") => Tried::Missing,

@@ -1,0 +1,112 @@
+//! Replica routing, against real servers with streaming replication.
+
+// Clippy's leave for tests does not reach the helpers of integration tests.
+#![allow(clippy::unwrap_used)]
+
+mod world;
+
+use std::collections::BTreeMap;
+
+use pgherd::{DistributedPool, NodeRole, QueryType, Rule};
+use world::{Shape, WHERE, World, port_of, until};
+
+const SHAPE: Shape = Shape { shards: 0, replicas: 2, max_prepared: 16 };
+
+async fn ports_of_reads(pool: &DistributedPool, reads: usize) -> BTreeMap<u16, usize> {
+    let mut ports = BTreeMap::new();
+    for _ in 0..reads {
+        let row = pool.read().query_one(WHERE, &[]).await.unwrap();
+        *ports.entry(port_of(&row)).or_default() += 1;
+    }
+    ports
+}
+
+#[tokio::test]
+async fn reads_go_to_the_replicas_in_turn() {
+    let world = World::start(SHAPE);
+    let pool = world.pool();
+    let ports = ports_of_reads(&pool, 20).await;
+    let expected: BTreeMap<_, _> =
+        world.replica_ports().into_iter().map(|port| (port, 10)).collect();
+    assert_eq!(ports, expected);
+    let lease = pool.acquire(QueryType::Read, None).await.unwrap();
+    assert_eq!((lease.route().role, lease.route().rule), (NodeRole::Replica, Rule::ReadOnReplica));
+    assert!(lease.node().starts_with("coordinator-r"));
+}
+
+#[tokio::test]
+async fn writes_and_ddl_go_to_the_coordinator() {
+    let world = World::start(SHAPE);
+    let pool = world.pool();
+    let coordinator = world.port("coordinator");
+    for query_type in [QueryType::Write, QueryType::Ddl, QueryType::Distributed] {
+        for _ in 0..4 {
+            let rows = pool.query(query_type, WHERE, &[]).await.unwrap();
+            assert_eq!(port_of(&rows[0]), coordinator, "{query_type}");
+        }
+    }
+    pool.ddl().execute("CREATE TABLE t (port int4)", &[]).await.unwrap();
+    pool.ddl().execute("CREATE SEQUENCE s", &[]).await.unwrap();
+    world.wait_replayed();
+    let insert = "WITH x AS (INSERT INTO t VALUES (inet_server_port()) RETURNING port) \
+                  SELECT port FROM x";
+    for sql in [
+        insert,
+        "SELECT inet_server_port() FROM t FOR UPDATE",
+        "SELECT inet_server_port() + 0 * nextval('s')::int4",
+    ] {
+        let auto = pool.auto(sql);
+        assert_eq!(auto.query_type(), QueryType::Write, "{sql}");
+        assert_eq!(port_of(&auto.query(&[]).await.unwrap()[0]), coordinator, "{sql}");
+    }
+    let row = pool.auto(WHERE).query_one(&[]).await.unwrap();
+    assert!(world.replica_ports().contains(&port_of(&row)));
+}
+
+#[tokio::test]
+async fn reads_fall_back_to_the_coordinator_without_replicas_and_return_to_them() {
+    let mut world = World::start(SHAPE);
+    let pool = world.pool();
+    world.kill("coordinator-r1");
+    world.kill("coordinator-r2");
+    let coordinator = world.port("coordinator");
+    let ports = ports_of_reads(&pool, 6).await;
+    assert_eq!(ports, BTreeMap::from([(coordinator, 6)]));
+    until("both replicas are out", async || {
+        let topology = pool.topology();
+        let replicas = &topology.coordinator().replicas;
+        replicas.iter().all(|id| !topology.health(*id).is_healthy())
+    })
+    .await;
+    let lease = pool.acquire(QueryType::Read, None).await.unwrap();
+    assert_eq!(lease.route().rule, Rule::ReadOnCoordinator);
+
+    world.start_node("coordinator-r1");
+    world.start_node("coordinator-r2");
+    until("both replicas serve reads", async || ports_of_reads(&pool, 4).await.len() == 2).await;
+    let ports = ports_of_reads(&pool, 10).await;
+    let expected: BTreeMap<_, _> =
+        world.replica_ports().into_iter().map(|port| (port, 5)).collect();
+    assert_eq!(ports, expected);
+}
+
+// What follows goes beyond the three.
+
+#[tokio::test]
+async fn a_read_that_writes_after_all_runs_on_the_coordinator() {
+    let world = World::start(Shape { replicas: 1, ..SHAPE });
+    let pool = world.pool();
+    pool.ddl().execute("CREATE TABLE t (a int4)", &[]).await.unwrap();
+    world.wait_replayed();
+    // Declared a read by its caller, refused by the replica (25006).
+    let count = pool.read().execute("INSERT INTO t VALUES (1)", &[]).await.unwrap();
+    assert_eq!((count, pool.statistics().counters.retries), (1, 1));
+    assert_eq!(world.sql("coordinator", "SELECT count(*) FROM t"), "1");
+}
+
+#[tokio::test]
+async fn reads_stay_on_the_primary_when_that_is_the_setting() {
+    let world = World::start(Shape { replicas: 1, ..SHAPE });
+    let pool = world.builder().read_from_replicas(false).build().unwrap();
+    assert_eq!(ports_of_reads(&pool, 4).await, BTreeMap::from([(world.port("coordinator"), 4)]));
+}

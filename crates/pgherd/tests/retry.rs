@@ -1,0 +1,127 @@
+//! Retries and failover, against real servers that are killed.
+
+// Clippy's leave for tests does not reach the helpers of integration tests.
+#![allow(clippy::unwrap_used)]
+
+mod world;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use pgherd::{ErrorKind, QueryType, Retry, RetryConfig};
+use world::{Shape, WHERE, World, port_of, until};
+
+#[tokio::test]
+async fn an_unreachable_node_is_tried_five_times_by_the_schedule() {
+    let mut world = World::start(Shape::default());
+    let plain = RetryConfig { jitter: false, ..RetryConfig::default() };
+    let pool = world.builder().retry(plain).build().unwrap();
+    world.kill("coordinator");
+    let began = Instant::now();
+    let error = pool.write().execute("SELECT 1", &[]).await.unwrap_err();
+    let waited = began.elapsed();
+    assert_eq!((error.kind(), error.tries()), (ErrorKind::Acquire, 5));
+    assert_eq!((error.sqlstate(), error.was_sent()), (Some("08001"), false));
+    assert!(format!("{error:#}").contains("refused"), "{error:#}");
+    // 100 + 200 + 400 + 800 ms.
+    let expected = Duration::from_millis(1500)..Duration::from_millis(1900);
+    assert!(expected.contains(&waited), "{waited:?}");
+    let counters = pool.statistics().counters;
+    assert_eq!((counters.total, counters.errors, counters.retries), (1, 1, 4));
+
+    let once = world.builder().retry(RetryConfig::never()).build().unwrap();
+    let error = once.write().execute("SELECT 1", &[]).await.unwrap_err();
+    assert_eq!((error.tries(), once.statistics().counters.retries), (1, 0));
+}
+
+#[tokio::test]
+async fn a_statement_survives_the_restart_of_its_node_when_that_is_safe() {
+    let mut world = World::start(Shape::default());
+    let pool = world.pool();
+    pool.ddl().execute("CREATE TABLE t (a int4)", &[]).await.unwrap();
+    let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                     WHERE application_name = 'pgherd pgherd'";
+
+    // The pooled backend is dead, so a write finds a lost connection and is sent anew.
+    world.sql("coordinator", terminate);
+    assert_eq!(pool.write().execute("INSERT INTO t VALUES (1)", &[]).await.unwrap(), 1);
+    // The same after a crash and a restart, with the death not noticed in between.
+    let held = pool.acquire(QueryType::Write, None).await.unwrap();
+    world.kill("coordinator");
+    world.start_node("coordinator");
+    drop(held);
+    assert_eq!(pool.write().execute("INSERT INTO t VALUES (2)", &[]).await.unwrap(), 1);
+
+    // A read in mid-flight is run again; a write is not, because it may have happened.
+    let running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(0.7)%' \
+                   AND state = 'active' AND pid <> pg_backend_pid()";
+    let read = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.read().query_one("SELECT 7 FROM pg_sleep(0.7)", &[]).await }
+    });
+    until("the read runs", async || world.sql("coordinator", running) == "1").await;
+    world.kill("coordinator");
+    world.start_node("coordinator");
+    assert_eq!(read.await.unwrap().unwrap().get::<_, i32>(0), 7);
+
+    let write = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.write().execute("INSERT INTO t SELECT 3 FROM pg_sleep(0.7)", &[]).await }
+    });
+    until("the write runs", async || world.sql("coordinator", running) == "1").await;
+    world.kill("coordinator");
+    world.start_node("coordinator");
+    let error = write.await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.was_sent()), (ErrorKind::ConnectionLost, true));
+    assert_eq!((error.sqlstate(), error.retry()), (Some("08007"), Retry::No));
+    assert_eq!(error.tries(), 1);
+}
+
+// What follows goes beyond the two.
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_killed_under_load_fails_no_read_and_comes_back() {
+    let mut world = World::start(Shape { replicas: 2, ..Shape::default() });
+    let pool = world.pool();
+    let stop = Arc::new(AtomicBool::new(false));
+    let done = Arc::new(AtomicU64::new(0));
+    let readers: Vec<_> = (0..16)
+        .map(|_| {
+            let (pool, stop, done) = (pool.clone(), stop.clone(), done.clone());
+            tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    pool.read().query_one(WHERE, &[]).await?;
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok::<(), pgherd::Error>(())
+            })
+        })
+        .collect();
+    let more = async |count: u64| {
+        let goal = done.load(Ordering::Relaxed) + count;
+        until("reads go on", async || done.load(Ordering::Relaxed) >= goal).await;
+    };
+    more(500).await;
+    world.kill("coordinator-r1");
+    more(500).await;
+    let id = pool.topology().node_named("coordinator-r1").unwrap().id;
+    until("it is out", async || !pool.topology().health(id).is_healthy()).await;
+    more(500).await;
+    world.start_node("coordinator-r1");
+    until("it is in", async || pool.topology().is_readable_replica(id)).await;
+    more(200).await;
+    stop.store(true, Ordering::Relaxed);
+    for reader in readers {
+        reader.await.unwrap().unwrap();
+    }
+    let counters = pool.statistics().counters;
+    assert_eq!(counters.errors, 0);
+    assert!(counters.retries > 0, "the kill hit no read: {counters:?}");
+
+    let port = world.port("coordinator-r1");
+    until("it serves reads", async || {
+        port_of(&pool.read().query_one(WHERE, &[]).await.unwrap()) == port
+    })
+    .await;
+}

@@ -1,0 +1,244 @@
+//! Shard-aware routing and distributed transactions, against real servers.
+
+// Clippy's leave for tests does not reach the helpers of integration tests.
+#![allow(clippy::unwrap_used)]
+
+mod world;
+
+use pgherd::{DistributedPool, ErrorKind, Key, QueryType, Retry, Rule, ShardId};
+use world::{Shape, WHERE, World, port_of, until};
+
+const SHAPE: Shape = Shape { shards: 2, replicas: 0, max_prepared: 16 };
+
+// MD5 of the decimal text as a big-endian integer modulo 2, from Python's hashlib.
+const ON_SHARD_0: [i32; 3] = [2, 4, 6];
+const ON_SHARD_1: [i32; 3] = [1, 5, 8];
+
+#[tokio::test]
+async fn writes_with_a_key_go_to_the_worker_of_its_shard() {
+    let world = World::start(SHAPE);
+    let pool = world.pool();
+    let mut keys: Vec<(Key, &str)> = Vec::new();
+    keys.extend(ON_SHARD_0.map(|key| (key.into(), "shard-0")));
+    keys.extend(ON_SHARD_1.map(|key| (key.into(), "shard-1")));
+    for (key, shard) in keys {
+        let row = pool.write().shard_key(key.clone()).query_one(WHERE, &[]).await.unwrap();
+        assert_eq!(port_of(&row), world.port(shard), "{key}");
+        // The text of a number is the same key under md5.
+        let row = pool.write().shard_key(key.to_string()).query_one(WHERE, &[]).await.unwrap();
+        assert_eq!(port_of(&row), world.port(shard), "'{key}'");
+    }
+}
+
+#[tokio::test]
+async fn a_key_always_leads_to_the_same_shard_and_keys_spread_evenly() {
+    let world = World::start(SHAPE);
+    let (pool, again) = (world.pool(), world.pool());
+    let mut on_first = 0;
+    for key in 0..100 {
+        let lease = pool.acquire(QueryType::Write, Some(key.into())).await.unwrap();
+        let other = again.acquire(QueryType::Read, Some(key.into())).await.unwrap();
+        assert_eq!(lease.route().group, other.route().group);
+        assert_eq!(lease.route().rule, Rule::WriteOnShard);
+        on_first += i32::from(lease.node() == "shard-0");
+    }
+    assert!((30..=70).contains(&on_first), "{on_first} of 100 keys on shard 0");
+}
+
+#[tokio::test]
+async fn reads_with_a_key_go_to_the_shard_and_ddl_stays_on_the_coordinator() {
+    let world = World::start(SHAPE);
+    let pool = world.pool();
+    for (key, shard) in [(ON_SHARD_0[0], "shard-0"), (ON_SHARD_1[0], "shard-1")] {
+        let row = pool.read().shard_key(key).query_one(WHERE, &[]).await.unwrap();
+        assert_eq!(port_of(&row), world.port(shard));
+        let row = pool.auto(WHERE).shard_key(key).query_one(&[]).await.unwrap();
+        assert_eq!(port_of(&row), world.port(shard));
+        for request in [pool.ddl(), pool.distributed()] {
+            let row = request.shard_key(key).query_one(WHERE, &[]).await.unwrap();
+            assert_eq!(port_of(&row), world.port("coordinator"));
+        }
+    }
+    let error = pool.write().shard(ShardId(2)).execute("SELECT 1", &[]).await.unwrap_err();
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Route, Retry::No));
+}
+
+// What follows goes beyond the three: transactions over both shards.
+
+const KEYS: [i32; 2] = [ON_SHARD_0[0], ON_SHARD_1[0]];
+
+fn prepare_tables(world: &World) {
+    for shard in ["shard-0", "shard-1"] {
+        world.sql(shard, "CREATE TABLE accounts (id int4 PRIMARY KEY, balance int4 NOT NULL)");
+    }
+    world.sql("shard-0", &format!("INSERT INTO accounts VALUES ({}, 100)", KEYS[0]));
+    world.sql("shard-1", &format!("INSERT INTO accounts VALUES ({}, 100)", KEYS[1]));
+}
+
+fn balances(world: &World) -> [String; 2] {
+    ["shard-0", "shard-1"].map(|shard| world.sql(shard, "SELECT sum(balance) FROM accounts"))
+}
+
+fn prepared(world: &World) -> String {
+    ["shard-0", "shard-1"]
+        .map(|shard| world.sql(shard, "SELECT gid FROM pg_prepared_xacts"))
+        .join("")
+}
+
+async fn transfer(pool: &DistributedPool) -> pgherd::DistributedTransaction {
+    let transaction = pool.distributed_transaction(KEYS).await.unwrap();
+    for (shard, cursor) in transaction.cursors() {
+        let sql = "UPDATE accounts SET balance = balance + $1";
+        let amount = if shard == ShardId(0) { -30 } else { 30 };
+        assert_eq!(cursor.execute(sql, &[&amount]).await.unwrap(), 1);
+    }
+    transaction
+}
+
+#[tokio::test]
+async fn a_distributed_transaction_commits_on_both_shards() {
+    let world = World::start(SHAPE);
+    prepare_tables(&world);
+    let pool = world.pool();
+    let transaction = transfer(&pool).await;
+    assert_eq!(balances(&world), ["100", "100"], "nothing is seen before the commit");
+    transaction.commit().await.unwrap();
+    assert_eq!(balances(&world), ["70", "130"]);
+    assert_eq!(prepared(&world), "");
+    // The backends came back clean.
+    transfer(&pool).await.commit().await.unwrap();
+    let statistics = pool.statistics();
+    assert_eq!((statistics.acquires, statistics.opens), (4, 2));
+    assert_eq!((statistics.counters.errors, statistics.counters.reads), (0, 0));
+}
+
+#[tokio::test]
+async fn rollback_and_drop_leave_nothing() {
+    let world = World::start(SHAPE);
+    prepare_tables(&world);
+    let pool = world.pool();
+    transfer(&pool).await.rollback().await;
+    assert_eq!(balances(&world), ["100", "100"]);
+
+    drop(transfer(&pool).await);
+    let open = "SELECT count(*) FROM pg_stat_activity WHERE xact_start IS NOT NULL \
+                AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
+    for shard in ["shard-0", "shard-1"] {
+        until("no transaction is open", async || world.sql(shard, open) == "0").await;
+    }
+    assert_eq!(balances(&world), ["100", "100"]);
+    assert_eq!(prepared(&world), "");
+    transfer(&pool).await.commit().await.unwrap();
+    assert_eq!(balances(&world), ["70", "130"]);
+}
+
+#[tokio::test]
+async fn a_failure_on_one_shard_rolls_back_both() {
+    let world = World::start(SHAPE);
+    prepare_tables(&world);
+    let pool = world.pool();
+    // The statement's error is handed out, and a commit after it rolls back: PREPARE answers
+    // ROLLBACK without an error.
+    let transaction = transfer(&pool).await;
+    let error = transaction
+        .for_key(KEYS[1])
+        .unwrap()
+        .execute("INSERT INTO accounts VALUES ($1, 0)", &[&KEYS[1]])
+        .await
+        .unwrap_err();
+    assert_eq!(error.sqlstate(), Some("23505"));
+    let error = transaction.commit().await.unwrap_err();
+    assert_eq!((error.kind(), error.node()), (ErrorKind::RolledBack, Some("shard-1")));
+    assert!(error.to_string().contains("ROLLBACK"), "{error}");
+    assert_eq!(
+        (balances(&world), prepared(&world)),
+        (["100", "100"].map(String::from), String::new())
+    );
+
+    // A constraint that is checked at the commit: refused in PREPARE.
+    world.sql(
+        "shard-0",
+        "CREATE TABLE child (id int4 REFERENCES accounts DEFERRABLE INITIALLY DEFERRED)",
+    );
+    let transaction = transfer(&pool).await;
+    let first = transaction.shard(ShardId(0)).unwrap();
+    first.execute("INSERT INTO child VALUES (12345)", &[]).await.unwrap();
+    let error = transaction.commit().await.unwrap_err();
+    assert_eq!((error.kind(), error.sqlstate()), (ErrorKind::RolledBack, Some("23503")));
+    assert_eq!(
+        (balances(&world), prepared(&world)),
+        (["100", "100"].map(String::from), String::new())
+    );
+
+    // An ended connection before the commit.
+    let transaction = transfer(&pool).await;
+    world.sql(
+        "shard-1",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pgherd pgherd'",
+    );
+    let error = transaction.commit().await.unwrap_err();
+    assert_eq!((error.kind(), error.node()), (ErrorKind::RolledBack, Some("shard-1")));
+    assert_eq!(
+        (balances(&world), prepared(&world)),
+        (["100", "100"].map(String::from), String::new())
+    );
+    assert!(error.in_doubt().is_empty());
+}
+
+#[tokio::test]
+async fn one_shard_commits_in_one_phase() {
+    let world = World::start(Shape { max_prepared: 0, ..SHAPE });
+    prepare_tables(&world);
+    let pool = world.pool();
+    let transaction = pool.distributed_transaction([ON_SHARD_0[0], ON_SHARD_0[1]]).await.unwrap();
+    assert_eq!(transaction.cursors().count(), 1);
+    let cursor = transaction.for_key(ON_SHARD_0[2]).unwrap();
+    cursor.execute("UPDATE accounts SET balance = 7", &[]).await.unwrap();
+    let error = transaction.shard(ShardId(1)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    transaction.commit().await.unwrap();
+    assert_eq!(balances(&world)[0], "7");
+}
+
+#[tokio::test]
+async fn a_node_without_prepared_transactions_is_named_before_any_work() {
+    let world = World::start(Shape { max_prepared: 0, ..SHAPE });
+    let error = world.pool().distributed_transaction(KEYS).await.unwrap_err();
+    assert_eq!((error.kind(), error.node()), (ErrorKind::Usage, Some("shard-0")));
+    assert!(error.to_string().contains("max_prepared_transactions"), "{error}");
+}
+
+#[tokio::test]
+async fn a_shard_that_dies_after_it_prepared_is_finished_when_it_is_back_or_named() {
+    let mut world = World::start(SHAPE);
+    prepare_tables(&world);
+    let pool = world.pool();
+    // The commit is held up on shard 1 by a deferred trigger that sleeps, so that shard 0 has
+    // prepared and is killed before anything is decided.
+    world.sql(
+        "shard-1",
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS \
+         'BEGIN PERFORM pg_sleep(1.5); RETURN NULL; END'; \
+         CREATE CONSTRAINT TRIGGER slow AFTER UPDATE ON accounts DEFERRABLE INITIALLY DEFERRED \
+         FOR EACH ROW EXECUTE FUNCTION slow()",
+    );
+    let commit = tokio::spawn(transfer(&pool).await.commit());
+    let count = "SELECT count(*) FROM pg_prepared_xacts";
+    until("shard 0 has prepared", async || world.sql("shard-0", count) == "1").await;
+    world.kill("shard-0");
+    let error = commit.await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.sqlstate()), (ErrorKind::InDoubt, Some("08007")));
+    let [left] = error.in_doubt() else { panic!("{error}") };
+    assert_eq!((left.shard, left.node.as_str()), (ShardId(0), "shard-0"));
+    assert!(error.to_string().contains("run COMMIT PREPARED for 'pgherd_pgherd_"), "{error}");
+    assert_eq!(balances_of(&world, "shard-1"), "130", "decided, so committed here");
+
+    world.start_node("shard-0");
+    assert_eq!(world.sql("shard-0", "SELECT gid FROM pg_prepared_xacts"), left.gid);
+    world.sql("shard-0", &format!("COMMIT PREPARED '{}'", left.gid));
+    assert_eq!(balances(&world), ["70", "130"]);
+}
+
+fn balances_of(world: &World, shard: &str) -> String {
+    world.sql(shard, "SELECT sum(balance) FROM accounts")
+}
