@@ -1,1 +1,28 @@
 //! Worlds to test pgherd in.
+//!
+//! Real PostgreSQL clusters with streaming replicas ([`Cluster`]), a TCP link that fails on
+//! command ([`Link`]), and load ([`Pgbench`]). Blocking, on `std`: a test may use it from
+//! wherever it runs.
+//!
+//! Everything a cluster started ends with it, whatever becomes of the program that started it:
+//! see [`guardian`].
+
+mod account;
+pub mod cluster;
+pub mod engine;
+pub mod guardian;
+pub mod link;
+pub mod load;
+pub mod node;
+
+pub use cluster::{Cluster, ClusterSpec};
+pub use engine::Engine;
+pub use link::Link;
+pub use load::{Pgbench, PgbenchReport};
+pub use node::{Node, Role};
+
+/// What goes wrong in a lab: the text says what, where, and what to do.
+pub type Error = anyhow::Error;
+
+/// A result with this crate's error.
+pub type Result<T> = anyhow::Result<T>;

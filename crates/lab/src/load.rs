@@ -1,0 +1,116 @@
+//! Load by pgbench.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::Engine;
+use crate::cluster::{DATABASE, PASSWORD, USER};
+
+/// One run of pgbench.
+#[derive(Debug, Clone)]
+pub struct Pgbench {
+    address: SocketAddr,
+    arguments: Vec<String>,
+}
+
+/// What pgbench reports.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PgbenchReport {
+    /// Transactions processed.
+    pub transactions: u64,
+    /// Transactions that failed.
+    pub failed: u64,
+    /// Transactions a second, connecting left out.
+    pub tps: f64,
+    /// Mean latency of a transaction, in milliseconds.
+    pub latency_ms: f64,
+}
+
+impl Pgbench {
+    /// A run against a server or proxy, as the lab's user, with pgbench's own arguments.
+    pub fn new(address: SocketAddr, arguments: &[&str]) -> Self {
+        Self { address, arguments: arguments.iter().map(|&argument| argument.into()).collect() }
+    }
+
+    /// Fills pgbench's tables.
+    ///
+    /// # Errors
+    /// What pgbench says.
+    pub fn initialize(address: SocketAddr, scale: u32) -> Result<()> {
+        let scale = scale.to_string();
+        let mut command = Self::new(address, &["-i", "-q", "-s", &scale]).command()?;
+        crate::node::run(&mut command)
+    }
+
+    /// Runs it to its end. `progress` is given each line pgbench prints on the way.
+    ///
+    /// # Errors
+    /// What pgbench says: a client that is aborted is an error, too.
+    pub fn run(&self, mut progress: impl FnMut(&str)) -> Result<PgbenchReport> {
+        let mut child = self
+            .command()?
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot run pgbench")?;
+        let mut said = Vec::new();
+        if let Some(lines) = child.stderr.take() {
+            for line in BufReader::new(lines).lines() {
+                let line = line?;
+                progress(&line);
+                said.push(line);
+            }
+        }
+        let output = child.wait_with_output()?;
+        let printed = String::from_utf8_lossy(&output.stdout);
+        if !output.status.success() {
+            let last = said[said.len().saturating_sub(5)..].join(" | ");
+            bail!("pgbench failed with {}: {last}", output.status);
+        }
+        parse(&printed).with_context(|| format!("pgbench printed no result: {printed}"))
+    }
+
+    fn command(&self) -> Result<Command> {
+        let mut command = Command::new(Engine::find()?.program("pgbench"));
+        command
+            .args(&self.arguments)
+            .args(["-h", &self.address.ip().to_string(), "-p", &self.address.port().to_string()])
+            .args(["-U", USER, DATABASE])
+            .env("PGPASSWORD", PASSWORD);
+        Ok(command)
+    }
+}
+
+fn parse(printed: &str) -> Option<PgbenchReport> {
+    let after = |prefix: &str| {
+        let line = printed.lines().find_map(|line| line.strip_prefix(prefix))?;
+        line.trim().split([' ', '/']).next()
+    };
+    Some(PgbenchReport {
+        transactions: after("number of transactions actually processed:")?.parse().ok()?,
+        failed: after("number of failed transactions:")?.parse().ok()?,
+        tps: after("tps =")?.parse().ok()?,
+        latency_ms: after("latency average =")?.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_read_by_its_labels() {
+        let printed = "transaction type: <builtin: select only>\n\
+            number of transactions actually processed: 20/20\n\
+            number of failed transactions: 0 (0.000%)\n\
+            latency average = 0.250 ms\n\
+            initial connection time = 3.1 ms\n\
+            tps = 4000.5 (without initial connection time)\n";
+        let report = PgbenchReport { transactions: 20, failed: 0, tps: 4000.5, latency_ms: 0.25 };
+        assert_eq!(parse(printed), Some(report));
+    }
+}

@@ -1,0 +1,314 @@
+//! One PostgreSQL server of a cluster.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
+
+use crate::Engine;
+use crate::account::Account;
+
+/// How long a server may take to start, stop, promote or catch up: 60 s. A busy machine with two
+/// cores and several clusters starting needs a few.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Primary of the coordinator group.
+    Coordinator,
+    /// Primary of a shard.
+    Worker,
+    /// Replica of the coordinator group, or of a shard.
+    Replica,
+}
+
+impl Role {
+    /// As in settings: `coordinator`, `worker`, `replica`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Coordinator => "coordinator",
+            Self::Worker => "worker",
+            Self::Replica => "replica",
+        }
+    }
+}
+
+/// Where a node is and what it is; what `pgherd dev --json` prints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// `coordinator`, `coordinator-r1`, `shard-0`, `shard-0-r1`, ...
+    pub name: String,
+    /// Its role when the cluster was made.
+    pub role: Role,
+    /// The shard it carries.
+    pub shard: Option<u16>,
+    /// Always `127.0.0.1`.
+    pub host: String,
+    /// Its TCP port.
+    pub port: u16,
+    pub(crate) folder: PathBuf,
+    pub(crate) bin: PathBuf,
+}
+
+/// How a server is asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopMode {
+    /// Ends the sessions, writes everything out.
+    Fast,
+    /// Ends at once; the next start recovers.
+    Immediate,
+}
+
+impl Node {
+    /// The folder of the data.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Host and port.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// The postmaster's process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        let text = std::fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
+        let pid: u32 = text.lines().next()?.trim().parse().ok()?;
+        // A killed server leaves its file behind, and ids are used again.
+        let runs_in = std::fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+        (runs_in == self.data().canonicalize().ok()?).then_some(pid)
+    }
+
+    /// Whether it answers a login.
+    pub fn is_ready(&self) -> bool {
+        answers(self.address()).unwrap_or(false)
+    }
+
+    /// What it has logged since it was made.
+    pub fn logs(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// The path of its log.
+    pub fn log_path(&self) -> PathBuf {
+        self.folder.join("log")
+    }
+
+    /// Starts it and waits until it answers.
+    ///
+    /// # Errors
+    /// The end of its log, if it ends instead.
+    pub fn start(&self) -> Result<()> {
+        if self.pid().is_some() {
+            return Ok(());
+        }
+        let log = File::options().create(true).append(true).open(self.log_path())?;
+        let mut command = Command::new(self.bin.join("postgres"));
+        command
+            .arg("-D")
+            .arg(self.data())
+            .args(["-p", &self.port.to_string(), "-k"])
+            .arg(&self.folder)
+            .current_dir(&self.folder)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .process_group(0);
+        Account::find()?.apply(&mut command);
+        let mut child = command.spawn().context("cannot run postgres")?;
+        let deadline = Instant::now() + PATIENCE;
+        while !self.is_ready() {
+            if let Some(status) = child.try_wait()? {
+                bail!(
+                    "{} ended with {status} instead of starting: {}",
+                    self.name,
+                    self.last_words()
+                );
+            }
+            if Instant::now() > deadline {
+                bail!("{} is not ready after {PATIENCE:?}: {}", self.name, self.last_words());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // Whoever ends it reads the status; nobody else waits for it.
+        std::thread::spawn(move || child.wait());
+        Ok(())
+    }
+
+    /// Stops it and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it is still there after a minute.
+    pub fn stop(&self, mode: StopMode) -> Result<()> {
+        let signal = match mode {
+            StopMode::Fast => Signal::INT,
+            StopMode::Immediate => Signal::QUIT,
+        };
+        let Some(pid) = self.pid() else { return Ok(()) };
+        send(pid, signal)?;
+        self.wait_gone(pid)
+    }
+
+    /// Stops and starts it.
+    ///
+    /// # Errors
+    /// As [`Self::stop`] and [`Self::start`].
+    pub fn restart(&self, mode: StopMode) -> Result<()> {
+        self.stop(mode)?;
+        self.start()
+    }
+
+    /// Kills it and all its processes with SIGKILL, as a power failure would.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill(&self) -> Result<()> {
+        let pid = self.running()?;
+        let children = children(pid);
+        // The parent first, or it would take a dead child for a crash and restart.
+        send(pid, Signal::KILL)?;
+        for child in children {
+            // May have gone by itself: its parent is dead.
+            let _ = send(child, Signal::KILL);
+        }
+        self.wait_gone(pid)
+    }
+
+    /// Freezes it and all its processes: connections stay open and nothing answers.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn freeze(&self) -> Result<()> {
+        let pid = self.running()?;
+        send(pid, Signal::STOP)?;
+        children(pid).into_iter().try_for_each(|child| send(child, Signal::STOP))
+    }
+
+    /// Lets a frozen server go on.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn thaw(&self) -> Result<()> {
+        let pid = self.running()?;
+        for child in children(pid) {
+            send(child, Signal::CONT)?;
+        }
+        send(pid, Signal::CONT)
+    }
+
+    /// Makes a replica the primary of its group, and waits until it is.
+    ///
+    /// # Errors
+    /// What `pg_ctl promote` says.
+    pub fn promote(&self) -> Result<()> {
+        let mut command = Command::new(self.bin.join("pg_ctl"));
+        command.args(["promote", "-w", "-D"]).arg(self.data()).current_dir(&self.folder);
+        Account::find()?.apply(&mut command);
+        run(&mut command).with_context(|| format!("cannot promote {}", self.name))
+    }
+
+    /// Runs SQL as superuser in the cluster's database; returns the rows, unaligned.
+    ///
+    /// # Errors
+    /// What psql says.
+    pub fn psql(&self, sql: &str) -> Result<String> {
+        let engine = Engine::at(self.bin.clone())?;
+        let output = Command::new(engine.program("psql"))
+            .args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", "app"])
+            .arg("-h")
+            .arg(&self.folder)
+            .args(["-p", &self.port.to_string(), "-c", sql])
+            .output()
+            .context("cannot run psql")?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("{} refused `{sql}`: {}", self.name, said.trim());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+    }
+
+    /// Waits until this replica has replayed all that `primary` has written by now.
+    ///
+    /// # Errors
+    /// After a minute, with both positions.
+    pub fn wait_caught_up(&self, primary: &Self) -> Result<()> {
+        let written = primary.psql("select pg_current_wal_insert_lsn()")?;
+        let question = format!("select pg_last_wal_replay_lsn() >= '{written}'::pg_lsn");
+        let deadline = Instant::now() + PATIENCE;
+        while self.psql(&question)? != "t" {
+            if Instant::now() > deadline {
+                let replayed = self.psql("select pg_last_wal_replay_lsn()")?;
+                bail!("{} has replayed {replayed} of {written} after {PATIENCE:?}", self.name);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    fn running(&self) -> Result<u32> {
+        self.pid().with_context(|| format!("{} does not run", self.name))
+    }
+
+    fn wait_gone(&self, pid: u32) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while Path::new(&format!("/proc/{pid}/cwd")).read_link().is_ok() {
+            if Instant::now() > deadline {
+                bail!("{} (pid {pid}) is still there after {PATIENCE:?}", self.name);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    fn last_words(&self) -> String {
+        let logs = self.logs();
+        let lines: Vec<&str> = logs.lines().collect();
+        lines[lines.len().saturating_sub(5)..].join(" | ")
+    }
+}
+
+/// Runs a program to its end; fails with what it printed.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let output = command.stdin(Stdio::null()).output();
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = output.with_context(|| format!("cannot run {name}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("{name} failed with {}: {}", output.status, said.trim());
+    }
+    Ok(())
+}
+
+/// Whether a server at `address` asks for a password, which it does once it takes logins.
+fn answers(address: SocketAddr) -> Result<bool> {
+    let limit = Duration::from_millis(500);
+    let mut stream = TcpStream::connect_timeout(&address, limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    let body = b"\0\x03\0\0user\0postgres\0database\0postgres\0\0";
+    let length = u32::try_from(body.len() + 4)?;
+    stream.write_all(&length.to_be_bytes())?;
+    stream.write_all(body)?;
+    let mut answer = [0];
+    stream.read_exact(&mut answer)?;
+    Ok(answer == *b"R")
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let list = list.unwrap_or_default();
+    list.split_whitespace().filter_map(|child| child.parse().ok()).collect()
+}
+
+fn send(pid: u32, signal: Signal) -> Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("not a process id")?;
+    Ok(kill_process(pid, signal)?)
+}

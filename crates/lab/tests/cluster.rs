@@ -1,0 +1,90 @@
+//! A cluster of real servers: what it promises about coming up, being hurt, and going away.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use pgherd_lab::node::StopMode;
+use pgherd_lab::{Cluster, ClusterSpec, Role};
+
+#[test]
+fn a_herd_comes_up_streams_is_hurt_and_leaves_nothing_behind() {
+    let spec = ClusterSpec { shards: 2, coordinator_replicas: 2, ..ClusterSpec::default() };
+    let cluster = Cluster::start(&spec).unwrap();
+    let names: Vec<&str> = cluster.nodes().iter().map(|node| node.name.as_str()).collect();
+    assert_eq!(names, ["coordinator", "coordinator-r1", "coordinator-r2", "shard-0", "shard-1"]);
+
+    let (coordinator, replica) = (cluster.coordinator(), cluster.node("coordinator-r1").unwrap());
+    coordinator.psql("create table t as select 42 as a").unwrap();
+    cluster.wait_caught_up().unwrap();
+    assert_eq!(replica.psql("select a from t").unwrap(), "42");
+    assert_eq!(replica.role, Role::Replica);
+
+    replica.kill().unwrap();
+    assert!(replica.pid().is_none() && !replica.is_ready());
+    coordinator.psql("insert into t values (43)").unwrap();
+    replica.start().unwrap();
+    cluster.wait_caught_up().unwrap();
+    assert_eq!(replica.psql("select count(*) from t").unwrap(), "2");
+
+    coordinator.freeze().unwrap();
+    assert!(!coordinator.is_ready());
+    coordinator.thaw().unwrap();
+    coordinator.restart(StopMode::Immediate).unwrap();
+    assert_eq!(coordinator.psql("select 1").unwrap(), "1");
+
+    replica.promote().unwrap();
+    assert_eq!(replica.psql("select pg_is_in_recovery()").unwrap(), "f");
+    assert!(replica.logs().contains("promote"));
+
+    let (folder, pids) = (cluster.folder().to_owned(), pids(&cluster));
+    drop(cluster);
+    assert_gone(&folder, &pids);
+}
+
+#[test]
+fn a_killed_owner_leaves_no_server_and_no_folder() {
+    // This test's own program, told to bring a cluster up and wait.
+    let folder = std::env::temp_dir().join(format!("pgherd-lab-killed-{}", std::process::id()));
+    let mut owner = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "owner_for_the_test_above", "--ignored", "--nocapture"])
+        .env("PGHERD_LAB_OWNER", &folder)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !Cluster::is_in(&folder) {
+        assert!(Instant::now() < deadline, "the owner brought nothing up");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let pids = pids(&Cluster::attach(&folder).unwrap());
+    assert!(!pids.is_empty());
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    assert_gone(&folder, &pids);
+}
+
+/// Not a test of its own: the owner that the test above kills.
+#[test]
+#[ignore = "run by a_killed_owner_leaves_no_server_and_no_folder in a process of its own"]
+fn owner_for_the_test_above() {
+    let folder = std::env::var_os("PGHERD_LAB_OWNER").expect("set by the test that runs this");
+    let spec = ClusterSpec { folder: Some(folder.into()), ..ClusterSpec::default() };
+    let _cluster = Cluster::start(&spec).unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+
+fn pids(cluster: &Cluster) -> Vec<u32> {
+    cluster.nodes().iter().filter_map(pgherd_lab::Node::pid).collect()
+}
+
+fn assert_gone(folder: &Path, pids: &[u32]) {
+    let is_there = |pid: &u32| Path::new(&format!("/proc/{pid}/cwd")).read_link().is_ok();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while folder.exists() || pids.iter().any(is_there) {
+        assert!(Instant::now() < deadline, "still there: {}, {pids:?}", folder.display());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
