@@ -88,7 +88,7 @@ async fn statistics_count_statements_by_kind() {
 
 #[tokio::test]
 async fn a_health_check_asks_every_node() {
-    let mut world = World::start(Shape { shards: 1, replicas: 1, ..Shape::default() });
+    let world = World::start(Shape { shards: 1, replicas: 1, ..Shape::default() });
     let pool = world.pool();
     let report = pool.health_check().await;
     assert!(report.is_healthy(), "{report:?}");

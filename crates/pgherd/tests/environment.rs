@@ -20,14 +20,14 @@ fn a_pool_is_built_from_the_environment() {
         return runtime.block_on(in_the_child());
     }
     let world = World::start(Shape { shards: 2, replicas: 1, ..Shape::default() });
-    let ports: Vec<u16> = world.nodes.iter().map(|node| node.port).collect();
-    let [coordinator, shard_0, shard_1, replica] = ports[..] else { panic!("{ports:?}") };
+    let [coordinator, shard_0, shard_1, replica] =
+        ["coordinator", "shard-0", "shard-1", "coordinator-r1"].map(|name| world.port(name));
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "a_pool_is_built_from_the_environment", "--nocapture"])
         .env(CHILD, format!("{coordinator},{shard_0},{shard_1},{replica}"))
         .env("COORDINATOR_HOST", "127.0.0.1")
         .env("COORDINATOR_PORT", coordinator.to_string())
-        .env("COORDINATOR_DB", "postgres")
+        .env("COORDINATOR_DB", "app")
         .env("COORDINATOR_USER", "app")
         .env("COORDINATOR_PASSWORD", PASSWORD)
         // Listed the other way round: the ids count, not the order.

@@ -65,7 +65,7 @@ async fn writes_and_ddl_go_to_the_coordinator() {
 
 #[tokio::test]
 async fn reads_fall_back_to_the_coordinator_without_replicas_and_return_to_them() {
-    let mut world = World::start(SHAPE);
+    let world = World::start(SHAPE);
     let pool = world.pool();
     world.kill("coordinator-r1");
     world.kill("coordinator-r2");

@@ -14,7 +14,7 @@ use world::{Shape, WHERE, World, port_of, until};
 
 #[tokio::test]
 async fn an_unreachable_node_is_tried_five_times_by_the_schedule() {
-    let mut world = World::start(Shape::default());
+    let world = World::start(Shape::default());
     let plain = RetryConfig { jitter: false, ..RetryConfig::default() };
     let pool = world.builder().retry(plain).build().unwrap();
     world.kill("coordinator");
@@ -37,14 +37,11 @@ async fn an_unreachable_node_is_tried_five_times_by_the_schedule() {
 
 #[tokio::test]
 async fn a_statement_survives_the_restart_of_its_node_when_that_is_safe() {
-    let mut world = World::start(Shape::default());
+    let world = World::start(Shape::default());
     let pool = world.pool();
     pool.ddl().execute("CREATE TABLE t (a int4)", &[]).await.unwrap();
-    let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-                     WHERE application_name = 'pgherd pgherd'";
-
     // The pooled backend is dead, so a write finds a lost connection and is sent anew.
-    world.sql("coordinator", terminate);
+    world.terminate_pooled("coordinator");
     assert_eq!(pool.write().execute("INSERT INTO t VALUES (1)", &[]).await.unwrap(), 1);
     // The same after a crash and a restart, with the death not noticed in between.
     let held = pool.acquire(QueryType::Write, None).await.unwrap();
@@ -82,7 +79,7 @@ async fn a_statement_survives_the_restart_of_its_node_when_that_is_safe() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_killed_under_load_fails_no_read_and_comes_back() {
-    let mut world = World::start(Shape { replicas: 2, ..Shape::default() });
+    let world = World::start(Shape { replicas: 2, ..Shape::default() });
     let pool = world.pool();
     let stop = Arc::new(AtomicBool::new(false));
     let done = Arc::new(AtomicU64::new(0));

@@ -69,10 +69,13 @@ const KEYS: [i32; 2] = [ON_SHARD_0[0], ON_SHARD_1[0]];
 
 fn prepare_tables(world: &World) {
     for shard in ["shard-0", "shard-1"] {
-        world.sql(shard, "CREATE TABLE accounts (id int4 PRIMARY KEY, balance int4 NOT NULL)");
+        world.sql_as_app(
+            shard,
+            "CREATE TABLE accounts (id int4 PRIMARY KEY, balance int4 NOT NULL)",
+        );
     }
-    world.sql("shard-0", &format!("INSERT INTO accounts VALUES ({}, 100)", KEYS[0]));
-    world.sql("shard-1", &format!("INSERT INTO accounts VALUES ({}, 100)", KEYS[1]));
+    world.sql_as_app("shard-0", &format!("INSERT INTO accounts VALUES ({}, 100)", KEYS[0]));
+    world.sql_as_app("shard-1", &format!("INSERT INTO accounts VALUES ({}, 100)", KEYS[1]));
 }
 
 fn balances(world: &World) -> [String; 2] {
@@ -156,7 +159,7 @@ async fn a_failure_on_one_shard_rolls_back_both() {
     );
 
     // A constraint that is checked at the commit: refused in PREPARE.
-    world.sql(
+    world.sql_as_app(
         "shard-0",
         "CREATE TABLE child (id int4 REFERENCES accounts DEFERRABLE INITIALLY DEFERRED)",
     );
@@ -172,10 +175,7 @@ async fn a_failure_on_one_shard_rolls_back_both() {
 
     // An ended connection before the commit.
     let transaction = transfer(&pool).await;
-    world.sql(
-        "shard-1",
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pgherd pgherd'",
-    );
+    world.terminate_pooled("shard-1");
     let error = transaction.commit().await.unwrap_err();
     assert_eq!((error.kind(), error.node()), (ErrorKind::RolledBack, Some("shard-1")));
     assert_eq!(
@@ -210,12 +210,12 @@ async fn a_node_without_prepared_transactions_is_named_before_any_work() {
 
 #[tokio::test]
 async fn a_shard_that_dies_after_it_prepared_is_finished_when_it_is_back_or_named() {
-    let mut world = World::start(SHAPE);
+    let world = World::start(SHAPE);
     prepare_tables(&world);
     let pool = world.pool();
     // The commit is held up on shard 1 by a deferred trigger that sleeps, so that shard 0 has
     // prepared and is killed before anything is decided.
-    world.sql(
+    world.sql_as_app(
         "shard-1",
         "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS \
          'BEGIN PERFORM pg_sleep(1.5); RETURN NULL; END'; \
