@@ -60,8 +60,10 @@ pub use pgherd_core::pool::PoolLoad;
 pub use pgherd_core::retry::{Retry, RetryConfig};
 pub use pgherd_core::route::{Route, Rule};
 pub use pgherd_core::settings::{Secret, Settings, SettingsErrors};
-pub use pgherd_core::shard::Uuid;
+pub use pgherd_core::shard::{ShardFunction, Uuid};
+pub use pgherd_core::sql::Classified;
 pub use pgherd_core::stats::Counters;
+pub use pgherd_core::topology::{NodeHealth, NodeState};
 pub use pgherd_core::{GroupId, Key, NodeId, NodeRole, QueryType, ShardId, Topology};
 
 /// The driver underneath: its rows, types and errors are part of this crate's interface.

@@ -5,9 +5,10 @@
 
 mod world;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pgherd::{DistributedPool, ErrorKind, Key, QueryType, Retry};
+use pgherd::{DistributedPool, ErrorKind, HealthMonitor, Key, NodeState, QueryType, Retry};
 use world::{Shape, World, until};
 
 #[tokio::test]
@@ -234,4 +235,35 @@ async fn a_copy_leaves_a_clean_backend() {
     let count = pool.read().query_one("SELECT count(*) FROM t", &[]).await.unwrap();
     assert_eq!(count.get::<_, i64>(0), 6);
     assert_eq!(pool.statistics().opens, 1);
+}
+
+#[tokio::test]
+async fn the_monitor_works_without_a_pool_and_ends_when_told() {
+    let world = World::start(Shape { replicas: 1, ..Shape::default() });
+    let settings = Arc::new(world.builder().settings());
+    let topology = settings.topology().unwrap();
+    let monitor = HealthMonitor::spawn(settings, topology);
+    let shared = monitor.shared();
+    let replica = monitor.snapshot().node_named("coordinator-r1").unwrap().id;
+    until("the replica is known", async || {
+        monitor.snapshot().health(replica).state == NodeState::Up
+    })
+    .await;
+    let health = shared.load().health(replica).clone();
+    assert_eq!(health.in_recovery, Some(true));
+    assert!(health.rtt.is_some());
+
+    world.kill("coordinator-r1");
+    // Failures of traffic alone take it out, and say why.
+    for _ in 0..3 {
+        monitor.report_failure(replica, "a test says so");
+    }
+    assert!(!monitor.snapshot().is_readable_replica(replica));
+    let generation = monitor.snapshot().generation();
+    monitor.shutdown().await;
+    let answers = monitor.probe_all().await;
+    assert!(answers.iter().all(|answer| !answer.is_ok()));
+    assert!(monitor.snapshot().generation() >= generation);
+    let count = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pgherd/%'";
+    until("its sessions end", async || world.sql("coordinator", count) == "0").await;
 }

@@ -40,6 +40,18 @@ impl ProbeAnswer {
 }
 
 /// Watches the nodes of a cluster. Dropping it ends its tasks without waiting for them.
+///
+/// ```no_run
+/// # async fn f(settings: pgherd::Settings) -> Result<(), Box<dyn std::error::Error>> {
+/// let topology = settings.topology()?;
+/// let monitor = pgherd::HealthMonitor::spawn(settings.into(), topology);
+/// for answer in monitor.probe_all().await {
+///     println!("{}: {:?}", monitor.snapshot().node(answer.node).name, answer.error);
+/// }
+/// monitor.shutdown().await;
+/// # Ok(())
+/// # }
+/// ```
 pub struct HealthMonitor {
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,

@@ -18,6 +18,17 @@ use crate::conn::Backend;
 /// Dropping it releases the backend. One that is clean goes to the next user; one that is in a
 /// transaction, or whose session may hold state (settings, LISTEN, temporary tables, session
 /// advisory locks), is closed; one that still runs a statement is cancelled and closed.
+///
+/// ```no_run
+/// # async fn f(pool: pgherd::DistributedPool) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut lease = pool.write().shard_key(42).acquire().await?;
+/// println!("on {} because {}", lease.node(), lease.route().rule);
+/// let transaction = lease.transaction().await?;
+/// transaction.execute("UPDATE users SET visits = visits + 1 WHERE id = 42", &[]).await?;
+/// transaction.commit().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "dropping the lease releases the backend"]
 pub struct Lease {
     // `Some` until drop.

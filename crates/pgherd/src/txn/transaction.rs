@@ -20,6 +20,21 @@ use crate::{DistributedPool, Error, Lease};
 ///
 /// Deadlocks between transactions that meet on different shards are not seen by PostgreSQL:
 /// set `lock_timeout` where that can happen.
+///
+/// ```no_run
+/// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+/// let transaction = pool.distributed_transaction(["alice", "bob"]).await?;
+/// let sql = "UPDATE accounts SET balance = balance + $2 WHERE owner = $1";
+/// transaction.for_key("alice")?.execute(sql, &[&"alice", &-30_i32]).await?;
+/// transaction.for_key("bob")?.execute(sql, &[&"bob", &30_i32]).await?;
+/// if let Err(error) = transaction.commit().await {
+///     for left in error.in_doubt() {
+///         eprintln!("to be finished: {left}");
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "dropping the transaction rolls it back"]
 pub struct DistributedTransaction {
