@@ -30,6 +30,20 @@ impl Account {
         }
     }
 
+    /// Fails in plain words when this account cannot work in a folder that is its own: one on
+    /// the way there may be closed to it.
+    pub(crate) fn check_entry(self, folder: &Path) -> Result<()> {
+        let mut probe = Command::new("true");
+        probe.current_dir(folder);
+        self.apply(&mut probe);
+        let told = "servers cannot run as root, and the account they run under";
+        let advice = "choose one that everybody can reach, such as below /tmp";
+        probe
+            .status()
+            .with_context(|| format!("{told} cannot enter {}: {advice}", folder.display()))?;
+        Ok(())
+    }
+
     /// Gives a file or folder to this account.
     pub(crate) fn own(self, path: &Path) -> Result<()> {
         if let Some((uid, gid)) = self.0 {

@@ -1,6 +1,8 @@
 //! Coordinator, shards and replicas: brought up in seconds, gone without a trace.
 
+use std::fs::Permissions;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -227,30 +229,30 @@ impl Cluster {
                 engine,
             )?);
         }
-        in_parallel(&mut primaries, |primary| {
-            copy_data(&template, &primary.data(), account)?;
-            start_on_some_port(primary)
-        })?;
-        std::fs::remove_dir_all(&template)?;
-        let mut nodes = Vec::new();
-        for primary in primaries {
+        let (coordinator, workers) = primaries.split_at_mut(1);
+        in_parallel(workers, |worker| copy_data(&template, &worker.data(), account))?;
+        std::fs::rename(&template, coordinator[0].data())?;
+        in_parallel(&mut primaries, start_on_some_port)?;
+        let mut replicas = Vec::new();
+        for primary in &primaries {
             let count = match primary.role {
                 Role::Coordinator => spec.coordinator_replicas,
                 Role::Worker | Role::Replica => spec.shard_replicas,
             };
-            let mut replicas = (1..=count)
-                .map(|at| {
-                    let name = format!("{}-r{at}", primary.name);
-                    self.plan(&name, Role::Replica, primary.shard, engine)
-                })
-                .collect::<Result<Vec<Node>>>()?;
-            in_parallel(&mut replicas, |replica| {
-                base_backup(&primary, replica, account)?;
-                start_on_some_port(replica)
-            })?;
-            nodes.push(primary);
-            nodes.append(&mut replicas);
+            for at in 1..=count {
+                let name = format!("{}-r{at}", primary.name);
+                let replica = self.plan(&name, Role::Replica, primary.shard, engine)?;
+                replicas.push((primary.clone(), replica));
+            }
         }
+        in_parallel(&mut replicas, |(primary, replica)| {
+            base_backup(primary, replica, account)?;
+            start_on_some_port(replica)
+        })?;
+        let mut nodes = primaries;
+        nodes.extend(replicas.into_iter().map(|(_, replica)| replica));
+        // Stable, so that a primary stays before its replicas, and these in order.
+        nodes.sort_by_key(|node| node.shard);
         self.state.nodes = nodes;
         self.wait_caught_up()
     }
@@ -277,11 +279,25 @@ fn make_folder(wanted: Option<&Path>, account: Account) -> Result<PathBuf> {
     };
     std::fs::create_dir(&folder)
         .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    account.own(&folder)?;
-    Ok(folder.canonicalize()?)
+    let made = own_folder(&folder, account);
+    if made.is_err() {
+        // Nothing is left behind; the first error says more than one from here would.
+        let _ = std::fs::remove_dir(&folder);
+    }
+    made
 }
 
-/// Makes a data folder with everything in it that all primaries share.
+fn own_folder(folder: &Path, account: Account) -> Result<PathBuf> {
+    // Whoever reaches the sockets inside is let in as superuser.
+    std::fs::set_permissions(folder, Permissions::from_mode(0o700))?;
+    account.own(folder)?;
+    let folder = folder.canonicalize()?;
+    account.check_entry(&folder)?;
+    Ok(folder)
+}
+
+/// Makes a data folder with everything in it that all primaries share: `initdb` takes longer
+/// than a copy of what it has made.
 fn make_template(
     template: &Path,
     spec: &ClusterSpec,
@@ -298,7 +314,8 @@ fn make_template(
         .args(["-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"])
         .args(["--auth-host=scram-sha-256", "--auth-local=trust"])
         .arg(format!("--pwfile={}", secret.display()))
-        .current_dir("/");
+        // Where the guardian looks for what belongs to the cluster; so for each command below.
+        .current_dir(folder_of(template));
     account.apply(&mut initdb);
     run(&mut initdb)?;
     std::fs::remove_file(&secret)?;
@@ -309,7 +326,11 @@ fn make_template(
         "max_wal_senders = 10".to_owned(),
         "max_replication_slots = 10".to_owned(),
         "wal_keep_size = '256MB'".to_owned(),
+        // A replica that finds its primary not ready yet asks again at once, not after 5 s.
+        "wal_retrieve_retry_interval = '100ms'".to_owned(),
         "shared_buffers = '32MB'".to_owned(),
+        // In files below the data folder: a killed server's memory then goes with its folder.
+        "dynamic_shared_memory_type = 'mmap'".to_owned(),
         "timezone = 'UTC'".to_owned(),
         "log_line_prefix = '%m [%p] %q%u@%d '".to_owned(),
         format!("fsync = {}", if spec.fsync { "on" } else { "off" }),
@@ -322,7 +343,7 @@ fn make_template(
         "log_min_messages=fatal",
         "postgres",
     ]);
-    single.current_dir("/");
+    single.current_dir(folder_of(template));
     account.apply(&mut single);
     feed(
         &mut single,
@@ -331,6 +352,10 @@ fn make_template(
              create database {DATABASE} owner {USER};\n"
         ),
     )
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
 }
 
 fn append(path: &Path, text: &str) -> Result<()> {
@@ -361,7 +386,7 @@ fn feed(command: &mut Command, input: &str) -> Result<()> {
 
 fn copy_data(from: &Path, to: &Path, account: Account) -> Result<()> {
     let mut copy = Command::new("cp");
-    copy.arg("-a").arg(from).arg(to).current_dir("/");
+    copy.arg("-a").arg(from).arg(to).current_dir(folder_of(to));
     account.apply(&mut copy);
     run(&mut copy)
 }
@@ -376,7 +401,7 @@ fn base_backup(primary: &Node, replica: &Node, account: Account) -> Result<()> {
         .args(["-h", "127.0.0.1", "-U", "postgres", "-p", &primary.port.to_string()])
         .args(["-R", "-X", "stream", "-c", "fast", "--no-sync", "-C", "-S", &slot])
         .env("PGPASSWORD", PASSWORD)
-        .current_dir("/");
+        .current_dir(&replica.folder);
     account.apply(&mut backup);
     run(&mut backup)
 }

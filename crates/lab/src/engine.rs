@@ -69,9 +69,14 @@ impl Engine {
     /// One of the server's programs, or one of the clients', which Debian may keep on the PATH
     /// only.
     pub fn program(&self, name: &str) -> PathBuf {
-        let own = self.bin.join(name);
-        if own.is_file() { own } else { PathBuf::from(name) }
+        program(&self.bin, name)
     }
+}
+
+/// See [`Engine::program`].
+pub(crate) fn program(bin: &Path, name: &str) -> PathBuf {
+    let own = bin.join(name);
+    if own.is_file() { own } else { PathBuf::from(name) }
 }
 
 fn is_whole(bin: &Path) -> bool {

@@ -1,9 +1,12 @@
 //! Ends a cluster when its owner is gone, however it went.
 //!
-//! A small shell process in a session of its own waits at a pipe whose other end only the
+//! A small shell process in a group of its own waits at a pipe whose other end only the
 //! owner holds. When the owner drops it, panics, is interrupted or killed, the pipe closes;
-//! then the guardian ends each server it can prove to be one of the cluster's (the process
-//! runs in that server's data folder), and removes the folder.
+//! then the guardian ends what the owner has left running: each process of PostgreSQL, or of
+//! setting it up, that works inside the cluster's folder, and no other. Then it removes the
+//! folder, and the shared memory that a killed server could not give back.
+//!
+//! Absent: anything to be done by a destructor alone.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -12,26 +15,45 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use anyhow::{Context, Result};
 
-/// `$1` is the cluster's folder. A stopped server hears nothing but CONT and KILL.
+/// `$1` is the cluster's folder. Ends with 1 if the folder could not be removed.
+///
+/// SIGQUIT first: a server then stops at once, and still gives its shared memory back. One that
+/// is frozen hears nothing but CONT and KILL.
 const SCRIPT: &str = r#"
-trap '' INT TERM HUP
+trap '' INT TERM HUP QUIT
 read -r word && [ "$word" = detach ] && exit 0
 ours() {
-    for file in "$1"/*/data/postmaster.pid; do
-        read -r pid < "$file" 2>/dev/null || continue
-        [ "$(readlink "/proc/$pid/cwd")" = "$(readlink -f "${file%/postmaster.pid}")" ] && echo "$pid"
-    done
+    ls -l /proc/[0-9]*/cwd 2>/dev/null | HERE="$1/" awk '
+        { at = index($0, " -> "); path = substr($0, at + 4) "/" }
+        at && index(path, ENVIRON["HERE"]) == 1 { split($0, part, "/proc/"); print part[2] + 0 }
+    ' | while read -r pid; do
+        read -r name < "/proc/$pid/comm" || continue
+        case "$name" in postgres|initdb|pg_basebackup|pg_ctl|cp) echo "$pid";; esac
+    done 2>/dev/null
 }
 for pid in $(ours "$1"); do
-    kill -QUIT "$pid"
-    kill -CONT "$pid" $(cat "/proc/$pid/task/$pid/children" 2>/dev/null)
+    read -r name < "/proc/$pid/comm"
+    case "$name" in postgres) kill -QUIT "$pid";; *) kill -TERM "$pid";; esac
+    kill -CONT "$pid"
 done 2>/dev/null
 tries=0
-while [ -n "$(ours "$1")" ] && [ $tries -lt 50 ]; do sleep 0.1; tries=$((tries + 1)); done
-for pid in $(ours "$1"); do
-    kill -KILL $(cat "/proc/$pid/task/$pid/children") "$pid"
+while pids=$(ours "$1"); [ -n "$pids" ] && [ $tries -lt 200 ]; do
+    [ $tries -ge 100 ] && kill -KILL $pids 2>/dev/null
+    sleep 0.05
+    tries=$((tries + 1))
+done
+# A killed server leaves its file behind; the seventh line names its memory by key and id.
+for file in "$1"/*/data/postmaster.pid; do
+    set -- "$1" $(sed -n 7p "$file" 2>/dev/null)
+    [ $# -eq 3 ] || continue
+    awk -v key="$2" -v id="$3" '$1 == key && $2 == id && $7 == 0 { found = 1 } END { exit !found }' \
+        /proc/sysvipc/shm && ipcrm -m "$3"
 done 2>/dev/null
-rm -rf "$1"
+for attempt in 1 2 3; do
+    rm -rf "$1" && exit 0
+    sleep 0.2
+done
+exit 1
 "#;
 
 /// The guardian of one folder.

@@ -18,9 +18,14 @@ pub enum Mode {
     Healthy,
     /// Carries nothing, keeps connections open: a frozen peer.
     Stalled,
-    /// Waits this long before each chunk of up to 16 KiB.
-    Slow(Duration),
-    /// Swallows what the node sends: requests arrive, answers do not.
+    /// Carries each chunk of up to 16 KiB late, and so many bytes a second each way.
+    Slow {
+        /// How long a chunk waits.
+        delay: Duration,
+        /// The rate; `u32::MAX` is as good as none.
+        bytes_per_second: u32,
+    },
+    /// Swallows what the node sends, its end included: requests arrive, answers do not.
     HalfOpen,
     /// Accepts nobody: connections are closed as soon as they are made.
     Closed,
@@ -61,6 +66,13 @@ struct Connection {
 enum Direction {
     ToNode,
     ToClient,
+}
+
+/// What becomes of the end of one side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Told,
+    Swallowed,
 }
 
 impl Link {
@@ -166,9 +178,9 @@ impl Shared {
         for (from, to, direction) in ways {
             let (shared, is_reset) = (Arc::clone(self), Arc::clone(&is_reset));
             std::thread::spawn(move || {
-                // The end of either side is the end of this way.
-                let _ = shared.pump(&from, &to, direction);
-                if !is_reset.load(Ordering::Acquire) {
+                // Who cannot be written to is gone.
+                let end = shared.pump(&from, &to, direction).unwrap_or(End::Told);
+                if end == End::Told && !is_reset.load(Ordering::Acquire) {
                     let _ = to.shutdown(Shutdown::Write);
                     shared.forget_if_over(&from);
                 }
@@ -182,17 +194,26 @@ impl Shared {
         mut from: &TcpStream,
         mut to: &TcpStream,
         direction: Direction,
-    ) -> std::io::Result<()> {
+    ) -> std::io::Result<End> {
         let mut chunk = [0; CHUNK];
         loop {
-            let read = from.read(&mut chunk)?;
-            if read == 0 {
-                return Ok(());
-            }
+            // A connection that breaks is one that ends.
+            let read = from.read(&mut chunk).unwrap_or(0);
             match self.wait_while_stalled() {
-                Mode::HalfOpen if direction == Direction::ToClient => continue,
-                Mode::Slow(delay) => std::thread::sleep(delay),
+                Mode::HalfOpen if direction == Direction::ToClient => {
+                    if read == 0 {
+                        return Ok(End::Swallowed);
+                    }
+                    continue;
+                }
+                Mode::Slow { delay, bytes_per_second } => {
+                    let seconds = read as f64 / f64::from(bytes_per_second.max(1));
+                    std::thread::sleep(delay + Duration::from_secs_f64(seconds));
+                }
                 _ => {}
+            }
+            if read == 0 {
+                return Ok(End::Told);
             }
             to.write_all(&chunk[..read])?;
         }

@@ -12,8 +12,9 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
-use crate::Engine;
 use crate::account::Account;
+use crate::cluster::DATABASE;
+use crate::engine::program;
 
 /// How long a server may take to start, stop, promote or catch up: 60 s. A busy machine with two
 /// cores and several clusters starting needs a few.
@@ -103,13 +104,28 @@ impl Node {
         self.folder.join("log")
     }
 
-    /// Starts it and waits until it answers.
+    /// Waits until it answers.
+    ///
+    /// # Errors
+    /// The end of its log, after a minute.
+    pub fn wait_ready(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.is_ready() {
+            if Instant::now() > deadline {
+                bail!("{} is not ready after {PATIENCE:?}: {}", self.name, self.last_words());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Starts it, unless it runs, and waits until it answers.
     ///
     /// # Errors
     /// The end of its log, if it ends instead.
     pub fn start(&self) -> Result<()> {
         if self.pid().is_some() {
-            return Ok(());
+            return self.wait_ready();
         }
         let log = File::options().create(true).append(true).open(self.log_path())?;
         let mut command = Command::new(self.bin.join("postgres"));
@@ -126,22 +142,23 @@ impl Node {
         Account::find()?.apply(&mut command);
         let mut child = command.spawn().context("cannot run postgres")?;
         let deadline = Instant::now() + PATIENCE;
-        while !self.is_ready() {
+        // Its own word before an answer: on a port that somebody else has taken meanwhile, it is
+        // somebody else who answers.
+        while !self.says_ready(child.id()) {
             if let Some(status) = child.try_wait()? {
-                bail!(
-                    "{} ended with {status} instead of starting: {}",
-                    self.name,
-                    self.last_words()
-                );
+                let (name, words) = (&self.name, self.last_words());
+                bail!("{name} ended with {status} instead of starting: {words}");
             }
             if Instant::now() > deadline {
-                bail!("{} is not ready after {PATIENCE:?}: {}", self.name, self.last_words());
+                // It is not needed any more, and nobody else would end it.
+                let _ = child.kill();
+                bail!("{} has not started after {PATIENCE:?}: {}", self.name, self.last_words());
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(10));
         }
         // Whoever ends it reads the status; nobody else waits for it.
         std::thread::spawn(move || child.wait());
-        Ok(())
+        self.wait_ready()
     }
 
     /// Stops it and waits until it is gone.
@@ -176,11 +193,12 @@ impl Node {
         let children = children(pid);
         // The parent first, or it would take a dead child for a crash and restart.
         send(pid, Signal::KILL)?;
-        for child in children {
+        for &child in &children {
             // May have gone by itself: its parent is dead.
             let _ = send(child, Signal::KILL);
         }
-        self.wait_gone(pid)
+        // All of them: a start finds the memory in use as long as one is there.
+        children.into_iter().chain([pid]).try_for_each(|pid| self.wait_gone(pid))
     }
 
     /// Freezes it and all its processes: connections stay open and nothing answers.
@@ -190,7 +208,11 @@ impl Node {
     pub fn freeze(&self) -> Result<()> {
         let pid = self.running()?;
         send(pid, Signal::STOP)?;
-        children(pid).into_iter().try_for_each(|child| send(child, Signal::STOP))
+        for child in children(pid) {
+            // A session may end just now.
+            let _ = send(child, Signal::STOP);
+        }
+        Ok(())
     }
 
     /// Lets a frozen server go on.
@@ -200,7 +222,8 @@ impl Node {
     pub fn thaw(&self) -> Result<()> {
         let pid = self.running()?;
         for child in children(pid) {
-            send(child, Signal::CONT)?;
+            // One that was killed meanwhile is a matter for its parent.
+            let _ = send(child, Signal::CONT);
         }
         send(pid, Signal::CONT)
     }
@@ -221,12 +244,9 @@ impl Node {
     /// # Errors
     /// What psql says.
     pub fn psql(&self, sql: &str) -> Result<String> {
-        let engine = Engine::at(self.bin.clone())?;
-        let output = Command::new(engine.program("psql"))
-            .args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", "app"])
-            .arg("-h")
-            .arg(&self.folder)
-            .args(["-p", &self.port.to_string(), "-c", sql])
+        let output = self
+            .psql_command()
+            .args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-c", sql])
             .output()
             .context("cannot run psql")?;
         if !output.status.success() {
@@ -236,12 +256,22 @@ impl Node {
         Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
     }
 
+    /// psql, about to log in as superuser to the cluster's database through the Unix socket.
+    pub fn psql_command(&self) -> Command {
+        let mut psql = Command::new(program(&self.bin, "psql"));
+        psql.arg("-h").arg(&self.folder).args(["-p", &self.port.to_string()]);
+        psql.args(["-U", "postgres", "-d", DATABASE]);
+        psql
+    }
+
     /// Waits until this replica has replayed all that `primary` has written by now.
     ///
     /// # Errors
     /// After a minute, with both positions.
     pub fn wait_caught_up(&self, primary: &Self) -> Result<()> {
-        let written = primary.psql("select pg_current_wal_insert_lsn()")?;
+        // A record of our own: the position by itself may lie behind a page's header, where no
+        // replay arrives until something is written. Transactional, so that it is flushed.
+        let written = primary.psql("select pg_logical_emit_message(true, 'lab', '')")?;
         let question = format!("select pg_last_wal_replay_lsn() >= '{written}'::pg_lsn");
         let deadline = Instant::now() + PATIENCE;
         while self.psql(&question)? != "t" {
@@ -269,10 +299,20 @@ impl Node {
         Ok(())
     }
 
+    /// Whether the server with this process id has written down that it takes connections.
+    fn says_ready(&self, pid: u32) -> bool {
+        let text = std::fs::read_to_string(self.data().join("postmaster.pid"));
+        let text = text.unwrap_or_default();
+        let mut lines = text.lines().map(str::trim);
+        // `standby` is a replica that takes no queries yet: `wait_ready` sees to that.
+        lines.next() == Some(pid.to_string().as_str())
+            && matches!(lines.nth(6), Some("ready" | "standby"))
+    }
+
     fn last_words(&self) -> String {
         let logs = self.logs();
         let lines: Vec<&str> = logs.lines().collect();
-        lines[lines.len().saturating_sub(5)..].join(" | ")
+        lines[lines.len().saturating_sub(8)..].join(" | ")
     }
 }
 

@@ -1,5 +1,8 @@
 //! A cluster of real servers: what it promises about coming up, being hurt, and going away.
 
+// Clippy's leave for tests does not reach the helpers of integration tests.
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -37,9 +40,16 @@ fn a_herd_comes_up_streams_is_hurt_and_leaves_nothing_behind() {
     assert_eq!(replica.psql("select pg_is_in_recovery()").unwrap(), "f");
     assert!(replica.logs().contains("promote"));
 
+    // One that was killed and one that is frozen: they cannot tidy up after themselves.
+    let killed = cluster.node("shard-1").unwrap();
+    let memory = shared_memory(killed);
+    assert!(segments().contains(&memory), "{memory} is a segment's id");
+    killed.kill().unwrap();
+    cluster.node("shard-0").unwrap().freeze().unwrap();
     let (folder, pids) = (cluster.folder().to_owned(), pids(&cluster));
     drop(cluster);
     assert_gone(&folder, &pids);
+    assert!(!segments().contains(&memory), "{memory} is left");
 }
 
 #[test]
@@ -74,6 +84,18 @@ fn owner_for_the_test_above() {
     loop {
         std::thread::park();
     }
+}
+
+/// The id of the memory segment that a server locks its data folder with.
+fn shared_memory(node: &pgherd_lab::Node) -> String {
+    let file = std::fs::read_to_string(node.data().join("postmaster.pid")).unwrap();
+    file.lines().nth(6).unwrap().split_whitespace().nth(1).unwrap().to_owned()
+}
+
+fn segments() -> Vec<String> {
+    let table = std::fs::read_to_string("/proc/sysvipc/shm").unwrap();
+    let ids = table.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1));
+    ids.map(str::to_owned).collect()
 }
 
 fn pids(cluster: &Cluster) -> Vec<u32> {

@@ -98,9 +98,31 @@ fn a_closed_link_turns_everybody_away_and_a_slow_one_is_slow() {
     let link = echo();
     link.set(Mode::Closed);
     assert!(says(&connect(&link), "hello").is_err());
-    link.set(Mode::Slow(Duration::from_millis(50)));
+    link.set(Mode::Slow { delay: Duration::from_millis(50), bytes_per_second: u32::MAX });
     let stream = connect(&link);
     let before = std::time::Instant::now();
     says(&stream, "hello").unwrap();
     assert!(before.elapsed() >= Duration::from_millis(100), "50 ms each way");
+}
+
+#[test]
+fn a_slow_link_keeps_to_its_rate() {
+    let link = echo();
+    let stream = connect(&link);
+    link.set(Mode::Slow { delay: Duration::ZERO, bytes_per_second: 10_000 });
+    let before = std::time::Instant::now();
+    says(&stream, &"x".repeat(1000)).unwrap();
+    assert!(before.elapsed() >= Duration::from_millis(200), "1000 bytes, there and back");
+}
+
+#[test]
+fn the_end_of_a_node_behind_a_half_open_link_is_not_seen() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let link = Link::to(listener.local_addr().unwrap()).unwrap();
+    let stream = connect(&link);
+    let (node, _) = listener.accept().unwrap();
+    link.set(Mode::HalfOpen);
+    drop(node);
+    stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    assert_eq!((&stream).read(&mut [0; 4]).unwrap_err().kind(), ErrorKind::WouldBlock);
 }
