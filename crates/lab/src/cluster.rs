@@ -23,6 +23,10 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 /// Tries to start a node on another port when somebody took the first.
 const PORT_TRIES: usize = 5;
 
+/// The longest path of a cluster's folder: a Unix socket's path has at most 107 bytes, and
+/// `/coordinator-r99/.s.PGSQL.32000` is to follow.
+const PATH_LENGTH: usize = 107 - 31;
+
 const STATE: &str = "cluster.json";
 
 /// What to bring up.
@@ -34,7 +38,7 @@ pub struct ClusterSpec {
     pub coordinator_replicas: u16,
     /// Replicas of each shard.
     pub shard_replicas: u16,
-    /// Where: a folder that does not exist yet, or a new temporary one.
+    /// Where: a folder that is empty or does not exist yet; or a new temporary one.
     pub folder: Option<PathBuf>,
     /// Whether data survives a crash of the machine. Off: nothing is worth it in a test, and a
     /// killed server loses nothing by it.
@@ -277,8 +281,10 @@ fn make_folder(wanted: Option<&Path>, account: Account) -> Result<PathBuf> {
             std::env::temp_dir().join(name)
         }
     };
-    std::fs::create_dir(&folder)
-        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    match std::fs::create_dir(&folder) {
+        Err(_) if is_empty(&folder) => {}
+        made => made.with_context(|| format!("cannot make the folder {}", folder.display()))?,
+    }
     let made = own_folder(&folder, account);
     if made.is_err() {
         // Nothing is left behind; the first error says more than one from here would.
@@ -287,11 +293,20 @@ fn make_folder(wanted: Option<&Path>, account: Account) -> Result<PathBuf> {
     made
 }
 
+fn is_empty(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
+}
+
 fn own_folder(folder: &Path, account: Account) -> Result<PathBuf> {
     // Whoever reaches the sockets inside is let in as superuser.
     std::fs::set_permissions(folder, Permissions::from_mode(0o700))?;
     account.own(folder)?;
     let folder = folder.canonicalize()?;
+    let length = folder.as_os_str().len();
+    if length > PATH_LENGTH {
+        let folder = folder.display();
+        bail!("{folder} has {length} bytes, and sockets inside leave room for {PATH_LENGTH}");
+    }
     account.check_entry(&folder)?;
     Ok(folder)
 }

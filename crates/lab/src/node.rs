@@ -69,6 +69,32 @@ pub enum StopMode {
     Immediate,
 }
 
+/// How a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// It takes logins.
+    Ready,
+    /// It runs and takes no logins yet.
+    Starting,
+    /// Its processes are stopped, as by [`Node::freeze`].
+    Frozen,
+    /// It does not run.
+    Down,
+}
+
+impl Health {
+    /// `ready`, `starting`, `frozen`, `down`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Starting => "starting",
+            Self::Frozen => "frozen",
+            Self::Down => "down",
+        }
+    }
+}
+
 impl Node {
     /// The folder of the data.
     pub fn data(&self) -> PathBuf {
@@ -92,6 +118,16 @@ impl Node {
     /// Whether it answers a login.
     pub fn is_ready(&self) -> bool {
         answers(self.address()).unwrap_or(false)
+    }
+
+    /// How it is, by its processes and by whether it answers.
+    pub fn health(&self) -> Health {
+        match self.pid() {
+            None => Health::Down,
+            Some(pid) if is_stopped(pid) => Health::Frozen,
+            Some(_) if self.is_ready() => Health::Ready,
+            Some(_) => Health::Starting,
+        }
     }
 
     /// What it has logged since it was made.
@@ -127,6 +163,7 @@ impl Node {
         if self.pid().is_some() {
             return self.wait_ready();
         }
+        self.clear_locks()?;
         let log = File::options().create(true).append(true).open(self.log_path())?;
         let mut command = Command::new(self.bin.join("postgres"));
         command
@@ -161,7 +198,7 @@ impl Node {
         self.wait_ready()
     }
 
-    /// Stops it and waits until it is gone.
+    /// Stops it, frozen or not, and waits until it is gone.
     ///
     /// # Errors
     /// When it is still there after a minute.
@@ -172,6 +209,9 @@ impl Node {
         };
         let Some(pid) = self.pid() else { return Ok(()) };
         send(pid, signal)?;
+        if is_stopped(pid) {
+            self.thaw()?;
+        }
         self.wait_gone(pid)
     }
 
@@ -231,8 +271,12 @@ impl Node {
     /// Makes a replica the primary of its group, and waits until it is.
     ///
     /// # Errors
-    /// What `pg_ctl promote` says.
+    /// When it is no replica, or does not run; else what `pg_ctl promote` says.
     pub fn promote(&self) -> Result<()> {
+        self.running()?;
+        if !self.data().join("standby.signal").exists() {
+            bail!("{} is a primary already", self.name);
+        }
         let mut command = Command::new(self.bin.join("pg_ctl"));
         command.args(["promote", "-w", "-D"]).arg(self.data()).current_dir(&self.folder);
         Account::find()?.apply(&mut command);
@@ -299,6 +343,18 @@ impl Node {
         Ok(())
     }
 
+    /// Removes what a killed server has left. One that nobody has waited for, as in a container
+    /// without an init, keeps its process id, and its successor would take it for alive.
+    fn clear_locks(&self) -> Result<()> {
+        let socket = self.folder.join(format!(".s.PGSQL.{}.lock", self.port));
+        for lock in [self.data().join("postmaster.pid"), socket] {
+            if lock.exists() {
+                std::fs::remove_file(lock)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the server with this process id has written down that it takes connections.
     fn says_ready(&self, pid: u32) -> bool {
         let text = std::fs::read_to_string(self.data().join("postmaster.pid"));
@@ -346,6 +402,12 @@ fn children(pid: u32) -> Vec<u32> {
     let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
     let list = list.unwrap_or_default();
     list.split_whitespace().filter_map(|child| child.parse().ok()).collect()
+}
+
+fn is_stopped(pid: u32) -> bool {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name in parentheses may hold anything, so the state is behind the last one.
+    text.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
 }
 
 fn send(pid: u32, signal: Signal) -> Result<()> {

@@ -1,0 +1,34 @@
+//! The arguments of the program.
+
+use clap::{Parser, Subcommand};
+
+use crate::cmd::dev::Dev;
+use crate::cmd::route::Route;
+use crate::cmd::shard_of::ShardOf;
+
+/// A herd of PostgreSQL servers behind one door
+#[derive(Debug, Parser)]
+#[command(name = "pgherd", version, propagate_version = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// One variant per command, each with a file of its own in `cmd/`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Dev(Dev),
+    Route(Route),
+    ShardOf(ShardOf),
+}
+
+impl Command {
+    /// Does what the command says.
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Dev(command) => command.run(),
+            Self::Route(command) => command.run(),
+            Self::ShardOf(command) => command.run(),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The commands, one file each.
+
+pub(crate) mod dev;
+pub(crate) mod route;
+pub(crate) mod shard_of;
