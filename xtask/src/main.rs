@@ -9,7 +9,7 @@ mod tools;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 /// One command of `cargo x`.
 struct Task {
@@ -50,8 +50,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn setup_only(_: &[String]) -> Result<()> {
-    let environment = setup::run()?;
+fn setup_only(rest: &[String]) -> Result<()> {
+    let wheels = match rest {
+        [] => setup::wants_wheels(),
+        [option] if option == "--wheel" => true,
+        _ => bail!("it takes --wheel or nothing, not `{}`", rest.join(" ")),
+    };
+    let environment = setup::run(wheels)?;
     for (name, value) in environment {
         println!("export {name}='{value}'");
     }
@@ -60,7 +65,7 @@ fn setup_only(_: &[String]) -> Result<()> {
 
 /// What one runs before a commit: everything that needs no server.
 fn check(_: &[String]) -> Result<()> {
-    let environment = setup::run()?;
+    let environment = setup::run(setup::wants_wheels())?;
     command::cargo(&["fmt", "--all", "--check"], &environment)?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     command::cargo(&clippy, &environment)?;
@@ -68,7 +73,7 @@ fn check(_: &[String]) -> Result<()> {
 }
 
 fn test(rest: &[String]) -> Result<()> {
-    let environment = setup::run()?;
+    let environment = setup::run(setup::wants_wheels())?;
     let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
     if tools::exists("cargo-nextest") {
         let nextest = [&["nextest", "run", "--workspace"], &rest[..]].concat();
@@ -81,7 +86,7 @@ fn test(rest: &[String]) -> Result<()> {
 }
 
 fn demo(rest: &[String]) -> Result<()> {
-    let environment = setup::run()?;
+    let environment = setup::run(setup::wants_wheels())?;
     let build = ["build", "--release", "--package", "pgherd-cli"];
     command::cargo(&build, &environment)?;
     let demo = [&["demo".to_owned()], rest].concat();
@@ -93,5 +98,5 @@ fn fmt(_: &[String]) -> Result<()> {
 }
 
 fn doc(_: &[String]) -> Result<()> {
-    command::cargo(&["doc", "--workspace", "--no-deps"], &setup::run()?)
+    command::cargo(&["doc", "--workspace", "--no-deps"], &setup::run(setup::wants_wheels())?)
 }

