@@ -18,7 +18,7 @@ pub mod node;
 pub use cluster::{Cluster, ClusterSpec};
 pub use engine::Engine;
 pub use link::Link;
-pub use load::{Pgbench, PgbenchReport};
+pub use load::{Pgbench, PgbenchReport, Progress};
 pub use node::{Node, Role};
 
 /// What goes wrong in a lab: the text says what, where, and what to do.

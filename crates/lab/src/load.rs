@@ -29,6 +29,34 @@ pub struct PgbenchReport {
     pub latency_ms: f64,
 }
 
+/// What `-P` reports on the way, about the time since the last report.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Progress {
+    /// Seconds since the start.
+    pub seconds: f64,
+    /// Transactions a second.
+    pub tps: f64,
+    /// Mean latency of a transaction, in milliseconds.
+    pub latency_ms: f64,
+    /// Transactions that failed.
+    pub failed: u64,
+}
+
+impl Progress {
+    /// Reads a line that [`Pgbench::run`] hands over; `None` if it reports no progress.
+    pub fn parse(line: &str) -> Option<Self> {
+        // "progress: 1.0 s, 7321.9 tps, lat 0.545 ms stddev 0.310, 0 failed"
+        let mut parts = line.strip_prefix("progress: ")?.split(", ");
+        let mut number = |prefix: &str| {
+            let part = parts.next()?.strip_prefix(prefix)?;
+            part.split(' ').next()?.parse::<f64>().ok()
+        };
+        let (seconds, tps, latency_ms) = (number("")?, number("")?, number("lat ")?);
+        let failed = parts.next()?.split(' ').next()?.parse().ok()?;
+        Some(Self { seconds, tps, latency_ms, failed })
+    }
+}
+
 impl Pgbench {
     /// A run against a server or proxy, as the lab's user, with pgbench's own arguments.
     pub fn new(address: SocketAddr, arguments: &[&str]) -> Self {
@@ -45,7 +73,8 @@ impl Pgbench {
         crate::node::run(&mut command)
     }
 
-    /// Runs it to its end. `progress` is given each line pgbench prints on the way.
+    /// Runs it to its end. `progress` is given each line pgbench prints on the way; with `-P 1`
+    /// among the arguments one a second is a [`Progress`].
     ///
     /// # Errors
     /// What pgbench says: a client that is aborted is an error, too.
@@ -101,6 +130,14 @@ fn parse(printed: &str) -> Option<PgbenchReport> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn progress_is_read_and_other_lines_are_not() {
+        let line = "progress: 1.0 s, 7321.9 tps, lat 0.545 ms stddev 0.310, 2 failed";
+        let progress = Progress { seconds: 1.0, tps: 7321.9, latency_ms: 0.545, failed: 2 };
+        assert_eq!(Progress::parse(line), Some(progress));
+        assert_eq!(Progress::parse("starting vacuum...end."), None);
+    }
 
     #[test]
     fn a_report_is_read_by_its_labels() {

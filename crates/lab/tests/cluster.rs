@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pgherd_lab::node::StopMode;
-use pgherd_lab::{Cluster, ClusterSpec, Role};
+use pgherd_lab::{Cluster, ClusterSpec, Pgbench, Progress, Role};
 
 #[test]
 fn a_herd_comes_up_streams_is_hurt_and_leaves_nothing_behind() {
@@ -50,6 +50,19 @@ fn a_herd_comes_up_streams_is_hurt_and_leaves_nothing_behind() {
     drop(cluster);
     assert_gone(&folder, &pids);
     assert!(!segments().contains(&memory), "{memory} is left");
+}
+
+#[test]
+fn pgbench_reports_on_the_way_and_at_the_end() {
+    let cluster = Cluster::start(&ClusterSpec::default()).unwrap();
+    let address = cluster.coordinator().address();
+    Pgbench::initialize(address, 1).unwrap();
+    let mut reports = 0;
+    let run = Pgbench::new(address, &["-S", "-c", "2", "-T", "2", "-P", "1"]);
+    let report = run.run(|line| reports += usize::from(Progress::parse(line).is_some())).unwrap();
+    assert!(reports >= 1 && report.transactions > 0 && report.failed == 0, "{report:?}");
+    let lost = Pgbench::new(address, &["-S", "-f", "nowhere"]).run(|_| ()).unwrap_err();
+    assert!(lost.to_string().contains("nowhere"), "{lost}");
 }
 
 #[test]
