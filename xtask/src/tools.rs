@@ -33,7 +33,8 @@ pub(crate) fn debian_postgresql() -> Option<PathBuf> {
     versions.pop().map(|(_, folder)| folder)
 }
 
-/// Whether libclang is where bindgen looks for it.
+/// Whether libclang is where bindgen looks for it. `libclang-cpp`, which Debian installs for
+/// LLVM's sake, is another library.
 pub(crate) fn has_libclang() -> bool {
     if std::env::var_os("LIBCLANG_PATH").is_some() {
         return true;
@@ -46,7 +47,9 @@ pub(crate) fn has_libclang() -> bool {
             let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
             name.is_some_and(|name| {
                 name.starts_with("libclang.so")
-                    || name.starts_with("libclang-") && name.contains(".so")
+                    || name.starts_with("libclang-")
+                        && !name.starts_with("libclang-cpp")
+                        && name.contains(".so")
             })
         })
     })

@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::cmd::dev::Dev;
 use crate::cmd::route::Route;
+use crate::cmd::serve::Serve;
 use crate::cmd::shard_of::ShardOf;
 
 /// A herd of PostgreSQL servers behind one door
@@ -19,6 +20,7 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     Dev(Dev),
     Route(Route),
+    Serve(Serve),
     ShardOf(ShardOf),
 }
 
@@ -28,6 +30,7 @@ impl Command {
         match self {
             Self::Dev(command) => command.run(),
             Self::Route(command) => command.run(),
+            Self::Serve(command) => command.run(),
             Self::ShardOf(command) => command.run(),
         }
     }

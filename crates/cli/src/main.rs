@@ -5,6 +5,7 @@
 
 mod args;
 mod cmd;
+mod settings;
 
 use std::io;
 use std::process::ExitCode;

@@ -4,13 +4,15 @@
 //!
 //! The data plane is one readiness loop per core ([`reactor`]) over pure machines: logins
 //! ([`session`], [`backend`]) and the relay between a client and the backend it holds
-//! ([`relay`]). The control plane (health) is that of the library, on a thread of its own.
+//! ([`relay`]). The control plane (`control`) is the library's health monitor, on a thread of
+//! its own.
 
 pub mod auth;
 pub mod backend;
+mod control;
 pub mod reactor;
 pub mod relay;
 mod serve;
 pub mod session;
 
-pub use serve::{ServeError, Server};
+pub use serve::{ServeError, Server, Stopper};

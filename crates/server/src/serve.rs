@@ -8,14 +8,14 @@ use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use pgherd_core::balance::RoundRobin;
 use pgherd_core::settings::{AuthMethod, Settings};
 use pgherd_core::sql::Classifier;
-use pgherd_core::topology::{Node, Topology, TopologyError};
+use pgherd_core::topology::{Node, TopologyError};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::auth::{Method, Users};
+use crate::control::ControlPlane;
 use crate::reactor::mio_driver::{Acceptor, Mailbox, cores};
 use crate::reactor::{Mail, Proxy, Shares};
 use crate::relay::StatementTable;
@@ -64,12 +64,35 @@ pub enum ServeError {
     Io(#[from] io::Error),
 }
 
-/// A proxy that is running. Dropping it leaves it running; see [`Server::drain`].
+/// A proxy that is running. Dropping it leaves it running; see [`Server::wait`].
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
-    mailboxes: Arc<[Mailbox]>,
-    threads: Vec<JoinHandle<io::Result<()>>>,
+    stopper: Stopper,
+    cores: Vec<JoinHandle<io::Result<()>>>,
+    control: ControlPlane,
+}
+
+/// Stops a proxy from wherever it is kept.
+#[derive(Debug, Clone)]
+pub struct Stopper(Arc<[Mailbox]>);
+
+impl Stopper {
+    /// No more clients are accepted, idle ones are told, the others may finish their
+    /// transaction, for up to 30 seconds. Returns at once; a second call changes nothing.
+    pub fn stop(&self) {
+        self.0.iter().for_each(|mailbox| mailbox.post(Mail::Drain));
+    }
+}
+
+/// Stops the other cores when one ends, however it ends: without it clients would go on being
+/// dealt out to it.
+struct EndTogether(Stopper);
+
+impl Drop for EndTogether {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }
 
 impl Server {
@@ -89,19 +112,24 @@ impl Server {
             0 => std::thread::available_parallelism().map_or(1, NonZero::get),
             workers => usize::from(workers),
         };
-        let shared = Arc::new(ArcSwap::from_pointee(topology));
-        let proxy = Arc::new(proxy(settings, shared, addresses, count));
+        let control = ControlPlane::start(Arc::new(settings.clone()), topology)?;
+        let proxy = Arc::new(proxy(settings, &control, addresses, count));
         let (cores, mailboxes) = cores(count)?;
+        let stopper = Stopper(Arc::clone(&mailboxes));
         let mut acceptor = Some(Acceptor::new(listener)?);
         let mut threads = Vec::new();
         for (number, core) in cores.into_iter().enumerate() {
             let (proxy, mailboxes) = (Arc::clone(&proxy), Arc::clone(&mailboxes));
             let acceptor = acceptor.take();
+            let end = EndTogether(stopper.clone());
             let thread = std::thread::Builder::new().name(format!("core-{number}"));
-            threads.push(thread.spawn(move || core.run(proxy, mailboxes, acceptor, DRAIN_LIMIT))?);
+            threads.push(thread.spawn(move || {
+                let _end = end;
+                core.run(proxy, mailboxes, acceptor, DRAIN_LIMIT)
+            })?);
         }
         tracing::info!(%address, cores = count, nodes = settings.nodes.len(), "listening");
-        Ok(Self { address, mailboxes, threads })
+        Ok(Self { address, stopper, cores: threads, control })
     }
 
     /// Where it listens.
@@ -109,26 +137,31 @@ impl Server {
         self.address
     }
 
-    /// Stops: no more clients are accepted, idle ones are told, the others may finish their
-    /// transaction, for up to 30 seconds. Returns when the last one has gone.
+    /// What stops it.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Returns when it was stopped and the last client has gone.
     ///
     /// # Errors
-    /// What ended a loop, if that was not the drain.
-    pub fn drain(self) -> io::Result<()> {
-        self.mailboxes.iter().for_each(|mailbox| mailbox.post(Mail::Drain));
-        for thread in self.threads {
-            match thread.join() {
-                Ok(result) => result?,
+    /// What ended a loop, if that was not [`Stopper::stop`].
+    pub fn wait(self) -> io::Result<()> {
+        let mut result = Ok(());
+        for core in self.cores {
+            match core.join() {
+                Ok(ended) => result = result.and(ended),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
-        Ok(())
+        self.control.stop();
+        result
     }
 }
 
 fn proxy(
     settings: &Settings,
-    topology: Arc<ArcSwap<Topology>>,
+    control: &ControlPlane,
     addresses: Vec<SocketAddr>,
     cores: usize,
 ) -> Proxy {
@@ -145,7 +178,8 @@ fn proxy(
         },
         users: Users::new(logins, random),
         database: settings.cluster.database.clone(),
-        topology,
+        topology: control.topology(),
+        failures: Box::new(control.failures()),
         addresses,
         read_from_replicas: settings.routing.read_from_replicas,
         statements: StatementTable::new(
@@ -159,6 +193,7 @@ fn proxy(
         connect_timeout: pool.connect_timeout,
         login_timeout: settings.listen.login_timeout,
         idle_timeout: pool.idle_timeout,
+        max_lifetime: pool.max_lifetime,
         round_robin: RoundRobin::default(),
         class_cache_bytes: pool.statement_cache_bytes.0,
         classifier: Classifier::new(settings.routing.read_only_functions.iter().cloned()),

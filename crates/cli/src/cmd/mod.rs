@@ -2,4 +2,5 @@
 
 pub(crate) mod dev;
 pub(crate) mod route;
+pub(crate) mod serve;
 pub(crate) mod shard_of;

@@ -11,6 +11,8 @@ use pgherd_core::shard::KeyType;
 use pgherd_core::sql::{Classified, Classifier};
 use pgherd_core::{Key, QueryType, Settings, Topology};
 
+use crate::settings;
+
 /// What is routed to when no cluster is given: the shape that `make demo` brings up.
 const EXAMPLE: &str = r#"
 node = [
@@ -74,14 +76,8 @@ impl Route {
     }
 
     fn settings(&self) -> anyhow::Result<Settings> {
-        if let Some(file) = &self.config {
-            let name = file.display().to_string();
-            let text =
-                std::fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
-            return Ok(Settings::from_toml(&text, &name)?);
-        }
-        if std::env::var_os("COORDINATOR_HOST").is_some() {
-            return Ok(Settings::from_env(|name| std::env::var(name).ok())?);
+        if let Some(settings) = settings::load(self.config.as_deref())? {
+            return Ok(settings);
         }
         eprintln!(
             "no --config and no COORDINATOR_HOST: an example cluster with two replicas of the \

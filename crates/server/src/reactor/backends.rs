@@ -97,6 +97,22 @@ pub(super) enum Loss {
     TimedOut(std::time::Duration),
     #[error("{0}")]
     Said(String),
+    #[error("the node was taken out of rotation")]
+    NodeDown,
+}
+
+impl Loss {
+    /// Whether it may be the whole node that is gone, and not just this one connection, refused
+    /// login or session.
+    fn may_be_node(&self) -> bool {
+        match self {
+            Self::Closed | Self::Io(_) | Self::TimedOut(_) => true,
+            Self::Login(LoginError::Refused { code, .. }) => {
+                may_pass(code) && code != sqlstate::TOO_MANY_CONNECTIONS
+            }
+            Self::Protocol(_) | Self::Login(_) | Self::Said(_) | Self::NodeDown => false,
+        }
+    }
 }
 
 /// What the observer of a relay call saw.
@@ -139,7 +155,11 @@ impl<D: Driver> Worker<D> {
                     opened_at: self.now,
                 });
             }
-            Err(error) => self.open_failed(pool, &Loss::Io(error)),
+            Err(error) => {
+                let loss = Loss::Io(error);
+                (self.proxy.failures)(pool.node, &loss.to_string());
+                self.open_failed(pool, &loss);
+            }
         }
     }
 
@@ -462,12 +482,15 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// A free and clean backend goes to the next in need.
+    /// A free and clean backend goes to the next in need, unless it is too old.
     fn place(&mut self, key: usize) {
         let backend = &mut self.backends[key];
         if backend.cancels > 0 {
             backend.phase = Phase::Parked;
             return;
+        }
+        if self.now.saturating_duration_since(backend.opened_at) > self.proxy.max_lifetime {
+            return self.close_backend(key);
         }
         backend.phase = Phase::Idle;
         let (pool_key, now) = (backend.pool, self.now);
@@ -545,6 +568,9 @@ impl<D: Driver> Worker<D> {
         let (pool_key, pid) = (backend.pool, backend.pid);
         let phase = std::mem::replace(&mut backend.phase, Phase::Parked);
         let node = self.node_name(pool_key);
+        if loss.may_be_node() {
+            (self.proxy.failures)(pool_key.node, &loss.to_string());
+        }
         match phase {
             Phase::Connecting | Phase::LoggingIn(_) => {
                 self.drop_backend(key);
@@ -634,19 +660,58 @@ impl<D: Driver> Worker<D> {
 
     pub(super) fn time_out_backends(&mut self) {
         let (now, limit) = (self.now, self.proxy.connect_timeout);
-        let late: Vec<usize> = self
-            .backends
-            .iter()
-            .filter(|(_, backend)| {
-                let opening = matches!(backend.phase, Phase::Connecting | Phase::LoggingIn(_));
-                opening && now.saturating_duration_since(backend.opened_at) > limit
-            })
-            .map(|(key, _)| key)
-            .collect();
+        let age = |backend: &Backend<_>| now.saturating_duration_since(backend.opened_at);
+        let late = self.backends_where(|backend| {
+            let opening = matches!(backend.phase, Phase::Connecting | Phase::LoggingIn(_));
+            opening && age(backend) > limit
+        });
         for key in late {
             self.lose_backend(key, &Loss::TimedOut(limit));
         }
+        let lifetime = self.proxy.max_lifetime;
+        let old = self.backends_where(|backend| {
+            matches!(backend.phase, Phase::Idle) && age(backend) > lifetime
+        });
+        for key in old {
+            let pool_key = self.backends[key].pool;
+            self.pool(pool_key).pool.remove_idle(|idle| *idle == key);
+            self.say_goodbye(key);
+        }
         self.time_out_cancels();
+    }
+
+    /// A node that was taken out of rotation may never answer again what it was asked: whoever
+    /// can be served elsewhere is.
+    pub(super) fn leave_down_nodes(&mut self) {
+        let topology = self.proxy.topology.load_full();
+        if topology.generation() == self.generation {
+            return;
+        }
+        self.generation = topology.generation();
+        let is_down = |node| !topology.health(node).is_healthy();
+        let stranded = self.backends_where(|backend| {
+            is_down(backend.pool.node)
+                && matches!(backend.phase, Phase::Leased { .. } | Phase::Syncing { .. })
+        });
+        for key in stranded {
+            let Self { backends, clients, judge, .. } = self;
+            let moves = match backends.get(key).map(|backend| &backend.phase) {
+                Some(Phase::Syncing { .. }) => true,
+                Some(Phase::Leased { client }) => clients[*client].may_move(judge),
+                _ => false,
+            };
+            if moves {
+                self.lose_backend(key, &Loss::NodeDown);
+            }
+        }
+        let pools: Vec<PoolKey> =
+            self.pools.keys().copied().filter(|pool| is_down(pool.node)).collect();
+        pools.into_iter().for_each(|pool| self.reroute_waiters(pool));
+    }
+
+    fn backends_where(&self, is_it: impl Fn(&Backend<D::Stream>) -> bool) -> Vec<usize> {
+        let found = self.backends.iter().filter(|(_, backend)| is_it(backend));
+        found.map(|(key, _)| key).collect()
     }
 
     pub(super) fn time_out_pool(&mut self, pool_key: PoolKey) {

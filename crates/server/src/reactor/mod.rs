@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use pgherd_core::balance::RoundRobin;
-use pgherd_core::id::NodeId;
+use pgherd_core::id::{Generation, NodeId};
 use pgherd_core::sql::{ClassCache, Classifier};
 use pgherd_core::topology::Topology;
 use slab::Slab;
@@ -52,8 +52,10 @@ const READ: usize = 64 * 1024;
 /// Reads from one socket before others get their turn.
 const READS_PER_TURN: usize = 8;
 
+/// Told of a node that failed a client, and why.
+pub type Failures = Box<dyn Fn(NodeId, &str) + Send + Sync>;
+
 /// What all cores share.
-#[derive(Debug)]
 pub struct Proxy {
     /// How clients prove who they are.
     pub method: Method,
@@ -63,6 +65,8 @@ pub struct Proxy {
     pub database: String,
     /// Nodes and their health, published by the control plane.
     pub topology: Arc<ArcSwap<Topology>>,
+    /// The control plane's ear.
+    pub failures: Failures,
     /// Where each node of the topology is, by its id.
     pub addresses: Vec<SocketAddr>,
     /// Whether reads go to replicas.
@@ -85,12 +89,20 @@ pub struct Proxy {
     pub login_timeout: Duration,
     /// How long a backend may stay idle.
     pub idle_timeout: Duration,
+    /// How old a backend may get; it is closed when its lease ends.
+    pub max_lifetime: Duration,
     /// The next replica to read from.
     pub round_robin: RoundRobin,
     /// Bytes of statement texts whose class is kept, per core.
     pub class_cache_bytes: u64,
     /// Tells reads from writes.
     pub classifier: Classifier,
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proxy").field("database", &self.database).finish_non_exhaustive()
+    }
 }
 
 /// Work that follows from other work.
@@ -125,6 +137,8 @@ pub struct Worker<D: Driver> {
     deadlines: VecDeque<(Instant, usize, u64)>,
     next_serial: u64,
     draining: bool,
+    // The newest snapshot whose news were acted on.
+    generation: Generation,
     now: Instant,
 }
 
@@ -137,6 +151,7 @@ impl<D: Driver> Worker<D> {
     /// The loop of core number `core`.
     pub fn new(proxy: Arc<Proxy>, core: usize, driver: D, now: Instant) -> Self {
         let judge = Judge(ClassCache::new(proxy.classifier.clone(), proxy.class_cache_bytes));
+        let generation = proxy.topology.load().generation();
         Self {
             proxy,
             core,
@@ -155,6 +170,7 @@ impl<D: Driver> Worker<D> {
             deadlines: VecDeque::new(),
             next_serial: 0,
             draining: false,
+            generation,
             now,
         }
     }
@@ -211,6 +227,7 @@ impl<D: Driver> Worker<D> {
             self.client_deadline(key, serial);
         }
         self.time_out_backends();
+        self.leave_down_nodes();
         let keys: Vec<PoolKey> = self.pools.keys().copied().collect();
         for key in keys {
             self.time_out_pool(key);

@@ -1,0 +1,75 @@
+//! The control plane: what watches the cluster while the cores serve it.
+//!
+//! In: settings, failures the cores met. Out: snapshots of the topology behind an atomic
+//! pointer, which the cores read.
+//!
+//! It is the library's own health monitor on a tokio runtime in a thread of its own, so that
+//! nothing it waits for holds up a client.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use pgherd::HealthMonitor;
+use pgherd_core::id::NodeId;
+use pgherd_core::{Settings, Topology};
+use tokio::sync::oneshot;
+
+/// Watches the nodes until it is stopped.
+pub(crate) struct ControlPlane {
+    monitor: Arc<HealthMonitor>,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl ControlPlane {
+    /// Begins to watch the nodes of `topology`.
+    ///
+    /// # Errors
+    /// When the system gives no thread or no descriptors.
+    pub(crate) fn start(settings: Arc<Settings>, topology: Topology) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let monitor = {
+            let _inside = runtime.enter();
+            Arc::new(HealthMonitor::spawn(settings, topology))
+        };
+        let (stop, stopped) = oneshot::channel();
+        let watched = Arc::clone(&monitor);
+        let watch = async move {
+            // An error means that the sender is gone, which is a reason to stop as well.
+            let _ = stopped.await;
+            watched.shutdown().await;
+        };
+        let thread = std::thread::Builder::new().name("control".to_owned());
+        let thread = thread.spawn(move || runtime.block_on(watch))?;
+        Ok(Self { monitor, stop, thread })
+    }
+
+    /// The pointer that every new snapshot is published through.
+    pub(crate) fn topology(&self) -> Arc<ArcSwap<Topology>> {
+        self.monitor.shared()
+    }
+
+    /// Where the cores report a node that failed them. Takes a short lock; called on failures
+    /// only.
+    pub(crate) fn failures(&self) -> impl Fn(NodeId, &str) + Send + Sync + 'static {
+        let monitor = Arc::clone(&self.monitor);
+        move |node, text| monitor.report_failure(node, text)
+    }
+
+    /// Ends the watch and waits for its thread.
+    pub(crate) fn stop(self) {
+        // Fails if the thread has ended already.
+        let _ = self.stop.send(());
+        if let Err(panic) = self.thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+impl std::fmt::Debug for ControlPlane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ControlPlane").finish_non_exhaustive()
+    }
+}
