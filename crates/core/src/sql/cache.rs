@@ -3,7 +3,7 @@
 use quick_cache::Weighter;
 use quick_cache::unsync::Cache;
 
-use super::{Classified, Classifier};
+use super::{Classified, Classifier, QueryType};
 
 /// Classifies each distinct text once. Keyed on the exact text, bounded in bytes.
 ///
@@ -50,6 +50,17 @@ impl ClassCache {
             self.cache.insert(sql.into(), class.clone());
         }
         class
+    }
+
+    /// A replica has refused this text, which was taken for a read: from now on it is a write.
+    /// Forgotten with the text, and not kept for texts too long to be cached.
+    pub fn distrust(&mut self, sql: &str) {
+        let class = self.classify(sql);
+        if self.cache.get(sql).is_some() {
+            let query_type = class.query_type.stronger(QueryType::Write);
+            let class = Classified { query_type, may_run_on_replica: false, ..class };
+            self.cache.insert(sql.into(), class);
+        }
     }
 
     /// What bytes from the wire are. See [`Classifier::classify_bytes`].

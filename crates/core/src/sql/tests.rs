@@ -280,6 +280,16 @@ fn names_cut_in_the_middle_of_a_letter_do_not_crash() {
 }
 
 #[test]
+fn a_read_that_was_refused_is_a_write_from_then_on() {
+    let mut cache = ClassCache::new(Classifier::default(), 64 * 1024);
+    assert!(cache.classify("SELECT n FROM hides").may_run_on_replica);
+    cache.distrust("SELECT n FROM hides");
+    let class = cache.classify("SELECT n FROM hides");
+    assert_eq!((class.query_type, class.may_run_on_replica), (QueryType::Write, false));
+    assert!(cache.classify("SELECT n FROM shows").may_run_on_replica);
+}
+
+#[test]
 fn the_cache_answers_alike_and_stays_within_its_bytes() {
     let mut cache = ClassCache::new(Classifier::default(), 64 * 1024);
     for round in 0..3 {

@@ -121,11 +121,8 @@ pub struct Login {
 impl Login {
     /// Begins; appends the startup packet.
     pub fn start(identity: Identity<'_>, out: &mut Vec<u8>) -> Self {
-        let parameters = [
-            ("user", identity.user),
-            ("database", identity.database),
-            ("application_name", "pgherd"),
-        ];
+        // No application_name: a client that sets none is to find none.
+        let parameters = [("user", identity.user), ("database", identity.database)];
         startup::put_startup(out, PROTOCOL_3_2, parameters);
         Self { state: State::Asked, welcome: Welcome::default() }
     }

@@ -97,6 +97,8 @@ pub(super) enum Loss {
     TimedOut(std::time::Duration),
     #[error("{0}")]
     Said(String),
+    #[error("{0}")]
+    ReadOnly(String),
     #[error("the node was taken out of rotation")]
     NodeDown,
 }
@@ -110,7 +112,11 @@ impl Loss {
             Self::Login(LoginError::Refused { code, .. }) => {
                 may_pass(code) && code != sqlstate::TOO_MANY_CONNECTIONS
             }
-            Self::Protocol(_) | Self::Login(_) | Self::Said(_) | Self::NodeDown => false,
+            Self::Protocol(_)
+            | Self::Login(_)
+            | Self::Said(_)
+            | Self::ReadOnly(_)
+            | Self::NodeDown => false,
         }
     }
 }
@@ -327,15 +333,15 @@ impl<D: Driver> Worker<D> {
                 self.refused_while_alone(key, raw);
                 return Err(said);
             };
-            let moves = ends || matches!(fields.code, sqlstate::READ_ONLY_TRANSACTION);
-            if moves && client.may_move(judge) {
-                return Err(Loss::Said(format!("{} (SQLSTATE {})", fields.message, fields.code)));
+            let refused = fields.code == sqlstate::READ_ONLY_TRANSACTION;
+            if (ends || refused) && client.may_move(judge) {
+                let said = format!("{} (SQLSTATE {})", fields.message, fields.code);
+                return Err(if refused { Loss::ReadOnly(said) } else { Loss::Said(said) });
             }
-            client.replay.end();
+            client.answer(splice.slices(input), true);
+            // Ranges in the splice are of `more` from here on.
             let more = &input[progress.consumed..];
             let relay = Some(&mut client.relay);
-            // Ranges in the splice are of `more` from here on; nothing precedes an error that
-            // would be the first thing seen.
             splice.clear();
             let next = downstream::relay(
                 relay,
@@ -345,16 +351,13 @@ impl<D: Driver> Worker<D> {
                 &mut seen,
                 splice,
             )?;
-            if let Some(client) = holder.as_deref_mut() {
-                client.send(splice.slices(more));
-            }
+            client.answer(splice.slices(more), false);
             progress.consumed += next.consumed;
             progress.stop = next.stop;
         } else if let Some(client) = holder
             && !splice.is_empty()
         {
-            client.replay.end();
-            client.send(splice.slices(input));
+            client.answer(splice.slices(input), !backend.relay.shown);
         }
         self.note_parameters(key, seen.parameters);
         if progress.stop == Stop::Ready {
@@ -404,6 +407,8 @@ impl<D: Driver> Worker<D> {
                 if backend.relay.is_quiet() && self.clients[client].relay.is_between_messages() {
                     self.end_lease(key, client);
                 } else {
+                    // The next batch may have come while this one was not answered.
+                    self.clients[client].resume();
                     self.todo.push_back(Todo::Client(client));
                 }
             }
@@ -469,17 +474,18 @@ impl<D: Driver> Worker<D> {
     /// The client of a leased backend is gone.
     pub(super) fn abandon(&mut self, key: usize) {
         let Some(backend) = self.backends.get_mut(key) else { return };
-        let is_between = backend.relay.replies.is_empty()
-            && !backend.relay.replies.is_skipping()
-            && backend.outbox.is_empty();
+        let is_answered = backend.relay.replies.is_empty() && !backend.relay.replies.is_skipping();
+        let is_between = is_answered && backend.outbox.is_empty();
         backend.phase = Phase::Cleaning;
         if is_between {
-            self.clean(key);
-        } else {
-            // Something still runs, or the backend has half a message: it ends with its
-            // connection.
-            self.close_backend(key);
+            return self.clean(key);
         }
+        // Something still runs, or the backend has half a message: it ends with its connection.
+        // But it does not look at that before it has something to say, which may be in hours.
+        if !is_answered {
+            self.send_cancel(key);
+        }
+        self.close_backend(key);
     }
 
     /// A free and clean backend goes to the next in need, unless it is too old.

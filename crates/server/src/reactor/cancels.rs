@@ -54,7 +54,8 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    fn send_cancel(&mut self, key: usize) {
+    /// Asks the node to cancel what a backend runs.
+    pub(super) fn send_cancel(&mut self, key: usize) {
         let backend = &mut self.backends[key];
         let mut request = Vec::new();
         startup::put_cancel(&mut request, backend.pid, &backend.secret);

@@ -24,7 +24,8 @@ use super::backends::{Loss, fatal};
 use super::cancels::cancel_pid;
 use super::outbox::Outbox;
 use super::{
-    Driver, Judge, PoolKey, READ, READS_PER_TURN, Readiness, Todo, Token, Worker, node_bit,
+    Driver, Judge, PoolKey, READ, READS_PER_TURN, Readiness, Striking, Todo, Token, Worker,
+    node_bit,
 };
 use crate::auth::UserId;
 use crate::relay::survey::{self, Access, Survey};
@@ -82,17 +83,21 @@ enum Phase {
     Leaving,
 }
 
-/// The batch in flight, kept until the client has seen a byte of its answer (D10).
+/// The batch in flight, kept until the client has seen something of its answer that cannot be
+/// taken back (D10).
 #[derive(Debug, Default)]
 pub(super) struct Replay {
     bytes: Vec<u8>,
     intact: bool,
     batches: u32,
+    // What precedes the first row, such as its description: sent with what follows.
+    withheld: Vec<u8>,
 }
 
 impl Replay {
     fn begin(&mut self) {
         self.bytes.clear();
+        self.withheld.clear();
         self.intact = true;
         self.batches = 0;
     }
@@ -108,13 +113,28 @@ impl Replay {
         self.batches += u32::from(ends);
     }
 
-    /// Whether nothing of the answer was seen and the whole batch is here.
+    /// Whether nothing of the answer was seen and what was sent of the batch is here.
     pub(super) fn is_intact(&self) -> bool {
         self.intact
     }
 
+    /// Whether the batch is here to its end: its client waits for nothing but its last answer.
+    fn is_whole(&self) -> bool {
+        self.intact && self.batches == 1
+    }
+
+    /// Keeps what precedes the first row. `false` if that is too long.
+    fn withhold<'a>(&mut self, slices: impl Iterator<Item = &'a [u8]> + Clone) -> bool {
+        let length: usize = slices.clone().map(<[u8]>::len).sum();
+        let fits = self.withheld.len() + length <= REPLAY;
+        if fits {
+            slices.for_each(|slice| self.withheld.extend_from_slice(slice));
+        }
+        fits
+    }
+
     /// Something was seen, or the batch is too long: it cannot be tried again.
-    pub(super) fn end(&mut self) {
+    fn end(&mut self) {
         self.intact = false;
         if self.bytes.capacity() > 1024 {
             self.bytes = Vec::new();
@@ -128,9 +148,28 @@ impl<S: Read + std::io::Write> Client<S> {
         self.outbox.is_empty()
     }
 
+    /// Passes on what its backend answered. A `preamble`, which is what precedes the first row,
+    /// waits for what follows as long as the batch can be tried elsewhere.
+    pub(super) fn answer<'a>(
+        &mut self,
+        slices: impl Iterator<Item = &'a [u8]> + Clone,
+        preamble: bool,
+    ) {
+        if preamble && self.replay.is_whole() && self.replay.withhold(slices.clone()) {
+            return;
+        }
+        self.replay.end();
+        self.send(slices);
+    }
+
     /// Writes to the client; a failure shows when it is read from next.
-    pub(super) fn send<'a>(&mut self, slices: impl Iterator<Item = &'a [u8]>) {
-        if self.outbox.write(&mut self.stream, slices).is_err() {
+    fn send<'a>(&mut self, slices: impl Iterator<Item = &'a [u8]>) {
+        let withheld = std::mem::take(&mut self.replay.withheld);
+        let Self { outbox, stream, .. } = self;
+        let written = outbox
+            .write(stream, [&withheld[..]].into_iter())
+            .and_then(|()| outbox.write(stream, slices));
+        if written.is_err() {
             self.ended = true;
             self.readable = true;
         }
@@ -149,12 +188,19 @@ impl<S: Read + std::io::Write> Client<S> {
         survey == Ok(Survey::Acquire(Access::ReadOnly))
     }
 
+    /// A replica refused its batch: none of its texts is taken for a read again.
+    fn strike(&self, judge: &mut Judge) {
+        // What the survey says is of no interest, only that it asks about each text.
+        let _ = survey::survey(&self.relay, &self.replay.bytes, Some(&mut Striking(judge)));
+    }
+
     /// It was given a backend whose parameters are being set.
     pub(super) fn syncing(&mut self, backend: usize) {
         self.phase = Phase::Syncing { backend };
     }
 
-    fn resume(&mut self) {
+    /// What is kept of its bytes may be looked at again.
+    pub(super) fn resume(&mut self) {
         self.resumes = true;
     }
 }
@@ -441,8 +487,7 @@ impl<D: Driver> Worker<D> {
         let mut made_up = Splice::default();
         downstream::made_up(&mut backend.relay, &mut made_up);
         if !made_up.is_empty() {
-            client.replay.end();
-            client.send(made_up.slices(&[]));
+            client.answer(made_up.slices(&[]), !backend.relay.shown);
         }
         match progress.stop {
             Stop::Terminate => {
@@ -544,6 +589,10 @@ impl<D: Driver> Worker<D> {
         let waited_for_parameters = matches!(client.phase, Phase::Syncing { .. });
         client.phase = Phase::Idle;
         if waited_for_parameters || client.may_move(judge) {
+            if matches!(loss, Loss::ReadOnly(_)) {
+                client.strike(judge);
+                client.one_batch = false;
+            }
             let mut bytes = std::mem::take(&mut client.replay.bytes);
             bytes.append(&mut client.stash);
             client.stash = bytes;

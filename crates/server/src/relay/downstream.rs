@@ -27,12 +27,12 @@ pub enum Stop {
     NeedMore,
     /// A Query or Sync was settled.
     Ready,
-    /// The next message in the input is an error, which is the first thing the client would
-    /// see. The caller may withhold it, or call again with [`Errors::Pass`].
+    /// The next message in the input is an error, before which the client would see at most
+    /// what precedes rows. The caller may withhold both, or call again with [`Errors::Pass`].
     FirstError,
 }
 
-/// What to do about an error that is the first thing the client would see.
+/// What to do about an error before which the client would see at most what precedes rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Errors {
     /// Stop before it.
@@ -128,7 +128,7 @@ pub fn relay(
 /// Puts the replies whose turn it is and that no backend will send.
 pub fn made_up(backend: &mut BackendRelay, out: &mut Splice) {
     while let Some(tag) = backend.replies.next_synthetic() {
-        backend.shown = true;
+        backend.shown |= !is_preamble(tag);
         out.put(|out| backend::put_empty(out, tag));
     }
 }
@@ -149,6 +149,20 @@ pub fn ends_connection(error: &ErrorFields<'_>) -> bool {
     matches!(error.severity, Severity::Fatal | Severity::Panic)
 }
 
+/// Whether a message may precede the first row of an answer and can be taken back as long as
+/// nobody has seen it.
+fn is_preamble(tag: u8) -> bool {
+    matches!(
+        tag,
+        backend::PARSE_COMPLETE
+            | backend::BIND_COMPLETE
+            | backend::CLOSE_COMPLETE
+            | backend::PARAMETER_DESCRIPTION
+            | backend::ROW_DESCRIPTION
+            | backend::NO_DATA
+    )
+}
+
 /// Passes what there is of a message and notes what is still to come. `show` is asked of the
 /// replies where the caller has not.
 fn pass(
@@ -165,7 +179,7 @@ fn pass(
     };
     let there = frame.size.min(rest.len());
     if show == Show::Client {
-        backend.shown = true;
+        backend.shown |= !is_preamble(frame.tag);
         out.forward(at..at + there);
     }
     backend.passing = (frame.size - there, Some(show));

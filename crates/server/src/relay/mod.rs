@@ -52,7 +52,7 @@ pub struct BackendRelay {
     pub statements: BackendStatements,
     /// Whether it may hold session state that the next client must not meet.
     pub dirty: bool,
-    /// Whether the client has seen a byte of reply since its lease began.
+    /// Whether replies since the lease began hold more than what precedes rows.
     pub shown: bool,
     /// Bytes of the current message that are still to come, and whether the client sees them.
     passing: (usize, Option<Show>),

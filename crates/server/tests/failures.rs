@@ -1,0 +1,211 @@
+//! Servers and backends that die, freeze, or are not there.
+
+// Clippy's leave for tests does not reach the helpers of integration tests.
+#![allow(clippy::unwrap_used)]
+
+mod world;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use pgherd_lab::{Cluster, ClusterSpec, Link};
+use tokio_postgres::Client;
+use world::{TWO_CORES, World, eventually, until};
+
+/// Reads all the while, from several clients, until told to stop; counts them.
+async fn read(clients: &[Client], stop: &AtomicBool) -> usize {
+    let done = AtomicUsize::new(0);
+    let count = &done;
+    join_all(clients.iter().enumerate().map(|(number, client)| async move {
+        let statement = client.prepare("select count(*) from t where id < $1").await.unwrap();
+        while !stop.load(Ordering::Relaxed) {
+            // Half of them prepared, half of them simple.
+            if number % 2 == 0 {
+                let row = client.query_one(&statement, &[&500]).await.unwrap();
+                assert_eq!(row.get::<_, i64>(0), 500);
+            } else {
+                client.simple_query("select count(*) from t").await.unwrap();
+            }
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }))
+    .await;
+    done.into_inner()
+}
+
+async fn no_read_fails_while(world: &World, happens: impl FnOnce() + Send + 'static) {
+    let clients: Vec<Client> = join_all((0..10).map(|_| world.connect())).await;
+    let stop = AtomicBool::new(false);
+    let reading = read(&clients, &stop);
+    let trouble = async {
+        tokio::task::spawn_blocking(happens).await.unwrap();
+        stop.store(true, Ordering::Relaxed);
+    };
+    let (reads, ()) = tokio::join!(reading, trouble);
+    assert!(reads > 100, "only {reads} reads");
+}
+
+fn filled(replicas: u16) -> World {
+    let world = World::start(replicas, TWO_CORES);
+    world.psql("create table t as select generate_series(0, 999) as id");
+    world.cluster.wait_caught_up().unwrap();
+    world
+}
+
+fn statements_of_app(world: &World, node: &str) -> bool {
+    let query = "select count(*) from pg_stat_activity \
+                 where usename = 'app' and query like 'select count(*)%'";
+    world.node(node).psql(query).unwrap() != "0"
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_replica_fails_no_read_and_is_used_again_when_it_is_back() {
+    let world = filled(2);
+    let node = world.node("coordinator-r1").clone();
+    no_read_fails_while(&world, move || {
+        std::thread::sleep(Duration::from_millis(500));
+        node.kill().unwrap();
+        std::thread::sleep(Duration::from_millis(1500));
+        node.start().unwrap();
+        // A new server has no sessions but those that came after its start.
+        let sessions = "select count(*) from pg_stat_activity \
+                        where usename = 'app' and query like 'select count(*)%'";
+        until("reads are back", || node.psql(sessions).is_ok_and(|count| count != "0"));
+    })
+    .await;
+    assert!(statements_of_app(&world, "coordinator-r2"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_replica_fails_no_read() {
+    let world = filled(2);
+    let node = world.node("coordinator-r1").clone();
+    no_read_fails_while(&world, move || {
+        std::thread::sleep(Duration::from_millis(300));
+        node.freeze().unwrap();
+        // Long enough for the probes to notice: three of them, 2 s each.
+        std::thread::sleep(Duration::from_secs(8));
+        node.thaw().unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_every_replica_fails_no_read() {
+    let world = filled(1);
+    let node = world.node("coordinator-r1").clone();
+    no_read_fails_while(&world, move || {
+        std::thread::sleep(Duration::from_millis(300));
+        node.kill().unwrap();
+        std::thread::sleep(Duration::from_secs(1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_backend_that_dies_in_a_write_is_reported_once_and_the_next_client_is_served() {
+    let world = World::start(0, TWO_CORES);
+    let coordinator = world.node("coordinator");
+    let client = world.connect().await;
+    let terminate = async {
+        let sleeps = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'";
+        eventually("it sleeps", || coordinator.psql(sleeps).unwrap() == "1").await;
+        let terminate = "select pg_terminate_backend(pid) from pg_stat_activity \
+                         where wait_event = 'PgSleep'";
+        coordinator.psql(terminate).unwrap();
+    };
+    let write = client.batch_execute("create table t (id int); select pg_sleep(60)");
+    let (answer, ()) = tokio::join!(write, terminate);
+    let error = answer.unwrap_err();
+    // PostgreSQL's own words.
+    assert_eq!(error.code().unwrap().code(), "57P01", "{error}");
+    let next = world.connect().await;
+    assert!(next.simple_query("select * from t").await.is_err());
+    next.simple_query("select 1").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_cut_in_a_write_says_that_the_outcome_is_unknown() {
+    let cluster = Cluster::start(&ClusterSpec::default()).unwrap();
+    let link = Link::to(cluster.coordinator().address()).unwrap();
+    let port = link.address().port();
+    let world = World::before(cluster, |settings| settings.nodes[0].port = port, TWO_CORES);
+    let client = world.connect().await;
+    client.batch_execute("create table t (id int)").await.unwrap();
+    let coordinator = world.node("coordinator");
+    let cut = async {
+        let sleeps = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'";
+        eventually("it sleeps", || coordinator.psql(sleeps).unwrap() == "1").await;
+        link.reset();
+    };
+    let write = client.batch_execute("insert into t select 1 from pg_sleep(2)");
+    let (answer, ()) = tokio::join!(write, cut);
+    let error = answer.unwrap_err();
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.code().code(), "08006", "{error:?}");
+    let (message, detail) = (error.message(), error.detail().unwrap());
+    assert!(message.starts_with("connection to node coordinator lost"), "{message}");
+    assert_eq!(detail, "whether the statement took effect is not known");
+    eventually("the node is back", || world.psql("select 1").0.trim() == "1").await;
+}
+
+#[tokio::test]
+async fn a_client_that_waits_too_long_is_told_for_what() {
+    let more = "[listen]\nport = 0\nworkers = 2\n[pool]\nsize = 1\nacquire_timeout = \"300ms\"\n";
+    let world = World::start(0, more);
+    let holder = world.connect().await;
+    let waiter = world.connect().await;
+    holder.batch_execute("begin; select 1").await.unwrap();
+    let began = Instant::now();
+    let error = waiter.simple_query("select 1").await.unwrap_err();
+    assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.code().code(), "53300");
+    let message = error.message();
+    assert!(message.starts_with("no free backend on node coordinator after "), "{message}");
+    assert!(message.contains("limit 300ms"), "{message}");
+    holder.batch_execute("commit").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_there_is_named_with_what_the_system_says() {
+    let more = "[listen]\nport = 0\nworkers = 1\n[pool]\nacquire_timeout = \"500ms\"\n";
+    let world = World::start(0, more);
+    let client = world.connect().await;
+    world.node("coordinator").kill().unwrap();
+    // The backend it might have used is gone with the server.
+    let error = client.simple_query("create table t ()").await.unwrap_err();
+    let error = error.as_db_error().unwrap();
+    let told = format!("{} {:?}", error.message(), error.detail());
+    assert!(told.contains("coordinator") && told.contains("refused"), "{told}");
+    world.node("coordinator").start().unwrap();
+    eventually("it serves again", || world.psql("select 1").0.trim() == "1").await;
+}
+
+#[tokio::test]
+async fn one_client_too_many_is_refused_with_the_numbers() {
+    let world = World::start(0, "[listen]\nport = 0\nworkers = 1\nmax_clients = 2\n");
+    let (_first, second) = (world.connect().await, world.connect().await);
+    let error = world.try_connect("").await.err().unwrap();
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.code().code(), "53300");
+    assert_eq!(error.message(), "no more clients are accepted: 2 of 2 are connected");
+    drop(second);
+    eventually("there is room again", || world.psql("select 1").0.trim() == "1").await;
+}
+
+#[tokio::test]
+async fn a_stop_lets_transactions_finish_and_dismisses_the_idle() {
+    let mut world = World::start(0, TWO_CORES);
+    let (idle, busy) = (world.connect().await, world.connect().await);
+    busy.batch_execute("create table t (id int); begin; insert into t values (1)").await.unwrap();
+    world.server().stopper().stop();
+    eventually("the idle client is gone", || idle.is_closed()).await;
+    assert!(world.try_connect("").await.is_err());
+    busy.batch_execute("insert into t values (2); commit").await.unwrap();
+    eventually("the busy client is gone, too", || busy.is_closed()).await;
+    world.wait_stopped();
+    assert_eq!(world.node("coordinator").psql("select count(*) from t").unwrap(), "2");
+}
