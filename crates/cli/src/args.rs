@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::cmd::demo::Demo;
 use crate::cmd::dev::Dev;
 use crate::cmd::route::Route;
 use crate::cmd::serve::Serve;
@@ -18,6 +19,7 @@ pub(crate) struct Args {
 /// One variant per command, each with a file of its own in `cmd/`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Demo(Demo),
     Dev(Dev),
     Route(Route),
     Serve(Serve),
@@ -28,6 +30,7 @@ impl Command {
     /// Does what the command says.
     pub(crate) fn run(self) -> anyhow::Result<()> {
         match self {
+            Self::Demo(command) => command.run(),
             Self::Dev(command) => command.run(),
             Self::Route(command) => command.run(),
             Self::Serve(command) => command.run(),

@@ -14,5 +14,7 @@ pub mod reactor;
 pub mod relay;
 mod serve;
 pub mod session;
+mod statistics;
 
 pub use serve::{ServeError, Server, Stopper};
+pub use statistics::NodeStatistics;

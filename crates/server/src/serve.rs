@@ -11,14 +11,15 @@ use std::time::{Duration, Instant};
 use pgherd_core::balance::RoundRobin;
 use pgherd_core::settings::{AuthMethod, Settings};
 use pgherd_core::sql::Classifier;
-use pgherd_core::topology::{Node, TopologyError};
+use pgherd_core::topology::{Node, Topology, TopologyError};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::auth::{Method, Users};
 use crate::control::ControlPlane;
 use crate::reactor::mio_driver::{Acceptor, Mailbox, cores};
-use crate::reactor::{Mail, Proxy, Shares};
+use crate::reactor::{Counts, Mail, Proxy, Shares};
 use crate::relay::StatementTable;
+use crate::statistics::{NodeStatistics, statistics};
 
 /// Connections that may wait to be accepted: enough for a burst of a few thousand clients; the
 /// system caps it at `net.core.somaxconn`.
@@ -68,6 +69,7 @@ pub enum ServeError {
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    proxy: Arc<Proxy>,
     stopper: Stopper,
     cores: Vec<JoinHandle<io::Result<()>>>,
     control: ControlPlane,
@@ -129,12 +131,22 @@ impl Server {
             })?);
         }
         tracing::info!(%address, cores = count, nodes = settings.nodes.len(), "listening");
-        Ok(Self { address, stopper, cores: threads, control })
+        Ok(Self { address, proxy, stopper, cores: threads, control })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What it has done so far, node by node in the order of the settings.
+    pub fn statistics(&self) -> Vec<NodeStatistics> {
+        statistics(&self.topology(), &self.proxy.counts)
+    }
+
+    /// The newest snapshot of the cluster.
+    pub fn topology(&self) -> Arc<Topology> {
+        self.proxy.topology.load_full()
     }
 
     /// What stops it.
@@ -185,6 +197,7 @@ fn proxy(
         statements: StatementTable::new(
             usize::try_from(pool.statement_cache_bytes.0).unwrap_or(usize::MAX),
         ),
+        counts: Counts::new(cores, settings.nodes.len()),
         shares: Shares::new(cores, pool.size as usize, Instant::now()),
         cores,
         clients: AtomicUsize::new(0),

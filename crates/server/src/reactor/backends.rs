@@ -299,6 +299,7 @@ impl<D: Driver> Worker<D> {
         let pool_key = backend.pool;
         let (pid, now) = (backend.pid, self.now);
         tracing::debug!(node = %self.node_name(pool_key), pid, "backend opened");
+        self.counts(pool_key.node).opens.add_one();
         let pool = self.pool(pool_key);
         pool.note_success();
         let placed = pool.pool.opened(key, now);
@@ -361,6 +362,10 @@ impl<D: Driver> Worker<D> {
         }
         self.note_parameters(key, seen.parameters);
         if progress.stop == Stop::Ready {
+            let backend = &self.backends[key];
+            if matches!(backend.phase, Phase::Leased { .. }) {
+                self.counts(backend.pool.node).batches.add_one();
+            }
             self.settled(key);
         }
         Ok(progress.consumed)
@@ -434,8 +439,11 @@ impl<D: Driver> Worker<D> {
     }
 
     fn lend(&mut self, key: usize, client: usize) {
-        self.backends[key].phase = Phase::Leased { client };
-        self.backends[key].relay.begin_lease();
+        let backend = &mut self.backends[key];
+        backend.phase = Phase::Leased { client };
+        backend.relay.begin_lease();
+        let node = backend.pool.node;
+        self.counts(node).leases.add_one();
         self.holds(client, key);
     }
 
@@ -632,6 +640,7 @@ impl<D: Driver> Worker<D> {
     fn open_failed(&mut self, pool_key: PoolKey, loss: &Loss) {
         let (node, now) = (self.node_name(pool_key), self.now);
         tracing::warn!(%node, %loss, "cannot open a backend");
+        self.counts(pool_key.node).failed_opens.add_one();
         let pool = self.pool(pool_key);
         pool.pool.open_failed();
         pool.note_failure(loss.to_string(), now);

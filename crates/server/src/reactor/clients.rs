@@ -597,8 +597,10 @@ impl<D: Driver> Worker<D> {
             bytes.append(&mut client.stash);
             client.stash = bytes;
             client.relay.rewind();
+            self.counts(pool_key.node).retries.add_one();
             return self.acquire_elsewhere(key, pool_key);
         }
+        self.counts(pool_key.node).errors.add_one();
         let node = self.node_name(pool_key);
         let message =
             format!("connection to node {node} lost while a statement was running: {loss}");
@@ -624,6 +626,7 @@ impl<D: Driver> Worker<D> {
         client.excluded |= node_bit(pool_key.node);
         client.tries += 1;
         if client.tries > TRIES {
+            self.counts(pool_key.node).errors.add_one();
             let node = self.node_name(pool_key);
             let message = format!("no node could serve the statement after {TRIES} tries");
             let detail = format!("the last one tried was {node}");
@@ -635,6 +638,7 @@ impl<D: Driver> Worker<D> {
 
     /// A waiter's time is up.
     pub(super) fn waited_too_long(&mut self, key: usize, pool_key: PoolKey, waited: Duration) {
+        self.counts(pool_key.node).errors.add_one();
         let node = self.node_name(pool_key);
         let limit = self.proxy.acquire_timeout;
         let pool = self.pool(pool_key);
@@ -656,6 +660,7 @@ impl<D: Driver> Worker<D> {
 
     /// The node refused the login for good; `raw` is what it said, if it said anything.
     pub(super) fn refuse_waiter(&mut self, key: usize, pool_key: PoolKey, raw: &[u8], loss: &Loss) {
+        self.counts(pool_key.node).errors.add_one();
         if raw.is_empty() {
             let message = format!("node {} cannot be used: {loss}", self.node_name(pool_key));
             return self.dismiss(key, &fatal(sqlstate::CANNOT_CONNECT, &message, "", ""));

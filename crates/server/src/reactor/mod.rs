@@ -14,12 +14,14 @@
 mod backends;
 mod cancels;
 mod clients;
+mod counts;
 mod driver;
 pub mod mio_driver;
 mod outbox;
 mod pools;
 
 pub use backends::Backend;
+pub use counts::{Count, Counts, NodeCounts};
 pub use driver::{Driver, Mail, Readiness, Token};
 pub use pools::{PoolKey, Shares};
 
@@ -75,6 +77,8 @@ pub struct Proxy {
     pub statements: StatementTable,
     /// Limits of the pools.
     pub shares: Shares,
+    /// What the cores have done.
+    pub counts: Counts,
     /// The number of cores.
     pub cores: usize,
     /// Clients connected, over all cores.
@@ -245,6 +249,10 @@ impl<D: Driver> Worker<D> {
                 None => return,
             }
         }
+    }
+
+    fn counts(&self, node: NodeId) -> &NodeCounts {
+        &self.proxy.counts.of_core(self.core)[node.index()]
     }
 
     fn serial(&mut self) -> u64 {

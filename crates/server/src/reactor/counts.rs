@@ -1,0 +1,62 @@
+//! What the cores count.
+//!
+//! Each core has counters of its own for each node and is the only one that writes them; others
+//! read. So counting costs an addition and no traffic between cores.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that only one thread writes.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// One more. Not atomic as a whole: see the type.
+    pub(super) fn add_one(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What one core has counted of one node. On a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct NodeCounts {
+    /// Batches answered to clients: a Query each, or all up to a Sync.
+    pub batches: Count,
+    /// Backends lent to clients.
+    pub leases: Count,
+    /// Backends opened.
+    pub opens: Count,
+    /// Attempts to open one that failed.
+    pub failed_opens: Count,
+    /// Batches that were tried again elsewhere, because nothing of the answer had been seen.
+    pub retries: Count,
+    /// Clients dismissed because the node, or a free backend to it, could not be had or kept.
+    pub errors: Count,
+}
+
+/// The counters of all cores.
+#[derive(Debug)]
+pub struct Counts(Box<[Box<[NodeCounts]>]>);
+
+impl Counts {
+    /// Counters for `cores` cores and `nodes` nodes, all at 0.
+    pub fn new(cores: usize, nodes: usize) -> Self {
+        let of_core = |_| (0..nodes).map(|_| NodeCounts::default()).collect();
+        Self((0..cores).map(of_core).collect())
+    }
+
+    /// A core's counters of the nodes, by node id.
+    pub(super) fn of_core(&self, core: usize) -> &[NodeCounts] {
+        &self.0[core]
+    }
+
+    /// What each core has counted of a node.
+    pub fn of_node(&self, node: usize) -> impl Iterator<Item = &NodeCounts> + Clone {
+        self.0.iter().map(move |core| &core[node])
+    }
+}
