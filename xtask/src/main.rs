@@ -18,12 +18,13 @@ struct Task {
     run: fn(&[String]) -> Result<()>,
 }
 
-const TASKS: [Task; 6] = [
+const TASKS: [Task; 7] = [
     Task { name: "setup", about: "install what building and testing need", run: setup_only },
     Task { name: "check", about: "format, lints, fast tests: before each commit", run: check },
     Task { name: "test", about: "set up, then all tests, against real servers", run: test },
     Task { name: "demo", about: "set up, then the main job on a real cluster", run: demo },
     Task { name: "fmt", about: "format the code", run: fmt },
+    Task { name: "reference", about: "write docs/settings.md anew from the code", run: reference },
     Task { name: "doc", about: "build the documentation of all crates", run: doc },
 ];
 
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
     let Some(name) = arguments.next() else {
         println!("cargo x <command>\n");
         for Task { name, about, .. } in &TASKS {
-            println!("  {name:<8} {about}");
+            println!("  {name:<10} {about}");
         }
         return ExitCode::SUCCESS;
     };
@@ -69,7 +70,8 @@ fn check(_: &[String]) -> Result<()> {
     command::cargo(&["fmt", "--all", "--check"], &environment)?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     command::cargo(&clippy, &environment)?;
-    command::cargo(&["test", "--workspace", "--lib", "--bins"], &environment)
+    let fast = ["test", "--workspace", "--lib", "--bins", "--test", "reference"];
+    command::cargo(&fast, &environment)
 }
 
 fn test(rest: &[String]) -> Result<()> {
@@ -91,6 +93,12 @@ fn demo(rest: &[String]) -> Result<()> {
     command::cargo(&build, &environment)?;
     let demo = [&["demo".to_owned()], rest].concat();
     command::replace(&command::built("release", "pgherd")?, &demo, &environment)
+}
+
+fn reference(_: &[String]) -> Result<()> {
+    let mut environment = setup::run(setup::wants_wheels())?;
+    environment.push(("PGHERD_WRITE_REFERENCE".to_owned(), "1".to_owned()));
+    command::cargo(&["test", "--package", "pgherd-core", "--test", "reference"], &environment)
 }
 
 fn fmt(_: &[String]) -> Result<()> {

@@ -1,14 +1,12 @@
 //! The `postgres` sharding function against a real server: 10,000 random keys of each type land
 //! in the partition where `satisfies_hash_partition` says they belong.
 
-mod server;
-
 use std::fmt::Write;
 use std::hash::{BuildHasher, RandomState};
 
 use pgherd_core::Key;
 use pgherd_core::shard::{ShardFunction, Uuid};
-use server::Server;
+use pgherd_lab::{Cluster, ClusterSpec};
 
 const KEYS: usize = 10_000;
 const MODULI: [u32; 4] = [2, 3, 7, 1024];
@@ -63,7 +61,8 @@ fn literal(key: &Key) -> String {
 
 #[test]
 fn keys_live_where_the_server_says() {
-    let server = Server::start();
+    let cluster = Cluster::start(&ClusterSpec::default()).expect("PostgreSQL can be started");
+    let ask = |sql: &str| cluster.coordinator().psql(sql).expect("the server takes it");
     let seed = match std::env::var("PGHERD_SEED") {
         Ok(seed) => seed.parse().expect("PGHERD_SEED is a number"),
         Err(_) => RandomState::new().hash_one(0),
@@ -81,7 +80,7 @@ fn keys_live_where_the_server_says() {
         ("bytea", |random| Key::from(random.bytes())),
     ];
     for (name, make) in types {
-        server.sql(&format!("CREATE TABLE of_{name} (k {name}) PARTITION BY HASH (k)"));
+        ask(&format!("CREATE TABLE of_{name} (k {name}) PARTITION BY HASH (k)"));
         let keys: Vec<Key> = (0..KEYS).map(|_| make(&mut random)).collect();
         // In parts: each statement is an argument of psql, which has a limit of 128 KiB.
         for part in keys.chunks(400) {
@@ -91,7 +90,7 @@ fn keys_live_where_the_server_says() {
                 let buckets = MODULI.map(|modulus| ShardFunction::Postgres.bucket(key, modulus));
                 write!(rows, "{comma}({}, ARRAY{buckets:?})", literal(key)).expect("a String");
             }
-            let wrong = server.sql(&format!(
+            let wrong = ask(&format!(
                 "SELECT k, m, b[i] FROM (VALUES {rows}) keys(k, b), \
                  unnest(ARRAY{MODULI:?}) WITH ORDINALITY moduli(m, i) \
                  WHERE NOT satisfies_hash_partition('of_{name}'::regclass, m, b[i], k) LIMIT 5"

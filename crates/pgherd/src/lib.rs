@@ -68,3 +68,8 @@ pub use pgherd_core::{GroupId, Key, NodeId, NodeRole, QueryType, ShardId, Topolo
 
 /// The driver underneath: its rows, types and errors are part of this crate's interface.
 pub use tokio_postgres;
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

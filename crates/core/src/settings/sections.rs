@@ -97,12 +97,8 @@ section! {
         ///
         /// Unit: duration. Range: 10ms to 10m. Default: 5s. Reload: live.
         connect_timeout: Duration = secs(5), between(ms(10), secs(600));
-        /// The longest message that is held in memory whole, such as Query and Parse; rows and
-        /// COPY data pass through in parts and have no limit.
-        ///
-        /// Unit: bytes. Range: 16KiB to 1GiB. Default: 64MiB. Reload: restart.
-        max_message_bytes: ByteSize = ByteSize::mib(64), between(ByteSize::kib(16), ByteSize::mib(1024));
-        /// Memory for what statement texts are, for each loop.
+        /// Memory for what statement texts are, for each loop, and as much again for the texts of
+        /// prepared statements.
         ///
         /// Unit: bytes. Range: 0 to 1GiB; 0 remembers nothing. Default: 8MiB. Reload: restart.
         statement_cache_bytes: ByteSize = ByteSize::mib(8), between(ByteSize(0), ByteSize::mib(1024));

@@ -47,7 +47,6 @@ auth = "trust"
 mode = "transaction"
 size = 40
 acquire_timeout = "250ms"
-max_message_bytes = "1MiB"
 statement_cache_bytes = 1_000_000
 
 [health]
@@ -87,7 +86,6 @@ fn every_setting_of_a_file_arrives() {
     assert_eq!(settings.listen.max_clients, ListenSettings::default().max_clients);
     assert_eq!(settings.pool.size, 40);
     assert_eq!(settings.pool.acquire_timeout, Duration::from_millis(250));
-    assert_eq!(settings.pool.max_message_bytes, ByteSize::mib(1));
     assert_eq!(settings.pool.statement_cache_bytes, ByteSize(1_000_000));
     assert_eq!(settings.retry_config().backoff_multiplier, 3.0);
     assert!(!settings.retry_config().jitter);

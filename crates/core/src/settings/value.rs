@@ -54,11 +54,6 @@ pub struct ByteSize(pub u64);
 impl ByteSize {
     const UNITS: [(&'static str, u32); 3] = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
 
-    /// So many KiB.
-    pub const fn kib(number: u64) -> Self {
-        Self(number << 10)
-    }
-
     /// So many MiB.
     pub const fn mib(number: u64) -> Self {
         Self(number << 20)
