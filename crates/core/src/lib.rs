@@ -18,6 +18,7 @@ pub mod shard;
 pub mod sql;
 pub mod stats;
 pub mod topology;
+pub mod txn;
 pub mod units;
 
 pub use id::{Generation, GroupId, NodeId, ShardId};

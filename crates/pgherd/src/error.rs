@@ -56,9 +56,19 @@ pub(crate) enum Cause {
     NoRuntime,
     Route(RouteError),
     Acquire(AcquireError),
-    Statement { error: tokio_postgres::Error, is_lost: bool, was_sent: bool },
-    Rows { found: usize },
+    Statement {
+        error: tokio_postgres::Error,
+        is_lost: bool,
+        was_sent: bool,
+    },
+    Rows {
+        found: usize,
+    },
     Transaction(CommitError),
+    /// A statement was cancelled because its transaction had to give way in a deadlock.
+    Deadlock {
+        error: tokio_postgres::Error,
+    },
 }
 
 impl Error {
@@ -111,6 +121,7 @@ impl Error {
             Cause::Statement { error, .. } if error.as_db_error().is_some() => ErrorKind::Database,
             Cause::Statement { .. } | Cause::Rows { .. } => ErrorKind::Usage,
             Cause::Transaction(error) => error.kind(),
+            Cause::Deadlock { .. } => ErrorKind::Database,
         }
     }
 
@@ -135,6 +146,7 @@ impl Error {
                 None => Retry::No,
             },
             Cause::Transaction(error) => error.retry(),
+            Cause::Deadlock { .. } => Retry::Same,
             Cause::Settings(_)
             | Cause::BadSettings(_)
             | Cause::NoRuntime
@@ -148,7 +160,7 @@ impl Error {
     pub fn was_sent(&self) -> bool {
         match &self.0.cause {
             Cause::Statement { was_sent, .. } => *was_sent,
-            Cause::Rows { .. } => true,
+            Cause::Rows { .. } | Cause::Deadlock { .. } => true,
             Cause::Transaction(error) => error.was_sent(),
             Cause::Settings(_)
             | Cause::BadSettings(_)
@@ -179,6 +191,7 @@ impl Error {
                 error.code().map(tokio_postgres::error::SqlState::code)
             }
             Cause::Transaction(error) => error.sqlstate(),
+            Cause::Deadlock { .. } => Some(sqlstate::DEADLOCK_DETECTED),
             Cause::Settings(_)
             | Cause::BadSettings(_)
             | Cause::NoRuntime
@@ -218,7 +231,7 @@ impl Error {
         }
     }
 
-    /// The prepared transactions that may still be waiting to be finished by hand.
+    /// The prepared transactions that recovery has still to finish.
     pub fn in_doubt(&self) -> &[InDoubt] {
         match &self.0.cause {
             Cause::Transaction(error) => error.in_doubt(),
@@ -250,6 +263,13 @@ impl fmt::Display for Error {
             },
             Cause::Rows { found } => write!(f, "one row was expected and {found} came")?,
             Cause::Transaction(error) => write!(f, "{error}")?,
+            Cause::Deadlock { .. } => write!(
+                f,
+                "deadlock over several shards: the statement on {} was cancelled, and its \
+                 transaction can only be rolled back (SQLSTATE {})",
+                node(),
+                sqlstate::DEADLOCK_DETECTED
+            )?,
         }
         if self.0.tries > 1 {
             write!(f, " (tried {} times)", self.0.tries)?;
@@ -287,7 +307,7 @@ impl std::error::Error for Error {
             // Printed by Display already; what they were caused by is the next in the chain.
             Cause::Acquire(error) => std::error::Error::source(error),
             Cause::Transaction(error) => std::error::Error::source(error),
-            Cause::Statement { error, .. } => Some(error),
+            Cause::Statement { error, .. } | Cause::Deadlock { error } => Some(error),
             Cause::Settings(_)
             | Cause::BadSettings(_)
             | Cause::NoRuntime

@@ -54,7 +54,10 @@ pub use error::{Error, ErrorKind};
 pub use health::{HealthMonitor, ProbeAnswer};
 pub use pool::{AcquireError, Lease};
 pub use session::{Auto, Request};
-pub use txn::{CommitError, Cursor, Decision, DistributedTransaction, InDoubt};
+pub use txn::{
+    CommitError, CommitStep, Committed, Cursor, DistributedTransaction, InDoubt, Recovered,
+    RecoveryError, decision_table_script,
+};
 
 pub use pgherd_core::pool::PoolLoad;
 pub use pgherd_core::retry::{Retry, RetryConfig};

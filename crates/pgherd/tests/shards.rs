@@ -5,6 +5,8 @@
 
 mod world;
 
+use std::time::Duration;
+
 use pgherd::{DistributedPool, ErrorKind, Key, QueryType, Retry, Rule, ShardId};
 use world::{Shape, WHERE, World, port_of, until};
 
@@ -67,7 +69,8 @@ async fn reads_with_a_key_go_to_the_shard_and_ddl_stays_on_the_coordinator() {
 
 const KEYS: [i32; 2] = [ON_SHARD_0[0], ON_SHARD_1[0]];
 
-fn prepare_tables(world: &World) {
+async fn prepare_tables(world: &World) {
+    world.pool().install_decision_table(&[]).await.unwrap();
     for shard in ["shard-0", "shard-1"] {
         world.sql_as_app(
             shard,
@@ -101,7 +104,7 @@ async fn transfer(pool: &DistributedPool) -> pgherd::DistributedTransaction {
 #[tokio::test]
 async fn a_distributed_transaction_commits_on_both_shards() {
     let world = World::start(SHAPE);
-    prepare_tables(&world);
+    prepare_tables(&world).await;
     let pool = world.pool();
     let transaction = transfer(&pool).await;
     assert_eq!(balances(&world), ["100", "100"], "nothing is seen before the commit");
@@ -118,7 +121,7 @@ async fn a_distributed_transaction_commits_on_both_shards() {
 #[tokio::test]
 async fn rollback_and_drop_leave_nothing() {
     let world = World::start(SHAPE);
-    prepare_tables(&world);
+    prepare_tables(&world).await;
     let pool = world.pool();
     transfer(&pool).await.rollback().await;
     assert_eq!(balances(&world), ["100", "100"]);
@@ -138,7 +141,7 @@ async fn rollback_and_drop_leave_nothing() {
 #[tokio::test]
 async fn a_failure_on_one_shard_rolls_back_both() {
     let world = World::start(SHAPE);
-    prepare_tables(&world);
+    prepare_tables(&world).await;
     let pool = world.pool();
     // The statement's error is handed out, and a commit after it rolls back: PREPARE answers
     // ROLLBACK without an error.
@@ -152,7 +155,7 @@ async fn a_failure_on_one_shard_rolls_back_both() {
     assert_eq!(error.sqlstate(), Some("23505"));
     let error = transaction.commit().await.unwrap_err();
     assert_eq!((error.kind(), error.node()), (ErrorKind::RolledBack, Some("shard-1")));
-    assert!(error.to_string().contains("ROLLBACK"), "{error}");
+    assert_eq!(error.sqlstate(), Some("25P02"), "{error}");
     assert_eq!(
         (balances(&world), prepared(&world)),
         (["100", "100"].map(String::from), String::new())
@@ -188,7 +191,7 @@ async fn a_failure_on_one_shard_rolls_back_both() {
 #[tokio::test]
 async fn one_shard_commits_in_one_phase() {
     let world = World::start(Shape { max_prepared: 0, ..SHAPE });
-    prepare_tables(&world);
+    prepare_tables(&world).await;
     let pool = world.pool();
     let transaction = pool.distributed_transaction([ON_SHARD_0[0], ON_SHARD_0[1]]).await.unwrap();
     assert_eq!(transaction.cursors().count(), 1);
@@ -209,9 +212,9 @@ async fn a_node_without_prepared_transactions_is_named_before_any_work() {
 }
 
 #[tokio::test]
-async fn a_shard_that_dies_after_it_prepared_is_finished_when_it_is_back_or_named() {
+async fn a_shard_that_dies_after_it_prepared_is_finished_when_it_is_back() {
     let world = World::start(SHAPE);
-    prepare_tables(&world);
+    prepare_tables(&world).await;
     let pool = world.pool();
     // The commit is held up on shard 1 by a deferred trigger that sleeps, so that shard 0 has
     // prepared and is killed before anything is decided.
@@ -226,19 +229,156 @@ async fn a_shard_that_dies_after_it_prepared_is_finished_when_it_is_back_or_name
     let count = "SELECT count(*) FROM pg_prepared_xacts";
     until("shard 0 has prepared", async || world.sql("shard-0", count) == "1").await;
     world.kill("shard-0");
-    let error = commit.await.unwrap().unwrap_err();
-    assert_eq!((error.kind(), error.sqlstate()), (ErrorKind::InDoubt, Some("08007")));
-    let [left] = error.in_doubt() else { panic!("{error}") };
+    let committed = commit.await.unwrap().unwrap();
+    let [left] = &committed.pending[..] else { panic!("{committed:?}") };
     assert_eq!((left.shard, left.node.as_str()), (ShardId(0), "shard-0"));
-    assert!(error.to_string().contains("run COMMIT PREPARED for 'pgherd_pgherd_"), "{error}");
     assert_eq!(balances_of(&world, "shard-1"), "130", "decided, so committed here");
 
     world.start_node("shard-0");
     assert_eq!(world.sql("shard-0", "SELECT gid FROM pg_prepared_xacts"), left.gid);
-    world.sql("shard-0", &format!("COMMIT PREPARED '{}'", left.gid));
+    let recovered = pool.recover(Duration::ZERO).await;
+    assert_eq!(
+        (&recovered.committed[..], recovered.rolled_back.len()),
+        (&committed.pending[..], 0)
+    );
     assert_eq!(balances(&world), ["70", "130"]);
 }
 
 fn balances_of(world: &World, shard: &str) -> String {
     world.sql(shard, "SELECT sum(balance) FROM accounts")
+}
+
+#[tokio::test]
+async fn without_a_decision_table_the_transaction_says_what_to_do() {
+    let world = World::start(SHAPE);
+    let error = world.pool().distributed_transaction(KEYS).await.unwrap_err();
+    assert_eq!((error.kind(), error.node()), (ErrorKind::Usage, Some("shard-0")));
+    assert!(error.to_string().ends_with("run `pgherd init`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_transaction_that_wrote_on_one_shard_only_prepares_nothing() {
+    let world = World::start(SHAPE);
+    prepare_tables(&world).await;
+    let pool = world.pool();
+    let transaction = pool.distributed_transaction(KEYS).await.unwrap();
+    let read = transaction.for_key(KEYS[0]).unwrap();
+    read.query("SELECT * FROM accounts", &[]).await.unwrap();
+    let written = transaction.for_key(KEYS[1]).unwrap();
+    written.execute("UPDATE accounts SET balance = 7", &[]).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(balances(&world), ["100", "7"]);
+    for shard in ["shard-0", "shard-1"] {
+        assert_eq!(world.sql(shard, "SELECT count(*) FROM pgherd.decision"), "0");
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_decided_is_rolled_back_and_what_was_decided_is_committed() {
+    let world = World::start(SHAPE);
+    prepare_tables(&world).await;
+    let pool = world.pool();
+    // As a process leaves it that died between the prepare and the decision, or after it.
+    let leave = |number: u32, amount: i32| {
+        let gid = format!("pgherd_pgherd_deadbeef_1_1_{number}");
+        world.sql_as_app(
+            "shard-0",
+            &format!(
+                "BEGIN; INSERT INTO accounts VALUES (1000 + {number}, {amount}); \
+                 SELECT pgherd.mark('{gid}', 'app'); PREPARE TRANSACTION '{gid}_0'"
+            ),
+        );
+        gid
+    };
+    leave(1, 5);
+    let decided = leave(2, 7);
+    // Superusers are members of every role; nobody else decides for the application.
+    world.sql("shard-1", &format!("SELECT pgherd.decide('{decided}', 'app', '{{0}}')"));
+    let recovered = pool.recover(Duration::ZERO).await;
+    assert_eq!((recovered.committed.len(), recovered.rolled_back.len()), (1, 1), "{recovered:?}");
+    assert_eq!(balances_of(&world, "shard-0"), "107");
+    assert_eq!(prepared(&world), "");
+    // The commit is proven by its marker, so nothing of it is kept; what an aborted one left
+    // goes once nobody can run into it.
+    for _ in 0..2 {
+        pool.recover(Duration::ZERO).await;
+    }
+    assert_eq!(world.sql("shard-1", "SELECT count(*) FROM pgherd.decision"), "0");
+    assert_eq!(world.sql("shard-0", "SELECT count(*) FROM pgherd.marker"), "0");
+}
+
+#[tokio::test]
+async fn an_anchor_that_idles_over_its_decision_is_ended_and_everything_rolled_back() {
+    let world = World::start(SHAPE);
+    prepare_tables(&world).await;
+    let pool = world.pool();
+    let gid = "pgherd_pgherd_deadbeef_1_1_1";
+    world.sql_as_app(
+        "shard-0",
+        &format!(
+            "BEGIN; UPDATE accounts SET balance = 0; SELECT pgherd.mark('{gid}', 'app'); \
+             PREPARE TRANSACTION '{gid}_0'"
+        ),
+    );
+    // The decision is written and not committed, and its client does nothing more.
+    let stalled = pool.write().shard(ShardId(1)).acquire().await.unwrap();
+    stalled.batch_execute("BEGIN; UPDATE accounts SET balance = 0").await.unwrap();
+    let decide = format!("SELECT pgherd.decide('{gid}', 'app', '{{0}}')");
+    stalled.batch_execute(&decide).await.unwrap();
+    let recovered = pool.recover(Duration::ZERO).await;
+    assert_eq!((recovered.committed.len(), recovered.rolled_back.len()), (0, 1), "{recovered:?}");
+    assert!(stalled.batch_execute("COMMIT").await.is_err());
+    assert_eq!(balances(&world), ["100", "100"]);
+}
+
+#[tokio::test]
+async fn nobody_decides_for_somebody_else() {
+    let world = World::start(SHAPE);
+    prepare_tables(&world).await;
+    world.sql(
+        "shard-1",
+        "CREATE ROLE mallory; GRANT USAGE ON SCHEMA pgherd TO mallory; \
+               GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA pgherd TO mallory",
+    );
+    for call in ["decide('g', 'app', '{}')", "abort('g', 'app')", "mark('g', 'app')"] {
+        let sql = format!(
+            "SET SESSION AUTHORIZATION mallory; DO $$ BEGIN PERFORM pgherd.{call}; \
+             RAISE 'it went through'; EXCEPTION WHEN insufficient_privilege THEN NULL; END $$"
+        );
+        world.sql("shard-1", &sql);
+    }
+    assert_eq!(world.sql("shard-1", "SELECT count(*) FROM pgherd.decision"), "0");
+}
+
+#[tokio::test]
+async fn a_deadlock_over_two_shards_is_ended_and_one_of_the_two_is_told() {
+    let world = World::start(SHAPE);
+    prepare_tables(&world).await;
+    let quick = |settings: &mut pgherd::Settings| {
+        settings.transactions.deadlock_interval = Duration::from_millis(50);
+    };
+    let pool = world.builder().with_settings(quick).build().unwrap();
+    let sql = "UPDATE accounts SET balance = balance + 1";
+    let (first, second) = (
+        pool.distributed_transaction(KEYS).await.unwrap(),
+        pool.distributed_transaction(KEYS).await.unwrap(),
+    );
+    first.for_key(KEYS[0]).unwrap().execute(sql, &[]).await.unwrap();
+    second.for_key(KEYS[1]).unwrap().execute(sql, &[]).await.unwrap();
+    // Each now waits for the other, and no server sees both.
+    let crossed = async {
+        tokio::join!(async { first.for_key(KEYS[1]).unwrap().execute(sql, &[]).await }, async {
+            let result = second.for_key(KEYS[0]).unwrap().execute(sql, &[]).await;
+            // The younger gives way, and by that lets the other go on.
+            second.rollback().await;
+            result
+        })
+    };
+    let (first_result, second_result) = crossed.await;
+    let error = second_result.unwrap_err();
+    assert_eq!((error.sqlstate(), error.retry()), (Some("40P01"), Retry::Same), "{error}");
+    assert_eq!(first_result.unwrap(), 1);
+    first.commit().await.unwrap();
+    assert_eq!(balances(&world), ["101", "101"]);
+    assert_eq!(pool.statistics().deadlocks, 1);
 }

@@ -185,6 +185,7 @@ fn read_all(env: &mut Environment<'_>) -> Settings {
         health: env.section(),
         retry: env.section(),
         routing: env.section(),
+        transactions: env.section(),
     }
 }
 

@@ -20,7 +20,7 @@ pub use error::{SettingsError, SettingsErrors};
 pub use section::{SettingInfo, reference};
 pub use sections::{
     ClusterSettings, HealthSettings, ListenSettings, NodeSettings, PoolSettings, RetrySettings,
-    RoutingSettings, UserSettings,
+    RoutingSettings, TransactionSettings, UserSettings,
 };
 pub use value::{AuthMethod, ByteSize, PoolMode, Secret};
 
@@ -48,6 +48,8 @@ pub struct Settings {
     pub retry: RetrySettings,
     /// `[routing]`
     pub routing: RoutingSettings,
+    /// `[transactions]`
+    pub transactions: TransactionSettings,
 }
 
 impl Settings {

@@ -74,6 +74,7 @@ fn read_root(root: &DeTable<'_>, problems: &mut Problems<'_>) -> Settings {
         health: reader.section(),
         retry: reader.section(),
         routing: reader.section(),
+        transactions: reader.section(),
     };
     reader.refuse_the_rest();
     check::name_nodes(&mut settings.nodes);

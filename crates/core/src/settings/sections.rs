@@ -179,6 +179,26 @@ section! {
     }
 }
 
+section! {
+    /// `[transactions]`: transactions over several shards.
+    TransactionSettings["transactions"] {
+        /// How long something must have been prepared before recovery finishes it, also against
+        /// the will of a process that is only slow.
+        ///
+        /// Unit: duration. Range: 100ms to 1d. Default: 10s. Reload: live.
+        grace: Duration = secs(10), between(ms(100), hours(24));
+        /// The time between two looks for what was left prepared.
+        ///
+        /// Unit: duration. Range: 100ms to 1h. Default: 5s. Reload: live.
+        recovery_interval: Duration = secs(5), between(ms(100), hours(1));
+        /// The time between two looks for deadlocks over several shards.
+        ///
+        /// Unit: duration. Range: 10ms to 10m. Default: 1s, as PostgreSQL's deadlock_timeout.
+        /// Reload: live.
+        deadlock_interval: Duration = secs(1), between(ms(10), secs(600));
+    }
+}
+
 /// `[[node]]`: one PostgreSQL server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeSettings {
@@ -210,4 +230,5 @@ pub(super) fn describe_all(all: &mut Vec<SettingInfo>) {
     HealthSettings::describe(all);
     RetrySettings::describe(all);
     RoutingSettings::describe(all);
+    TransactionSettings::describe(all);
 }

@@ -1,25 +1,35 @@
 //! Settings, one call at a time.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pgherd_core::settings::{NodeSettings, Secret, Settings, UserSettings};
 use pgherd_core::shard::ShardFunction;
 use pgherd_core::{NodeRole, ShardId};
 
-use crate::{DistributedPool, Error, RetryConfig};
+use crate::txn::CommitHook;
+use crate::{CommitStep, DistributedPool, Error, RetryConfig};
 
 /// Builds a [`DistributedPool`]. Whatever is not said has the default of [`Settings`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[must_use = "a builder does nothing until build()"]
 pub struct Builder {
     settings: Settings,
     user: UserSettings,
+    commit_hook: Option<CommitHook>,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 impl Builder {
     pub(super) fn new() -> Self {
         let user = UserSettings { name: "postgres".to_owned(), password: Secret::default() };
-        Self { settings: Settings::default(), user }
+        Self { settings: Settings::default(), user, commit_hook: None }
     }
 
     /// The primary that takes DDL, statements over several shards, and writes without a key.
@@ -118,6 +128,17 @@ impl Builder {
         self
     }
 
+    /// Calls `hook` at each step of each commit over several shards, with the transaction's
+    /// name: to trace them, or to see in a test what a crash at that step leaves. The commit
+    /// waits for it.
+    pub fn on_commit_step(
+        mut self,
+        hook: impl Fn(&str, CommitStep) + Send + Sync + 'static,
+    ) -> Self {
+        self.commit_hook = Some(Arc::new(hook));
+        self
+    }
+
     /// Whether reads may go to replicas. Default: yes.
     pub fn read_from_replicas(mut self, may: bool) -> Self {
         self.settings.routing.read_from_replicas = may;
@@ -155,6 +176,6 @@ impl Builder {
     /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) when the nodes make no cluster;
     /// [`ErrorKind::NoRuntime`](crate::ErrorKind::NoRuntime).
     pub fn build(self) -> Result<DistributedPool, Error> {
-        DistributedPool::from_settings(self.settings())
+        DistributedPool::new(self.settings(), self.commit_hook)
     }
 }

@@ -21,7 +21,8 @@ use crate::conn::{Dialer, Login};
 use crate::error::Cause;
 use crate::mutex::Mutex;
 use crate::pool::{Limits, NodePool};
-use crate::txn::Numbering;
+use crate::txn::{CommitHook, Keeper, Numbering, OpenTransactions, Recovered};
+use crate::txn::{decision_table_script, recover};
 use crate::{Auto, DistributedTransaction, Error, HealthMonitor, Lease, Request};
 
 /// How often idle backends are looked through, at most: closing one some seconds late costs
@@ -43,7 +44,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct DistributedPool(Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     settings: Arc<Settings>,
     policy: RoutePolicy,
     retry: RetryConfig,
@@ -55,8 +56,11 @@ struct Inner {
     // Held for one look-up, or for one parse (microseconds).
     classes: Mutex<ClassCache>,
     numbering: Numbering,
+    open: OpenTransactions,
+    commit_hook: Option<CommitHook>,
     runtime: Handle,
     sweeper: JoinHandle<()>,
+    _keeper: Option<Keeper>,
 }
 
 impl DistributedPool {
@@ -73,6 +77,14 @@ impl DistributedPool {
     /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) when they make no cluster;
     /// [`ErrorKind::NoRuntime`](crate::ErrorKind::NoRuntime).
     pub fn from_settings(settings: Settings) -> Result<Self, Error> {
+        Self::new(settings, None)
+    }
+
+    pub(crate) fn of(inner: Arc<Inner>) -> Self {
+        Self(inner)
+    }
+
+    pub(super) fn new(settings: Settings, hook: Option<CommitHook>) -> Result<Self, Error> {
         let bad = |problem: String| Error::new(Cause::BadSettings(problem));
         let runtime = Handle::try_current().map_err(|_| Error::new(Cause::NoRuntime))?;
         let topology = settings.topology().map_err(|error| bad(error.to_string()))?;
@@ -104,7 +116,10 @@ impl DistributedPool {
             (limits.idle_timeout / 2).min(SWEEP_INTERVAL),
         ));
         let classifier = Classifier::new(settings.routing.read_only_functions.iter().cloned());
-        Ok(Self(Arc::new(Inner {
+        let transactions = settings.transactions.clone();
+        let has_shards = topology.shard_count() > 0;
+        Ok(Self(Arc::new_cyclic(|inner| Inner {
+            _keeper: has_shards.then(|| Keeper::spawn(inner.clone(), transactions)),
             policy,
             retry: settings.retry_config(),
             turns: RoundRobin::default(),
@@ -113,6 +128,8 @@ impl DistributedPool {
             counting: Arc::default(),
             classes: Mutex::new(ClassCache::new(classifier, settings.pool.statement_cache_bytes.0)),
             numbering,
+            open: OpenTransactions::default(),
+            commit_hook: hook,
             runtime,
             sweeper,
             settings,
@@ -214,6 +231,34 @@ impl DistributedPool {
         DistributedTransaction::begin(self, &keys).await
     }
 
+    /// Makes the decision table on every shard, for the pool's own login and `roles` to use. The
+    /// login has to be a superuser or own the database; `pgherd init` does the same under
+    /// another. May be run again.
+    ///
+    /// Dropping the future leaves the table on some of the shards.
+    ///
+    /// # Errors
+    /// [`Error`] of the first shard that refused.
+    pub async fn install_decision_table(&self, roles: &[&str]) -> Result<(), Error> {
+        let own = self.0.settings.users.first().map(|user| user.name.as_str());
+        let script = decision_table_script(own.into_iter().chain(roles.iter().copied()));
+        for group in self.topology().shards() {
+            if let Some(shard) = group.id.shard() {
+                self.write().shard(shard).batch(&script).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finishes what has been left prepared for longer than `grace` on any shard, by this
+    /// process or another, as its decision says. The pool does the same by itself, each
+    /// `transactions.recovery_interval`.
+    ///
+    /// Dropping the future leaves what is not finished to the next time.
+    pub async fn recover(&self, grace: Duration) -> Recovered {
+        recover(self, grace).await
+    }
+
     /// Asks every node how it is and waits for the answers: at most `health.timeout` and a
     /// little more.
     ///
@@ -254,6 +299,7 @@ impl DistributedPool {
             acquires,
             opens,
             reuse_ratio: reuse_ratio(acquires, opens),
+            deadlocks: self.0.open.deadlocks(),
             mean_latency_seconds: self.0.counting.mean_latency().as_secs_f64(),
             nodes,
         }
@@ -307,6 +353,14 @@ impl DistributedPool {
 
     pub(crate) fn numbering(&self) -> &Numbering {
         &self.0.numbering
+    }
+
+    pub(crate) fn open_transactions(&self) -> &OpenTransactions {
+        &self.0.open
+    }
+
+    pub(crate) fn commit_hook(&self) -> Option<&CommitHook> {
+        self.0.commit_hook.as_ref()
     }
 
     pub(crate) fn runtime(&self) -> &Handle {

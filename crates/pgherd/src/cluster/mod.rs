@@ -15,6 +15,7 @@ mod statistics;
 pub use builder::Builder;
 pub(crate) use counting::Counting;
 pub use handle::DistributedPool;
+pub(crate) use handle::Inner;
 pub(crate) use instance::instance_name;
 pub use report::{CoordinatorHealth, HealthReport, NodeReport, ReplicaHealth, WorkerHealth};
 pub use statistics::{NodeStatistics, Statistics};

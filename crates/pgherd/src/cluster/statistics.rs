@@ -19,6 +19,8 @@ pub struct Statistics {
     pub opens: u64,
     /// The share of acquires that needed no new backend, 0 to 1; 0 before the first.
     pub reuse_ratio: f64,
+    /// Deadlocks over several shards that were ended.
+    pub deadlocks: u64,
     /// The mean time of a statement that ran through the pool's own methods, waits and further
     /// tries included, in seconds; 0 before the first.
     pub mean_latency_seconds: f64,

@@ -45,7 +45,8 @@ impl Failed<'_> {
             | Cause::NoRuntime
             | Cause::Route(_)
             | Cause::Rows { .. }
-            | Cause::Transaction(_) => false,
+            | Cause::Transaction(_)
+            | Cause::Deadlock { .. } => false,
         }
     }
 

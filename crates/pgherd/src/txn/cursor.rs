@@ -1,27 +1,33 @@
 //! The part of a distributed transaction that runs on one shard.
 
 use std::fmt;
+use std::sync::Arc;
 
 use pgherd_core::ShardId;
 use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
+use super::open::OpenTransaction;
 use crate::error::Cause;
 use crate::{Error, Lease};
 
 /// The part of a distributed transaction that runs on one shard.
 ///
 /// After an error of PostgreSQL the transaction accepts nothing more on this shard and cannot
-/// commit. Statements that end a transaction are not for cursors: the commit would find out,
+/// commit. SQLSTATE 40P01 also comes from a deadlock over several shards, which this one had to
+/// give way in. Statements that end a transaction are not for cursors: the commit would find out,
 /// and roll the other shards back.
 pub struct Cursor {
     shard: ShardId,
     lease: Lease,
+    transaction: Arc<OpenTransaction>,
 }
 
 impl Cursor {
-    pub(super) fn new(shard: ShardId, lease: Lease) -> Self {
-        Self { shard, lease }
+    pub(super) fn new(shard: ShardId, lease: Lease, transaction: Arc<OpenTransaction>) -> Self {
+        transaction.runs_on(&lease);
+        Self { shard, lease, transaction }
     }
 
     /// The shard.
@@ -91,6 +97,10 @@ impl Cursor {
     }
 
     fn error(&self, error: tokio_postgres::Error, before: u64) -> Error {
+        let is_cancelled = error.code() == Some(&SqlState::QUERY_CANCELED);
+        if is_cancelled && self.transaction.is_victim() {
+            return Error::new(Cause::Deadlock { error }).at(self.node().into());
+        }
         let was_sent = self.lease.statements() > before;
         Error::statement(error, self.node().into(), self.lease.is_closed(), was_sent)
     }

@@ -7,28 +7,7 @@ use pgherd_core::retry::Retry;
 use pgherd_wire::sqlstate;
 use tokio_postgres::error::{DbError, SqlState};
 
-use crate::ErrorKind;
-
-/// What was decided before something was left unfinished.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Decision {
-    /// Every participant had prepared: finish with COMMIT PREPARED.
-    Commit,
-    /// One of them had not: finish with ROLLBACK PREPARED.
-    Rollback,
-    /// The work was cut off (its runtime shut down) before it could say.
-    Unknown,
-}
-
-impl Decision {
-    fn command(self) -> &'static str {
-        match self {
-            Self::Commit => "COMMIT PREPARED",
-            Self::Rollback => "ROLLBACK PREPARED",
-            Self::Unknown => "COMMIT PREPARED if all are there, else ROLLBACK PREPARED",
-        }
-    }
-}
+use crate::{ConnectError, ErrorKind};
 
 /// A prepared transaction that may still be waiting on a node. Prints as `'gid' on shard-0`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,30 +66,65 @@ pub enum CommitError {
         /// What was seen of it.
         error: tokio_postgres::Error,
     },
-    /// The connection was lost between COMMIT and its answer, in a transaction of one shard.
+    /// The connection was lost between COMMIT and its answer, in a transaction that wrote on
+    /// one shard only.
     Unknown {
         /// The node's name.
         node: String,
         /// What was seen of it.
         error: tokio_postgres::Error,
     },
-    /// It is decided, but not finished everywhere: these wait to be finished.
-    Unfinished {
-        /// What was decided.
-        decision: Decision,
-        /// What may still wait. Never empty.
+    /// A shard has no decision table, or this login may not use it.
+    NoTable {
+        /// The node's name.
+        node: String,
+    },
+    /// The transaction runs under different roles on different shards, and recovery could not
+    /// tell whose it is. Rolled back everywhere.
+    RolesDiffer {
+        /// A role on one shard.
+        first: String,
+        /// The role on another.
+        second: String,
+    },
+    /// It took longer than the grace time to commit, and recovery has rolled it back everywhere.
+    AbortedByRecovery {
+        /// The transaction's name.
+        gid: String,
+    },
+    /// Rolled back; recovery will finish what could not be reached.
+    RolledBackPending {
+        /// Why.
+        reason: Box<CommitError>,
+        /// What is still prepared. Never empty.
+        pending: Vec<InDoubt>,
+    },
+    /// The connection was lost while the decision was being made, and the node that knows it
+    /// cannot be reached. Recovery will finish it, one way or the other.
+    InDoubt {
+        /// The node that knows.
+        node: String,
+        /// What is prepared. Never empty.
         in_doubt: Vec<InDoubt>,
     },
+    /// The runtime shut down in the middle of it. Recovery will finish it.
+    CutOff,
 }
 
 impl CommitError {
     pub(crate) fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoKeys | Self::NotAParticipant { .. } | Self::PreparedDisabled { .. } => {
-                ErrorKind::Usage
-            }
-            Self::Ended { .. } | Self::Refused { .. } | Self::Lost { .. } => ErrorKind::RolledBack,
-            Self::Unknown { .. } | Self::Unfinished { .. } => ErrorKind::InDoubt,
+            Self::NoKeys
+            | Self::NotAParticipant { .. }
+            | Self::PreparedDisabled { .. }
+            | Self::NoTable { .. } => ErrorKind::Usage,
+            Self::Ended { .. }
+            | Self::Refused { .. }
+            | Self::Lost { .. }
+            | Self::RolesDiffer { .. }
+            | Self::AbortedByRecovery { .. }
+            | Self::RolledBackPending { .. } => ErrorKind::RolledBack,
+            Self::Unknown { .. } | Self::InDoubt { .. } | Self::CutOff => ErrorKind::InDoubt,
         }
     }
 
@@ -121,35 +135,38 @@ impl CommitError {
                 Some(state) => Retry::of_sqlstate(state.code()),
                 None => Retry::No,
             },
-            Self::Lost { .. } => Retry::Same,
+            Self::Lost { .. } | Self::AbortedByRecovery { .. } => Retry::Same,
+            Self::RolledBackPending { reason, .. } => reason.retry(),
             Self::NoKeys
             | Self::NotAParticipant { .. }
             | Self::PreparedDisabled { .. }
+            | Self::NoTable { .. }
+            | Self::RolesDiffer { .. }
             | Self::Ended { .. }
             | Self::Unknown { .. }
-            | Self::Unfinished { .. } => Retry::No,
+            | Self::InDoubt { .. }
+            | Self::CutOff => Retry::No,
         }
     }
 
     pub(crate) fn was_sent(&self) -> bool {
-        match self {
-            Self::NoKeys | Self::NotAParticipant { .. } | Self::PreparedDisabled { .. } => false,
-            Self::Ended { .. }
-            | Self::Refused { .. }
-            | Self::Lost { .. }
-            | Self::Unknown { .. }
-            | Self::Unfinished { .. } => true,
-        }
+        self.kind() != ErrorKind::Usage
     }
 
     pub(crate) fn sqlstate(&self) -> Option<&str> {
         match self {
             Self::Refused { error, .. } => error.code().map(SqlState::code),
             Self::Lost { .. } => Some(sqlstate::CONNECTION_FAILURE),
-            Self::Unknown { .. } | Self::Unfinished { .. } => Some(sqlstate::TRANSACTION_UNKNOWN),
+            Self::Unknown { .. } | Self::InDoubt { .. } | Self::CutOff => {
+                Some(sqlstate::TRANSACTION_UNKNOWN)
+            }
+            Self::RolledBackPending { reason, .. } => reason.sqlstate(),
             Self::NoKeys
             | Self::NotAParticipant { .. }
             | Self::PreparedDisabled { .. }
+            | Self::NoTable { .. }
+            | Self::RolesDiffer { .. }
+            | Self::AbortedByRecovery { .. }
             | Self::Ended { .. } => None,
         }
     }
@@ -157,12 +174,18 @@ impl CommitError {
     pub(crate) fn node(&self) -> Option<&str> {
         match self {
             Self::PreparedDisabled { node }
+            | Self::NoTable { node }
             | Self::Ended { node, .. }
             | Self::Refused { node, .. }
             | Self::Lost { node, .. }
-            | Self::Unknown { node, .. } => Some(node),
-            Self::Unfinished { in_doubt, .. } => in_doubt.first().map(|one| one.node.as_str()),
-            Self::NoKeys | Self::NotAParticipant { .. } => None,
+            | Self::Unknown { node, .. }
+            | Self::InDoubt { node, .. } => Some(node),
+            Self::RolledBackPending { reason, .. } => reason.node(),
+            Self::NoKeys
+            | Self::NotAParticipant { .. }
+            | Self::RolesDiffer { .. }
+            | Self::AbortedByRecovery { .. }
+            | Self::CutOff => None,
         }
     }
 
@@ -171,13 +194,15 @@ impl CommitError {
             Self::Refused { error, .. }
             | Self::Lost { error, .. }
             | Self::Unknown { error, .. } => error.as_db_error(),
+            Self::RolledBackPending { reason, .. } => reason.db_error(),
             _ => None,
         }
     }
 
     pub(crate) fn in_doubt(&self) -> &[InDoubt] {
         match self {
-            Self::Unfinished { in_doubt, .. } => in_doubt,
+            Self::InDoubt { in_doubt, .. } => in_doubt,
+            Self::RolledBackPending { pending, .. } => pending,
             _ => &[],
         }
     }
@@ -217,17 +242,40 @@ impl fmt::Display for CommitError {
             Self::Unknown { node, .. } => {
                 write!(f, "connection to {node} lost after COMMIT was sent: the outcome is unknown")
             }
-            Self::Unfinished { decision, in_doubt } => {
-                let what = match decision {
-                    Decision::Commit => "committed, but not finished everywhere",
-                    Decision::Rollback => "rolled back, but not finished everywhere",
-                    Decision::Unknown => "the commit was cut off",
-                };
-                let names: Vec<_> = in_doubt.iter().map(InDoubt::to_string).collect();
-                write!(f, "{what}: run {} for {}", decision.command(), names.join(", "))
+            Self::NoTable { node } => write!(
+                f,
+                "{node} has no decision table that this login may use, which a transaction over \
+                 several shards needs: run `pgherd init`"
+            ),
+            Self::RolesDiffer { first, second } => write!(
+                f,
+                "the transaction runs as \"{first}\" on one shard and as \"{second}\" on another: \
+                 rolled back; set the same role on all, or on none"
+            ),
+            Self::AbortedByRecovery { gid } => write!(
+                f,
+                "recovery has rolled back '{gid}', which was prepared for longer than \
+                 transactions.grace"
+            ),
+            Self::RolledBackPending { reason, pending } => {
+                write!(f, "{reason}; recovery will undo {}", list(pending))
             }
+            Self::InDoubt { node, in_doubt } => write!(
+                f,
+                "connection to {node} lost during the commit, and it cannot be asked what it \
+                 decided: recovery will finish {}",
+                list(in_doubt)
+            ),
+            Self::CutOff => f.write_str(
+                "the runtime shut down during the commit: recovery will finish what is prepared",
+            ),
         }
     }
+}
+
+fn list(all: &[InDoubt]) -> String {
+    let names: Vec<_> = all.iter().map(InDoubt::to_string).collect();
+    names.join(", ")
 }
 
 impl std::error::Error for CommitError {
@@ -236,11 +284,35 @@ impl std::error::Error for CommitError {
             Self::Refused { error, .. }
             | Self::Lost { error, .. }
             | Self::Unknown { error, .. } => Some(error),
-            Self::NoKeys
-            | Self::NotAParticipant { .. }
-            | Self::PreparedDisabled { .. }
-            | Self::Ended { .. }
-            | Self::Unfinished { .. } => None,
+            Self::RolledBackPending { reason, .. } => reason.source(),
+            _ => None,
         }
     }
+}
+
+/// Why recovery could not finish something now.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecoveryError {
+    /// No connection to a node.
+    #[error("{0}")]
+    Connect(#[from] ConnectError),
+    /// A node refused.
+    #[error("{}", .0.as_db_error().map_or_else(|| .0.to_string(), |report| format!(
+        "{} (SQLSTATE {})", report.message(), report.code().code())))]
+    Refused(#[from] tokio_postgres::Error),
+    /// The name of a prepared transaction speaks of a shard that is not there.
+    #[error("shard {shard} decides, and is not part of this cluster")]
+    NoShard {
+        /// The shard.
+        shard: ShardId,
+    },
+    /// Somebody keeps the anchor from saying anything.
+    #[error("the decision on {gid} could be neither read nor made in {rounds} rounds")]
+    Undecided {
+        /// The transaction's name.
+        gid: String,
+        /// Rounds of reading and writing.
+        rounds: usize,
+    },
 }

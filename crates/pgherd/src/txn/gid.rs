@@ -1,55 +1,51 @@
-//! The names of prepared transactions.
-//!
-//! `pgherd_<cluster>_<instance>_<epoch>_<number>_<shard>`: which cluster, which process, when
-//! its pool was built (seconds since 1970), which transaction of it, and which participant.
+//! Numbers the distributed transactions of one pool.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pgherd_core::ShardId;
+use pgherd_core::txn::Gid;
 
-/// PostgreSQL's limit is 200 bytes with the terminating zero.
-const LONGEST_GID_BYTES: usize = 199;
-/// As for `cluster.name` in the settings.
-const LONGEST_CLUSTER_NAME: usize = 32;
-
-/// Numbers the distributed transactions of one pool.
+/// See the module's header.
 #[derive(Debug)]
 pub(crate) struct Numbering {
-    prefix: String,
+    cluster: String,
+    epoch: u64,
     next: AtomicU64,
 }
 
 impl Numbering {
+    /// `cluster` is `cluster.name`.
+    ///
     /// # Errors
-    /// A text when the cluster's name has characters that a gid should not have.
+    /// A text when the name has characters that a gid should not have.
     pub(crate) fn new(cluster: &str) -> Result<Self, String> {
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if cluster.is_empty()
-            || cluster.len() > LONGEST_CLUSTER_NAME
-            || !cluster.chars().all(is_plain)
-        {
-            return Err(format!(
-                "cluster.name `{cluster}` is not 1 to {LONGEST_CLUSTER_NAME} letters, digits, \
-                 hyphens and underscores"
-            ));
-        }
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let instance = crate::cluster::instance_name();
-        Ok(Self { prefix: format!("pgherd_{cluster}_{instance}_{epoch}"), next: AtomicU64::new(1) })
+        let numbering = Self { cluster: cluster.to_owned(), epoch, next: AtomicU64::new(1) };
+        match numbering.gid(ShardId(0), 0).to_string().parse::<Gid>() {
+            Ok(_) => Ok(numbering),
+            Err(_) => Err(format!(
+                "cluster.name `{cluster}` is not 1 to 32 letters, digits, hyphens and underscores"
+            )),
+        }
     }
 
-    /// The next transaction's name, without the participant.
-    pub(crate) fn next(&self) -> String {
-        format!("{}_{}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed))
+    /// A number that no other transaction of this pool has.
+    pub(super) fn next(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
     }
-}
 
-/// The gid of one participant. It needs no quoting beyond the quotes around it.
-pub(super) fn gid(transaction: &str, shard: ShardId) -> String {
-    let gid = format!("{transaction}_{shard}");
-    debug_assert!(gid.len() <= LONGEST_GID_BYTES, "the parts of a gid are bounded: {gid}");
-    gid
+    /// The name of the transaction with this number, decided by this shard.
+    pub(super) fn gid(&self, anchor: ShardId, number: u64) -> Gid {
+        let (cluster, instance) =
+            (self.cluster.clone(), crate::cluster::instance_name().to_owned());
+        Gid { cluster, instance, epoch: self.epoch, anchor, number }
+    }
+
+    /// What the names of this cluster's prepared transactions begin with.
+    pub(super) fn cluster(&self) -> &str {
+        &self.cluster
+    }
 }
 
 #[cfg(test)]
@@ -57,12 +53,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_gid_fits_and_each_is_another() {
-        let numbering = Numbering::new(&"c".repeat(32)).unwrap();
-        numbering.next.store(u64::MAX - 1, Ordering::Relaxed);
-        let longest = gid(&numbering.next(), ShardId(u16::MAX));
-        assert!(longest.len() <= LONGEST_GID_BYTES, "{} bytes", longest.len());
-        assert_ne!(gid(&numbering.next(), ShardId(0)), longest);
+    fn each_name_is_another() {
+        let numbering = Numbering::new("shop").unwrap();
+        let first = numbering.gid(ShardId(0), numbering.next());
+        assert_ne!(numbering.gid(ShardId(0), numbering.next()), first);
     }
 
     #[test]

@@ -1,19 +1,53 @@
 //! Transactions over several shards, committed in two phases.
 //!
-//! In: the shards that take part, statements for each. Out: committed on all, rolled back on
-//! all, or an error that names what is left to finish.
+//! In: the shards that take part, statements for each. Out: committed on all, or rolled back on
+//! all, even if this process dies in the middle: then recovery, here or in another instance,
+//! finishes what was decided.
 //!
-//! What is absent: a decision that outlives this process. When it dies between the phases, the
-//! prepared transactions wait for somebody to finish them.
+//! What comes next is decided by [`pgherd_core::txn`]. The decision is a row in a table of the
+//! last shard that wrote, committed with that shard's part ([`table`]).
 
 mod commit;
 mod cursor;
 mod error;
-mod finish;
 mod gid;
+mod keeper;
+mod open;
+mod participant;
+mod recovery;
+mod table;
 mod transaction;
 
 pub use cursor::Cursor;
-pub use error::{CommitError, Decision, InDoubt};
+pub use error::{CommitError, InDoubt, RecoveryError};
 pub(crate) use gid::Numbering;
-pub use transaction::DistributedTransaction;
+pub(crate) use keeper::Keeper;
+pub(crate) use open::OpenTransactions;
+pub use recovery::Recovered;
+pub(crate) use recovery::recover;
+pub use table::decision_table_script;
+pub use transaction::{Committed, DistributedTransaction};
+
+use pgherd_core::ShardId;
+use std::sync::Arc;
+
+/// Where a commit over several shards stands, for [`Builder::on_commit_step`].
+///
+/// [`Builder::on_commit_step`]: crate::Builder::on_commit_step
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CommitStep {
+    /// PREPARE TRANSACTION is about to be sent to all but one.
+    Preparing,
+    /// This shard has answered it.
+    Prepared(ShardId),
+    /// The decision is about to be sent.
+    Deciding,
+    /// It was answered: the transaction is committed, or will not be.
+    Decided,
+    /// This shard has committed, or rolled back, what it had prepared.
+    Finished(ShardId),
+}
+
+/// Called at each step with the transaction's name.
+pub(crate) type CommitHook = Arc<dyn Fn(&str, CommitStep) + Send + Sync>;

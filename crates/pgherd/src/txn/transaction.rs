@@ -1,6 +1,7 @@
 //! `DistributedTransaction` itself: begun, used, ended.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use futures_util::future::join_all;
 use pgherd_core::route::{QuerySpec, RouteError, ShardBy};
@@ -9,17 +10,19 @@ use pgherd_core::{Key, ShardId};
 use tokio_postgres::SimpleQueryMessage;
 
 use super::commit::commit;
-use super::{CommitError, Cursor};
+use super::open::OpenTransaction;
+use super::{CommitError, Cursor, InDoubt, table};
 use crate::{DistributedPool, Error, Lease};
 
 /// A transaction over the shards of some keys: it commits on all of them or on none.
 ///
-/// Each shard has a [`Cursor`] in a transaction block that is open already. With one shard
-/// the commit is a plain COMMIT; with more it is PREPARE TRANSACTION on all, then COMMIT
-/// PREPARED on all. Dropping it rolls back.
+/// Each shard has a [`Cursor`] in a transaction block that is open already. Where only one
+/// shard was written to, the commit is a plain COMMIT. Else all but one run PREPARE TRANSACTION;
+/// the last, the anchor, commits together with a row of the decision table, which is the
+/// decision; then COMMIT PREPARED on the others. Dropping it rolls back.
 ///
-/// Deadlocks between transactions that meet on different shards are not seen by PostgreSQL:
-/// set `lock_timeout` where that can happen.
+/// A deadlock with another distributed transaction of this pool, over several shards, is ended:
+/// the youngest is told SQLSTATE 40P01.
 ///
 /// ```no_run
 /// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
@@ -27,10 +30,9 @@ use crate::{DistributedPool, Error, Lease};
 /// let sql = "UPDATE accounts SET balance = balance + $2 WHERE owner = $1";
 /// transaction.for_key("alice")?.execute(sql, &[&"alice", &-30_i32]).await?;
 /// transaction.for_key("bob")?.execute(sql, &[&"bob", &30_i32]).await?;
-/// if let Err(error) = transaction.commit().await {
-///     for left in error.in_doubt() {
-///         eprintln!("to be finished: {left}");
-///     }
+/// let committed = transaction.commit().await?;
+/// for left in &committed.pending {
+///     eprintln!("committed; a node is away, and recovery will finish {left}");
 /// }
 /// # Ok(())
 /// # }
@@ -39,7 +41,17 @@ use crate::{DistributedPool, Error, Lease};
 #[must_use = "dropping the transaction rolls it back"]
 pub struct DistributedTransaction {
     pool: DistributedPool,
+    open: Arc<OpenTransaction>,
     cursors: BTreeMap<ShardId, Cursor>,
+}
+
+/// It is committed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Committed {
+    /// Where it is decided but not finished yet, because a node could not be reached: recovery
+    /// finishes it once the node is back. Until then its rows there are locked, and invisible.
+    pub pending: Vec<InDoubt>,
 }
 
 impl DistributedTransaction {
@@ -52,10 +64,11 @@ impl DistributedTransaction {
             return Err(CommitError::NoKeys.into());
         }
         let needs_prepare = shards.len() > 1;
-        let mut begun = Self { pool: pool.clone(), cursors: BTreeMap::new() };
+        let open = Arc::new(OpenTransaction::begin(pool));
+        let mut begun = Self { pool: pool.clone(), open, cursors: BTreeMap::new() };
         for shard in shards {
             let lease = begin_on(pool, shard, needs_prepare).await?;
-            begun.cursors.insert(shard, Cursor::new(shard, lease));
+            begun.cursors.insert(shard, Cursor::new(shard, lease, Arc::clone(&begun.open)));
         }
         Ok(begun)
     }
@@ -89,11 +102,12 @@ impl DistributedTransaction {
     ///
     /// # Errors
     /// [`ErrorKind::RolledBack`](crate::ErrorKind::RolledBack): nothing was committed on any
-    /// shard. [`ErrorKind::InDoubt`](crate::ErrorKind::InDoubt): it is not finished
-    /// everywhere, and [`Error::in_doubt`] names what may be left.
-    pub async fn commit(mut self) -> Result<(), Error> {
+    /// shard. [`ErrorKind::InDoubt`](crate::ErrorKind::InDoubt): connections were lost in the
+    /// middle of it, and whether it is committed cannot be found out now; it is, or will be,
+    /// committed on all shards or on none.
+    pub async fn commit(mut self) -> Result<Committed, Error> {
         let cursors = std::mem::take(&mut self.cursors);
-        commit(&self.pool, cursors).await.map_err(Error::from)
+        commit(&self.pool, Arc::clone(&self.open), cursors).await.map_err(Error::from)
     }
 
     /// Rolls back on all shards. Where the connection is lost the node does it by itself.
@@ -132,10 +146,14 @@ async fn begin_on(
         let lease = pool.lease(&spec).await?;
         let begun = begin_with(&lease, needs_prepare).await;
         match begun {
-            Ok(true) => return Ok(lease),
-            Ok(false) => {
+            Ok(Readiness::Ready) => return Ok(lease),
+            Ok(unready) => {
                 let node = lease.node().to_owned();
-                return Err(CommitError::PreparedDisabled { node }.into());
+                return Err(match unready {
+                    Readiness::NoTable => CommitError::NoTable { node },
+                    _ => CommitError::PreparedDisabled { node },
+                }
+                .into());
             }
             // A backend that died while it was idle: nothing was done on it, so the next.
             Err(error) if lease.is_closed() && tries < pool.retry_config().max_retries => {
@@ -152,15 +170,30 @@ async fn begin_on(
     }
 }
 
-/// Opens the block; `false` if the node takes no prepared transactions and needs to.
-async fn begin_with(lease: &Lease, needs_prepare: bool) -> Result<bool, tokio_postgres::Error> {
+/// Whether a node can take part in two-phase commits.
+enum Readiness {
+    Ready,
+    NoPrepared,
+    NoTable,
+}
+
+/// Opens the block, and looks whether the node can do what the commit may need.
+async fn begin_with(
+    lease: &Lease,
+    needs_prepare: bool,
+) -> Result<Readiness, tokio_postgres::Error> {
     if !needs_prepare {
-        return lease.batch_execute("BEGIN").await.map(|()| true);
+        return lease.batch_execute("BEGIN").await.map(|()| Readiness::Ready);
     }
-    let answer = lease.simple_query("SHOW max_prepared_transactions; BEGIN").await?;
-    let is_zero = |message: &SimpleQueryMessage| match message {
-        SimpleQueryMessage::Row(row) => row.get(0) == Some("0"),
-        _ => false,
-    };
-    Ok(!answer.iter().any(is_zero))
+    let script = format!("SHOW max_prepared_transactions; {}; BEGIN", table::IS_THERE);
+    let answer = lease.simple_query(&script).await?;
+    let mut values = answer.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    Ok(match (values.next(), values.next()) {
+        (Some("0"), _) => Readiness::NoPrepared,
+        (_, Some("t")) => Readiness::Ready,
+        _ => Readiness::NoTable,
+    })
 }

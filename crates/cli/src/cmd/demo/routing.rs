@@ -33,6 +33,7 @@ pub(super) async fn prepare(stage: &Stage) -> Result<()> {
     for shard in [ShardId(0), ShardId(1)] {
         stage.pool.write().shard(shard).batch(ON_SHARDS).await?;
     }
+    stage.pool.install_decision_table(&[]).await?;
     stage.cluster.wait_caught_up()
 }
 

@@ -1,7 +1,7 @@
 //! Money between shards, under two-phase commit.
 
 use anyhow::{Context, Result, ensure};
-use pgherd::{DistributedPool, Error};
+use pgherd::{Committed, DistributedPool, Error};
 
 use super::routing::{home_of, total};
 use super::screen::Screen;
@@ -54,7 +54,12 @@ pub(super) async fn run(screen: Screen, stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-async fn transfer(pool: &DistributedPool, from: &str, to: &str, amount: i32) -> Result<(), Error> {
+async fn transfer(
+    pool: &DistributedPool,
+    from: &str,
+    to: &str,
+    amount: i32,
+) -> Result<Committed, Error> {
     let transaction = pool.distributed_transaction([from, to]).await?;
     transaction.for_key(to)?.execute(MOVE, &[&to, &amount]).await?;
     transaction.for_key(from)?.execute(MOVE, &[&from, &-amount]).await?;
