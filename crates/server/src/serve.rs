@@ -25,6 +25,9 @@ use crate::statistics::{NodeStatistics, statistics};
 /// system caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
+/// What a cancel request has room for: see `cancel_pid`.
+const MOST_CORES: usize = 64;
+
 /// How long clients in a transaction get to finish it when the proxy stops.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 
@@ -111,7 +114,7 @@ impl Server {
         let addresses = topology.nodes().iter().map(resolve).collect::<Result<_, _>>()?;
         let (address, listener) = listen(&settings.listen.address, settings.listen.port)?;
         let count = match settings.listen.workers {
-            0 => std::thread::available_parallelism().map_or(1, NonZero::get),
+            0 => std::thread::available_parallelism().map_or(1, NonZero::get).min(MOST_CORES),
             workers => usize::from(workers),
         };
         let control = ControlPlane::start(Arc::new(settings.clone()), topology)?;

@@ -227,6 +227,8 @@ pub struct ErrorFields<'a> {
     pub code: &'a str,
     /// The message in the server's language, with `?` for what is not UTF-8: empty then.
     pub message: &'a str,
+    /// The name of the C function in the server that reported it.
+    pub routine: &'a str,
 }
 
 impl<'a> ErrorFields<'a> {
@@ -236,7 +238,7 @@ impl<'a> ErrorFields<'a> {
     /// [`WireError::Truncated`] if a field does not end.
     pub fn read(body: &'a [u8]) -> Result<Self, WireError> {
         let mut fields = Fields::new(ERROR, body);
-        let mut found = Self { severity: Severity::Error, code: "", message: "" };
+        let mut found = Self { severity: Severity::Error, code: "", message: "", routine: "" };
         loop {
             match fields.u8("field type")? {
                 0 => return Ok(found),
@@ -250,6 +252,7 @@ impl<'a> ErrorFields<'a> {
                 }
                 b'C' => found.code = text_or_empty(fields.cstr("code")?),
                 b'M' => found.message = text_or_empty(fields.cstr("message")?),
+                b'R' => found.routine = text_or_empty(fields.cstr("routine")?),
                 _ => {
                     fields.cstr("field")?;
                 }

@@ -90,6 +90,9 @@ pub struct Replies {
     copying_in: bool,
     // After an error without a Sync behind it: the backend ignores everything up to one.
     skipping: bool,
+    // Syncs sent before the COPY they would be ignored by has begun, or while it runs.
+    unread_syncs: usize,
+    is_uncertain: bool,
 }
 
 impl Replies {
@@ -123,13 +126,22 @@ impl Replies {
         self.skipping
     }
 
+    /// Whether more replies than are owed may come, because a COPY failed before it was known
+    /// how much of what followed it was read. The connection is of no use to another client.
+    pub fn is_uncertain(&self) -> bool {
+        self.is_uncertain
+    }
+
     /// Notes what is being sent to the backend.
     ///
     /// `false`: the backend is going to ignore it, or never answers it.
     pub fn expect(&mut self, expect: Expect) -> bool {
         let answered = match expect {
             Expect::CopyEnd => !std::mem::take(&mut self.copying_in) && !self.queue.is_empty(),
-            Expect::Sync(_) if self.copying_in => false,
+            Expect::Sync(_) if self.copying_in => {
+                self.unread_syncs += 1;
+                false
+            }
             Expect::Sync(_) => {
                 self.skipping = false;
                 true
@@ -180,6 +192,10 @@ impl Replies {
                 self.copying_in = false;
                 settled = Some(Settled::Ready);
                 self.queue.pop_front();
+            }
+            (backend::READY, None) if self.is_uncertain => {
+                self.skipping = false;
+                settled = Some(Settled::Ready);
             }
             (
                 backend::PARSE_COMPLETE
@@ -237,15 +253,19 @@ impl Replies {
         self.copying_in = end.is_none();
         let mut at = 0;
         let until = end.unwrap_or(self.queue.len());
+        let before = self.queue.len();
         self.queue.retain(|expect| {
             let keep = at == 0 || at > until || !matches!(expect, Expect::Sync(_));
             at += 1;
             keep
         });
+        self.unread_syncs = before - self.queue.len();
     }
 
     fn fail(&mut self) {
-        self.copying_in = false;
+        // Whether it failed before or after it had read the Syncs that COPY-in mode ignores only
+        // the backend knows.
+        self.is_uncertain |= std::mem::take(&mut self.copying_in) && self.unread_syncs > 0;
         if matches!(self.queue.front(), None | Some(Expect::Query(_) | Expect::Sync(_))) {
             return;
         }

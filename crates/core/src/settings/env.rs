@@ -170,7 +170,7 @@ fn read_all(env: &mut Environment<'_>) -> Settings {
             Err(problem) => env.refuse("PGHERD_LISTEN".to_owned(), problem),
         }
     }
-    if let Some(workers) = env.read("PGHERD_WORKERS", &Range::Between(0..=1024)) {
+    if let Some(workers) = env.read("PGHERD_WORKERS", &Range::Between(0..=64)) {
         listen.workers = workers;
     }
     let name = env.get("COORDINATOR_USER").unwrap_or_else(|| "postgres".to_owned());

@@ -51,8 +51,8 @@ section! {
         port: u16 = 6432, Range::Any;
         /// Loops that serve clients, each in a thread of its own.
         ///
-        /// Range: 0 to 1024; 0 is one for each core. Default: 0. Reload: restart.
-        workers: u16 = 0, between(0, 1024);
+        /// Range: 0 to 64; 0 is one for each core. Default: 0. Reload: restart.
+        workers: u16 = 0, between(0, 64);
         /// Clients served at the same time; one more is refused.
         ///
         /// Range: 1 to 1000000. Default: 10000. Reload: live.

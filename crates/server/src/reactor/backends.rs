@@ -53,6 +53,8 @@ pub struct Backend<S> {
     pub(super) cancels: u32,
     pub(super) serial: u64,
     opened_at: Instant,
+    // When it was last asked something on our own behalf.
+    asked_at: Instant,
 }
 
 /// Where a backend stands; see the table in the module's header.
@@ -99,6 +101,9 @@ pub(super) enum Loss {
     Said(String),
     #[error("{0}")]
     ReadOnly(String),
+    /// The node refused the parameters that a client asked for at login, in these words.
+    #[error("{said}")]
+    Parameters { said: String, raw: Vec<u8> },
     #[error("the node was taken out of rotation")]
     NodeDown,
 }
@@ -116,6 +121,7 @@ impl Loss {
             | Self::Login(_)
             | Self::Said(_)
             | Self::ReadOnly(_)
+            | Self::Parameters { .. }
             | Self::NodeDown => false,
         }
     }
@@ -125,11 +131,16 @@ impl Loss {
 #[derive(Debug, Default)]
 struct Seen {
     parameters: Vec<(String, String, Show)>,
+    was_reset: bool,
 }
 
 impl Observer for Seen {
     fn parameter(&mut self, name: &str, value: &str, show: Show) {
         self.parameters.push((name.to_owned(), value.to_owned(), show));
+    }
+
+    fn was_reset(&mut self) {
+        self.was_reset = true;
     }
 }
 
@@ -159,6 +170,7 @@ impl<D: Driver> Worker<D> {
                     cancels: 0,
                     serial,
                     opened_at: self.now,
+                    asked_at: self.now,
                 });
             }
             Err(error) => {
@@ -329,10 +341,13 @@ impl<D: Driver> Worker<D> {
             let (fields, size) = downstream::first_error(error)?;
             let ends = downstream::ends_connection(&fields);
             let Some(client) = holder.as_deref_mut() else {
-                let said = Loss::Said(format!("{} (SQLSTATE {})", fields.message, fields.code));
-                let raw = error[..size].to_vec();
-                self.refused_while_alone(key, raw);
-                return Err(said);
+                let said = format!("{} (SQLSTATE {})", fields.message, fields.code);
+                return Err(match backend.phase {
+                    Phase::Syncing { .. } if !ends => {
+                        Loss::Parameters { said, raw: error[..size].to_vec() }
+                    }
+                    _ => Loss::Said(said),
+                });
             };
             let refused = fields.code == sqlstate::READ_ONLY_TRANSACTION;
             if (ends || refused) && client.may_move(judge) {
@@ -361,6 +376,11 @@ impl<D: Driver> Worker<D> {
             client.answer(splice.slices(input), !backend.relay.shown);
         }
         self.note_parameters(key, seen.parameters);
+        if seen.was_reset
+            && let Phase::Leased { client } = self.backends[key].phase
+        {
+            self.client_reset(client);
+        }
         if progress.stop == Stop::Ready {
             let backend = &self.backends[key];
             if matches!(backend.phase, Phase::Leased { .. }) {
@@ -369,13 +389,6 @@ impl<D: Driver> Worker<D> {
             self.settled(key);
         }
         Ok(progress.consumed)
-    }
-
-    /// The node refused what pgherd asked for itself.
-    fn refused_while_alone(&mut self, key: usize, raw: Vec<u8>) {
-        if let Phase::Syncing { client, .. } = self.backends[key].phase {
-            self.refuse_parameters(client, &raw);
-        }
     }
 
     fn note_parameters(&mut self, key: usize, parameters: Vec<(String, String, Show)>) {
@@ -409,7 +422,11 @@ impl<D: Driver> Worker<D> {
             }
             Phase::Leased { client } => {
                 let client = *client;
-                if backend.relay.is_quiet() && self.clients[client].relay.is_between_messages() {
+                if self.clients[client].is_terminating() {
+                    self.close_client(client);
+                } else if backend.relay.is_quiet()
+                    && self.clients[client].relay.is_between_messages()
+                {
                     self.end_lease(key, client);
                 } else {
                     // The next batch may have come while this one was not answered.
@@ -450,6 +467,7 @@ impl<D: Driver> Worker<D> {
     /// Sends a query of our own, whose replies nobody sees.
     fn ask(&mut self, key: usize, sql: &str) {
         let backend = &mut self.backends[key];
+        backend.asked_at = self.now;
         backend.relay.replies.expect(Expect::Query(Show::Nobody));
         let mut out = Vec::new();
         frontend::put_query(&mut out, sql);
@@ -460,7 +478,21 @@ impl<D: Driver> Worker<D> {
 
     pub(super) fn end_lease(&mut self, key: usize, client: usize) {
         self.released(client);
+        if self.backends[key].relay.replies.is_uncertain() {
+            return self.close_backend(key);
+        }
         self.clean(key);
+    }
+
+    /// Ends a lease that its client has no use for any more.
+    pub(super) fn end_lease_if_quiet(&mut self, key: usize) {
+        let Some(backend) = self.backends.get(key) else { return };
+        if let Phase::Leased { client } = backend.phase
+            && backend.relay.is_quiet()
+            && self.clients[client].relay.is_between_messages()
+        {
+            self.end_lease(key, client);
+        }
     }
 
     /// Makes a backend fit for the next client and places it.
@@ -480,12 +512,19 @@ impl<D: Driver> Worker<D> {
     }
 
     /// The client of a leased backend is gone.
-    pub(super) fn abandon(&mut self, key: usize) {
+    ///
+    /// `is_whole`: the last message it sent was relayed to its end.
+    pub(super) fn abandon(&mut self, key: usize, is_whole: bool) {
         let Some(backend) = self.backends.get_mut(key) else { return };
-        let is_answered = backend.relay.replies.is_empty() && !backend.relay.replies.is_skipping();
-        let is_between = is_answered && backend.outbox.is_empty();
+        let relay = &backend.relay;
+        let is_answered = relay.replies.is_empty() && !relay.replies.is_skipping();
+        let is_fit = is_answered
+            && is_whole
+            && !relay.awaits_sync
+            && !relay.replies.is_uncertain()
+            && backend.outbox.is_empty();
         backend.phase = Phase::Cleaning;
-        if is_between {
+        if is_fit {
             return self.clean(key);
         }
         // Something still runs, or the backend has half a message: it ends with its connection.
@@ -507,6 +546,7 @@ impl<D: Driver> Worker<D> {
             return self.close_backend(key);
         }
         backend.phase = Phase::Idle;
+        backend.relay.shown = false;
         let (pool_key, now) = (backend.pool, self.now);
         let proxy = Arc::clone(&self.proxy);
         let pool = self.pool(pool_key);
@@ -582,7 +622,8 @@ impl<D: Driver> Worker<D> {
         let (pool_key, pid) = (backend.pool, backend.pid);
         let phase = std::mem::replace(&mut backend.phase, Phase::Parked);
         let node = self.node_name(pool_key);
-        if loss.may_be_node() {
+        // An idle backend may be ended by somebody, or by a time-out: the probe knows better.
+        if loss.may_be_node() && !matches!(phase, Phase::Idle) {
             (self.proxy.failures)(pool_key.node, &loss.to_string());
         }
         match phase {
@@ -598,9 +639,11 @@ impl<D: Driver> Worker<D> {
             }
             Phase::Syncing { client, .. } | Phase::Leased { client } => {
                 tracing::warn!(%node, pid, %loss, "backend lost while in use");
+                let said_goodbye = self.backends[key].relay.said_goodbye;
                 self.drop_backend(key);
+                // The client first: a backend opened in the free slot may get the same key.
+                self.lost_backend(client, pool_key, loss, said_goodbye);
                 self.slot_freed(pool_key);
-                self.lost_backend(client, pool_key, loss);
             }
             Phase::Cleaning | Phase::Parked => {
                 tracing::info!(%node, pid, %loss, "backend lost");
@@ -676,9 +719,12 @@ impl<D: Driver> Worker<D> {
     pub(super) fn time_out_backends(&mut self) {
         let (now, limit) = (self.now, self.proxy.connect_timeout);
         let age = |backend: &Backend<_>| now.saturating_duration_since(backend.opened_at);
-        let late = self.backends_where(|backend| {
-            let opening = matches!(backend.phase, Phase::Connecting | Phase::LoggingIn(_));
-            opening && age(backend) > limit
+        let late = self.backends_where(|backend| match backend.phase {
+            Phase::Connecting | Phase::LoggingIn(_) => age(backend) > limit,
+            Phase::Syncing { .. } | Phase::Cleaning => {
+                now.saturating_duration_since(backend.asked_at) > limit
+            }
+            Phase::Idle | Phase::Leased { .. } | Phase::Parked => false,
         });
         for key in late {
             self.lose_backend(key, &Loss::TimedOut(limit));
@@ -721,7 +767,13 @@ impl<D: Driver> Worker<D> {
         }
         let pools: Vec<PoolKey> =
             self.pools.keys().copied().filter(|pool| is_down(pool.node)).collect();
-        pools.into_iter().for_each(|pool| self.reroute_waiters(pool));
+        for pool in pools {
+            // Whether they are still good nobody knows before they are asked.
+            let idle: Vec<usize> = self.pool(pool).pool.drain_idle().collect();
+            idle.into_iter().for_each(|backend| self.drop_backend(backend));
+            self.reroute_waiters(pool);
+            self.balance(pool);
+        }
     }
 
     fn backends_where(&self, is_it: impl Fn(&Backend<D::Stream>) -> bool) -> Vec<usize> {

@@ -67,6 +67,10 @@ pub(super) struct Client<S> {
     tries: u32,
     // One batch at a time: the next one may belong elsewhere.
     one_batch: bool,
+    // It has said goodbye behind a batch that is not answered yet.
+    terminates: bool,
+    // What it asked for when it logged in, and what RESET goes back to.
+    at_login: Arc<Parameters>,
     pub(super) relay: ClientRelay,
     pub(super) parameters: Arc<Parameters>,
     pub(super) replay: Replay,
@@ -194,6 +198,16 @@ impl<S: Read + std::io::Write> Client<S> {
         let _ = survey::survey(&self.relay, &self.replay.bytes, Some(&mut Striking(judge)));
     }
 
+    /// Whether the end of its connection was announced: what it sent before is carried out.
+    fn has_said_goodbye(&self) -> bool {
+        self.terminates || self.stash.ends_with(&[frontend::TERMINATE, 0, 0, 0, 4])
+    }
+
+    /// Whether it has said goodbye and waits only for what it has begun.
+    pub(super) fn is_terminating(&self) -> bool {
+        self.terminates
+    }
+
     /// It was given a backend whose parameters are being set.
     pub(super) fn syncing(&mut self, backend: usize) {
         self.phase = Phase::Syncing { backend };
@@ -234,11 +248,13 @@ impl<D: Driver> Worker<D> {
             excluded: 0,
             tries: 0,
             one_batch: false,
+            terminates: false,
+            at_login: Arc::clone(&parameters),
             relay: ClientRelay::default(),
             parameters,
             replay: Replay::default(),
         });
-        self.deadlines.push_back((self.now + self.proxy.login_timeout, key, serial));
+        self.deadline(self.now + self.proxy.login_timeout, key, serial);
         let before = self.proxy.clients.fetch_add(1, Ordering::Relaxed);
         if before >= self.proxy.max_clients {
             let limit = self.proxy.max_clients;
@@ -279,12 +295,13 @@ impl<D: Driver> Worker<D> {
                 Phase::Waiting { .. } | Phase::Syncing { .. } => true,
                 Phase::Holding { backend } => {
                     let backend = &self.backends[backend];
-                    let answers = client.one_batch && client.awaits_answer(&backend.relay);
+                    let answers = (client.terminates || client.one_batch)
+                        && client.awaits_answer(&backend.relay);
                     !backend.takes_more() || !client.outbox.is_empty() || answers
                 }
             };
             if blocked {
-                if client.ended {
+                if client.ended && !client.has_said_goodbye() {
                     self.close_client(key);
                 }
                 return;
@@ -308,8 +325,11 @@ impl<D: Driver> Worker<D> {
         let client = &mut self.clients[key];
         let mut buffer = std::mem::take(&mut self.buffer);
         let stashed = client.stash.len();
-        if buffer.len() < stashed + READ {
-            buffer.resize(stashed + READ, 0);
+        // As much again as is there: a long Parse is then copied a few times and not for each
+        // 64 KiB of it.
+        let room = stashed + READ.max(stashed);
+        if buffer.len() < room {
+            buffer.resize(room, 0);
         }
         match client.stream.read(&mut buffer[stashed..]) {
             Ok(0) => self.close_client(key),
@@ -395,6 +415,8 @@ impl<D: Driver> Worker<D> {
         client.user = request.user;
         client.long_key = request.protocol >= PROTOCOL_3_2;
         client.parameters = Arc::clone(&parameters);
+        client.at_login = Arc::clone(&parameters);
+        client.relay.statements.set_flavour(parameters.flavour());
         client.phase = Phase::Idle;
         match self.welcomes.get(&(request.user, parameters)) {
             Some(welcome) => {
@@ -490,12 +512,24 @@ impl<D: Driver> Worker<D> {
             client.answer(made_up.slices(&[]), !backend.relay.shown);
         }
         match progress.stop {
+            Stop::Terminate if backend.relay.replies.is_ready_owed() => {
+                // What it sent before is carried out, as by a server that reads it in order.
+                client.phase = Phase::Holding { backend: backend_key };
+                client.terminates = true;
+                Some(input.len())
+            }
             Stop::Terminate => {
                 self.close_client(key);
                 Some(progress.consumed)
             }
             Stop::NeedMore if progress.consumed == 0 => None,
-            Stop::NeedMore | Stop::EndOfBatch => Some(progress.consumed),
+            Stop::NeedMore | Stop::EndOfBatch => {
+                // The rest of a COPY that has failed is answered by nothing.
+                if backend.relay.is_quiet() {
+                    todo.push_back(Todo::EndLease(backend_key));
+                }
+                Some(progress.consumed)
+            }
         }
     }
 
@@ -537,7 +571,8 @@ impl<D: Driver> Worker<D> {
             let kind = (client.user, Arc::clone(&client.parameters));
             self.welcomes.insert(kind, std::rc::Rc::clone(&welcome));
             self.greet(key, &welcome);
-            return self.end_lease(backend_key, key);
+            // Not here: the next waiter for this backend may be one of thousands that log in.
+            return self.todo.push_back(Todo::EndLease(backend_key));
         }
         client.resume();
         self.todo.push_back(Todo::Client(key));
@@ -576,11 +611,43 @@ impl<D: Driver> Worker<D> {
         }
         let mut parameters = (*self.clients[key].parameters).clone();
         parameters.set(name, value);
-        self.clients[key].parameters = self.intern(parameters);
+        self.set_parameters(key, parameters);
+    }
+
+    /// The client said RESET or DISCARD ALL: it is back to what it asked for at login, which the
+    /// backend knows nothing of, and is told so.
+    pub(super) fn client_reset(&mut self, key: usize) {
+        let client = &self.clients[key];
+        let Phase::Holding { backend } = client.phase else { return };
+        let reported = &self.backends[backend].reported;
+        let at_login = Arc::clone(&client.at_login);
+        let mut out = Vec::new();
+        let mut parameters = (*client.parameters).clone();
+        for (name, value) in at_login.iter() {
+            parameters.set(name, value);
+            if reported.get(name).is_some_and(|reported| reported != value) {
+                backend::put_parameter_status(&mut out, name, value);
+            }
+        }
+        self.set_parameters(key, parameters);
+        self.clients[key].send([&out[..]].into_iter());
+    }
+
+    fn set_parameters(&mut self, key: usize, parameters: Parameters) {
+        let parameters = self.intern(parameters);
+        let client = &mut self.clients[key];
+        client.relay.statements.set_flavour(parameters.flavour());
+        client.parameters = parameters;
     }
 
     /// The backend of this client was lost: another serves it, or it is told.
-    pub(super) fn lost_backend(&mut self, key: usize, pool_key: PoolKey, loss: &Loss) {
+    pub(super) fn lost_backend(
+        &mut self,
+        key: usize,
+        pool_key: PoolKey,
+        loss: &Loss,
+        said_goodbye: bool,
+    ) {
         let Self { clients, judge, .. } = self;
         let Some(client) = clients.get_mut(key) else { return };
         if !matches!(client.phase, Phase::Holding { .. } | Phase::Syncing { .. }) {
@@ -588,6 +655,10 @@ impl<D: Driver> Worker<D> {
         }
         let waited_for_parameters = matches!(client.phase, Phase::Syncing { .. });
         client.phase = Phase::Idle;
+        if let Loss::Parameters { raw, .. } = loss {
+            client.send([&raw[..]].into_iter());
+            return self.leave(key);
+        }
         if waited_for_parameters || client.may_move(judge) {
             if matches!(loss, Loss::ReadOnly(_)) {
                 client.strike(judge);
@@ -601,6 +672,9 @@ impl<D: Driver> Worker<D> {
             return self.acquire_elsewhere(key, pool_key);
         }
         self.counts(pool_key.node).errors.add_one();
+        if said_goodbye {
+            return self.leave(key);
+        }
         let node = self.node_name(pool_key);
         let message =
             format!("connection to node {node} lost while a statement was running: {loss}");
@@ -642,9 +716,12 @@ impl<D: Driver> Worker<D> {
         let node = self.node_name(pool_key);
         let limit = self.proxy.acquire_timeout;
         let pool = self.pool(pool_key);
+        // Open, or being opened, over all cores; the waiters are those of this one.
+        let (open, size) = (pool.pool.slots().used(), pool.pool.slots().limit());
+        let waiting = pool.pool.load().waiting + 1;
         let message = format!(
-            "no free backend on node {node} after {waited:.1?} (limit {limit:?}; {})",
-            pool.pool.load()
+            "no free backend on node {node} after {waited:.1?} (limit {limit:?}; {open} of {size} \
+             in use, {waiting} waiting)"
         );
         let (detail, hint) = match &pool.last_error {
             Some(error) => (
@@ -665,14 +742,6 @@ impl<D: Driver> Worker<D> {
             let message = format!("node {} cannot be used: {loss}", self.node_name(pool_key));
             return self.dismiss(key, &fatal(sqlstate::CANNOT_CONNECT, &message, "", ""));
         }
-        if let Some(client) = self.clients.get_mut(key) {
-            client.send([raw].into_iter());
-            self.leave(key);
-        }
-    }
-
-    /// The server refused the parameters the client asked for at login, in these words.
-    pub(super) fn refuse_parameters(&mut self, key: usize, raw: &[u8]) {
         if let Some(client) = self.clients.get_mut(key) {
             client.send([raw].into_iter());
             self.leave(key);
@@ -774,10 +843,15 @@ impl<D: Driver> Worker<D> {
         if client.outbox.is_empty() {
             self.driver.shutdown_write(&client.stream);
         }
-        // Kept in order: logins have a longer limit, so a farewell goes before some of them.
+        self.deadline(deadline, key, serial);
+        self.todo.push_back(Todo::Client(key));
+    }
+
+    /// Keeps deadlines in order. Nearly always at the end: logins and farewells have one limit
+    /// each.
+    fn deadline(&mut self, deadline: Instant, key: usize, serial: u64) {
         let at = self.deadlines.partition_point(|(at, ..): &(Instant, usize, u64)| *at <= deadline);
         self.deadlines.insert(at, (deadline, key, serial));
-        self.todo.push_back(Todo::Client(key));
     }
 
     /// Gives back whatever the client holds or waits for.
@@ -790,12 +864,15 @@ impl<D: Driver> Worker<D> {
                 pool.pool.forget(&key);
                 pool.publish(&proxy.shares);
             }
-            Phase::Syncing { backend } | Phase::Holding { backend } => self.abandon(backend),
+            Phase::Syncing { backend } | Phase::Holding { backend } => {
+                let is_whole = self.clients[key].relay.is_between_messages();
+                self.abandon(backend, is_whole);
+            }
             Phase::LoggingIn(_) | Phase::Idle | Phase::Leaving => {}
         }
     }
 
-    fn close_client(&mut self, key: usize) {
+    pub(super) fn close_client(&mut self, key: usize) {
         self.let_go(key);
         let mut client = self.clients.remove(key);
         self.driver.deregister(&mut client.stream);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Waker};
+use socket2::{SockRef, TcpKeepalive};
 
 use super::{Driver, Mail, Proxy, Readiness, TICK, Token, Worker};
 
@@ -54,7 +55,7 @@ impl Driver for MioDriver {
 
     fn connect(&mut self, to: SocketAddr, token: Token) -> io::Result<TcpStream> {
         let mut stream = TcpStream::connect(to)?;
-        stream.set_nodelay(true)?;
+        prepare(&stream)?;
         self.register(&mut stream, token)?;
         Ok(stream)
     }
@@ -91,6 +92,19 @@ impl Driver for MioDriver {
     fn random(&mut self, bytes: &mut [u8]) {
         getrandom::fill(bytes).expect("the system's random source works once it has started");
     }
+}
+
+/// No waiting for more to send; and a peer whose host has vanished is noticed: after a minute
+/// and a half of silence, or 30 s after something was sent that it does not confirm.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(10))
+        .with_retries(3);
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(Duration::from_secs(30)))
 }
 
 // The two lowest bits tell what kind of key it is.
@@ -156,7 +170,7 @@ impl Acceptor {
         loop {
             match self.listener.accept() {
                 Ok((stream, _)) => {
-                    if let Err(error) = stream.set_nodelay(true) {
+                    if let Err(error) = prepare(&stream) {
                         tracing::debug!(%error, "a client was gone before it was served");
                         continue;
                     }

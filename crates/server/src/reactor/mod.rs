@@ -116,6 +116,8 @@ enum Todo {
     Client(usize),
     /// Go on with what a backend sent.
     Backend(usize),
+    /// End the lease of a backend that its client has no use for any more.
+    EndLease(usize),
 }
 
 /// The loop's state: everything one core owns.
@@ -246,6 +248,7 @@ impl<D: Driver> Worker<D> {
             match self.todo.pop_front() {
                 Some(Todo::Client(key)) => self.pump_client(key),
                 Some(Todo::Backend(key)) => self.pump_backend(key),
+                Some(Todo::EndLease(key)) => self.end_lease_if_quiet(key),
                 None => return,
             }
         }

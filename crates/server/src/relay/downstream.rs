@@ -45,8 +45,8 @@ pub enum Errors {
 pub trait Observer {
     /// A parameter changed. `show` tells whether the client caused it.
     fn parameter(&mut self, name: &str, value: &str, show: Show);
-    /// A command completed.
-    fn completed(&mut self) {}
+    /// The client's own command has set parameters back to what they were at login.
+    fn was_reset(&mut self) {}
 }
 
 /// Relays `input`, which continues where the last call stopped. What the client sees is left
@@ -104,7 +104,10 @@ pub fn relay(
         match frame.tag {
             backend::READY => backend.tx = backend::ready(body)?,
             backend::COMMAND_COMPLETE => {
-                observer.completed();
+                let is_reset = matches!(body, b"RESET\0" | b"DISCARD ALL\0");
+                if is_reset && verdict.show == Show::Client {
+                    observer.was_reset();
+                }
                 note_command(client.as_deref_mut(), backend, body, verdict.show);
             }
             backend::PARAMETER_STATUS => {
@@ -112,8 +115,14 @@ pub fn relay(
                 observer.parameter(name, value, verdict.show);
             }
             _ => {
+                let error = ErrorFields::read(body)?;
+                backend.said_goodbye |= ends_connection(&error) && verdict.show == Show::Client;
                 let BackendRelay { replies, statements, .. } = backend;
                 replies.take_dropped().for_each(|id| statements.dropped(id));
+                if error.routine == "RevalidateCachedQuery" {
+                    // A migration has changed what a statement returns; which one is not said.
+                    statements.distrust();
+                }
             }
         }
         at += pass(backend, rest, frame, at, out, Some(verdict.show))?;
@@ -195,8 +204,8 @@ fn note_command(
 ) {
     let tag = body.strip_suffix(&[0]).unwrap_or(body);
     match tag {
-        b"SET" | b"RESET" | b"LISTEN" | b"PREPARE" | b"DEALLOCATE" | b"LOAD" | b"DISCARD"
-        | b"DECLARE CURSOR" => backend.dirty |= show == Show::Client,
+        b"DO" | b"SET" | b"RESET" | b"LISTEN" | b"PREPARE" | b"DEALLOCATE" | b"LOAD"
+        | b"DISCARD" | b"DECLARE CURSOR" => backend.dirty |= show == Show::Client,
         b"DISCARD ALL" | b"DEALLOCATE ALL" => {
             backend.dirty |= show == Show::Client;
             backend.statements.clear();

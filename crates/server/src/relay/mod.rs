@@ -52,6 +52,11 @@ pub struct BackendRelay {
     pub statements: BackendStatements,
     /// Whether it may hold session state that the next client must not meet.
     pub dirty: bool,
+    /// Whether messages were sent that begin a transaction which only a Sync, still to come, will
+    /// end.
+    pub awaits_sync: bool,
+    /// Whether its last error ended the connection, and was shown.
+    pub said_goodbye: bool,
     /// Whether replies since the lease began hold more than what precedes rows.
     pub shown: bool,
     /// Bytes of the current message that are still to come, and whether the client sees them.
@@ -61,7 +66,16 @@ pub struct BackendRelay {
 impl BackendRelay {
     /// Whether nothing is owed and no transaction is open.
     pub fn is_quiet(&self) -> bool {
-        self.replies.is_empty() && self.tx.is_idle() && !self.replies.is_skipping()
+        self.replies.is_empty()
+            && self.tx.is_idle()
+            && !self.replies.is_skipping()
+            && !self.awaits_sync
+    }
+
+    /// A Query, FunctionCall or Sync is being sent, which ends what was begun before it.
+    fn end_stretch(&mut self) {
+        self.awaits_sync = false;
+        self.statements.end_stretch();
     }
 
     /// Begins a lease: another client's unnamed statement is none of this one's.

@@ -5,6 +5,7 @@
 //! wants the same costs nothing.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Names and values, in order of name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -32,6 +33,18 @@ impl Parameters {
     /// Names and values in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// A number for what these parameters make of a statement's text; the same for sets that
+    /// differ in `application_name` only.
+    pub fn flavour(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for (name, value) in self.iter() {
+            if !name.eq_ignore_ascii_case("application_name") {
+                (name.to_ascii_lowercase(), value).hash(&mut hasher);
+            }
+        }
+        hasher.finish()
     }
 
     /// Whether nothing was asked for.

@@ -78,10 +78,12 @@ impl StatementTable {
         }
     }
 
-    /// The one statement with this text and these types.
-    pub fn intern(&self, sql: &[u8], types: &[u8]) -> Arc<Statement> {
-        // The types begin with their count, so the two parts cannot be confused.
-        let key = [types, sql].concat();
+    /// The one statement with this text and these types, for sessions of this flavour: what a
+    /// literal such as '2020-01-01' means is settled when a statement is parsed, and depends on
+    /// the session's parameters.
+    pub fn intern(&self, sql: &[u8], types: &[u8], flavour: u64) -> Arc<Statement> {
+        // The types begin with their count, so the parts cannot be confused.
+        let key = [&flavour.to_be_bytes(), types, sql].concat();
         let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(statement) = by_key.get(&key[..]) {
             return Arc::clone(statement);
@@ -120,9 +122,20 @@ pub struct ClientStatements {
     // Boxed and absent until used: most idle clients have none.
     named: Option<Box<ByName>>,
     unnamed: Option<Box<Unnamed>>,
+    flavour: u64,
 }
 
 impl ClientStatements {
+    /// Statements prepared from now on belong to sessions with these parameters.
+    pub fn set_flavour(&mut self, flavour: u64) {
+        self.flavour = flavour;
+    }
+
+    /// See [`StatementTable::intern`].
+    pub fn flavour(&self) -> u64 {
+        self.flavour
+    }
+
     /// The statement the client calls `name`.
     pub fn get(&self, name: &[u8]) -> Option<&Arc<Statement>> {
         self.named.as_ref()?.get(name)
@@ -216,13 +229,6 @@ impl BackendStatements {
         }
     }
 
-    /// Whether the statement is there for certain or ahead in this stretch.
-    pub fn has(&self, id: u64) -> bool {
-        self.prepared
-            .get(&id)
-            .is_some_and(|prepared| prepared.pending_in.is_none_or(|at| at == self.stretch))
-    }
-
     /// Its Parse was sent. Returns the statement to close because there are too many.
     pub fn sent(&mut self, id: u64) -> Option<u64> {
         self.clock += 1;
@@ -252,6 +258,15 @@ impl BackendStatements {
 
     /// A Sync or Query was sent: what is pending now belongs to an earlier stretch.
     pub fn end_stretch(&mut self) {
+        self.stretch += 1;
+    }
+
+    /// What is here may have been made for tables that are others now: each is parsed again
+    /// before it is used.
+    pub fn distrust(&mut self) {
+        self.stretch += 1;
+        let before = self.stretch - 1;
+        self.prepared.values_mut().for_each(|prepared| prepared.pending_in = Some(before));
         self.stretch += 1;
     }
 

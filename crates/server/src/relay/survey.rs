@@ -50,7 +50,8 @@ pub trait MayRead {
 }
 
 /// Surveys `input`, which starts at a message. Without `routes` (there are no replicas, or
-/// reads do not go there) nothing but the first type byte is looked at.
+/// reads do not go there) nothing but the first header is looked at, and whether its message is
+/// there, or [`LONGEST`] of it.
 ///
 /// # Errors
 /// [`WireError`] if the bytes are not the protocol.
@@ -72,10 +73,14 @@ pub fn survey(
         }
         _ => {}
     }
+    // Whoever sends the beginning of a message and then nothing is not to hold a backend.
+    if input.len() < first.size.min(LONGEST) {
+        return Ok(Survey::NeedMore);
+    }
     let Some(judge) = routes else { return Ok(Survey::Acquire(Access::ReadWrite)) };
     let mut at = 0;
     while let Some(frame) = Frame::read(&input[at..], MAX_MESSAGE)? {
-        if frame.size > LONGEST {
+        if frame.size > LONGEST && input.len() >= LONGEST {
             return Ok(Survey::Acquire(Access::ReadWrite));
         }
         let Some(message) = input.get(at..at + frame.size) else { break };

@@ -102,6 +102,10 @@ fn message(
     at: usize,
     out: &mut Splice,
 ) -> Result<Option<usize>, WireError> {
+    backend.awaits_sync |= matches!(
+        frame.tag,
+        frontend::PARSE | frontend::BIND | frontend::DESCRIBE | frontend::EXECUTE | frontend::CLOSE
+    );
     let whole = rest.get(..frame.size);
     let body = whole.map(|message| &message[HEADER..]);
     let expect = match frame.tag {
@@ -113,15 +117,17 @@ fn message(
             }
             client.statements.set_unnamed(None);
             backend.statements.forget_unnamed();
-            backend.statements.end_stretch();
+            backend.end_stretch();
             Some(Expect::Query(Show::Client))
         }
         frontend::FUNCTION_CALL => {
-            backend.statements.end_stretch();
+            // Which function it is only the server's catalog knows.
+            backend.dirty = true;
+            backend.end_stretch();
             Some(Expect::Query(Show::Client))
         }
         frontend::SYNC => {
-            backend.statements.end_stretch();
+            backend.end_stretch();
             Some(Expect::Sync(Show::Client))
         }
         frontend::FLUSH | COPY_DATA => None,
@@ -196,11 +202,16 @@ fn named_parse(
     parse: &Parse<'_>,
     out: &mut Splice,
 ) {
-    let statement = table.intern(parse.sql, parse.types);
-    if backend.statements.has(statement.id) {
-        backend.replies.expect(Expect::MadeUp(PARSE_COMPLETE));
-    } else {
-        send_parse(backend, &statement, Show::Client, out);
+    let statement = table.intern(parse.sql, parse.types, client.statements.flavour());
+    match backend.statements.readiness(statement.id) {
+        Readiness::Ready => {
+            backend.replies.expect(Expect::MadeUp(PARSE_COMPLETE));
+        }
+        Readiness::Parse => send_parse(backend, &statement, Show::Client, out),
+        Readiness::CloseAndParse => {
+            send_close(backend, statement.id, out);
+            send_parse(backend, &statement, Show::Client, out);
+        }
     }
     client.statements.insert(parse.name, statement);
 }

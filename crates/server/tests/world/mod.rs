@@ -3,6 +3,8 @@
 // Each test binary uses a part of it, and clippy's leave for tests does not reach helpers.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod raw;
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Command, Output, Stdio};

@@ -1,0 +1,256 @@
+//! Clients that do what no driver would, and what others must not notice of it.
+
+// Clippy's leave for tests does not reach the helpers of integration tests.
+#![allow(clippy::unwrap_used)]
+
+mod world;
+
+use pgherd_wire::frontend;
+use world::raw::{Raw, copy_data, flush, parse, run, sync, text_of};
+use world::{World, until};
+
+/// One backend for all, so that whatever is left on it meets the next client.
+const ONE: &str = "[listen]\nport = 0\nworkers = 1\nauth = \"trust\"\n[pool]\nsize = 1\n\
+     acquire_timeout = \"10s\"\nconnect_timeout = \"2s\"\n[health]\ninterval = \"100ms\"\n";
+
+fn world() -> World {
+    let world = World::start(0, ONE);
+    world
+        .node("coordinator")
+        .psql("create table t (id int primary key); grant all on t to app")
+        .unwrap();
+    world
+}
+
+#[test]
+fn what_was_begun_without_a_sync_ends_with_its_client() {
+    let world = world();
+    let mut client = Raw::log_in(&world, &[]);
+    let mut out = Vec::new();
+    parse(&mut out, "", "insert into t values (42)");
+    run(&mut out, "");
+    flush(&mut out);
+    client.send(&out);
+    client.until('C');
+    drop(client);
+    let mut next = Raw::log_in(&world, &[]);
+    assert_eq!(next.query("select count(*) from t"), ["0"]);
+    assert_eq!(next.query("select count(*) from pg_locks where relation = 't'::regclass"), ["0"]);
+}
+
+#[test]
+fn a_client_that_dies_in_the_middle_of_a_message_takes_its_backend_with_it() {
+    let world = world();
+    let mut client = Raw::log_in(&world, &[]);
+    client.query("begin");
+    let mut out = Vec::new();
+    copy_data(&mut out, &"1\n".repeat(1000));
+    client.send(&out[..500]);
+    // It has arrived once the backend has it; a query of the health monitor's is no client's.
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    drop(client);
+    assert_eq!(Raw::log_in(&world, &[]).query("select 1"), ["1"]);
+}
+
+#[test]
+fn a_thousand_logins_that_waited_are_served() {
+    let world = world();
+    let coordinator = world.node("coordinator");
+    coordinator.freeze().unwrap();
+    let mut clients: Vec<Raw> = (0..4000).map(|_| Raw::start(&world, &[])).collect();
+    coordinator.thaw().unwrap();
+    for client in &mut clients {
+        assert_eq!(client.until('Z').pop().unwrap(), ('Z', vec![b'I']));
+    }
+}
+
+#[test]
+fn a_literal_means_what_it_means_in_the_session_of_its_client() {
+    let world = world();
+    let sql = "select extract(epoch from '2020-01-01 00:00'::timestamptz)::int8";
+    for (zone, expected) in [("UTC", "1577836800"), ("Asia/Tokyo", "1577804400")] {
+        let mut client = Raw::log_in(&world, &[("TimeZone", zone)]);
+        let mut out = Vec::new();
+        parse(&mut out, "s", sql);
+        run(&mut out, "s");
+        sync(&mut out);
+        client.send(&out);
+        let answer: Vec<String> = client.until('Z').into_iter().filter_map(text_of).collect();
+        assert_eq!(answer, [expected], "{zone}");
+    }
+}
+
+#[test]
+fn a_statement_whose_table_was_altered_fails_once_and_not_for_everybody_after() {
+    let world = world();
+    let run_it = || {
+        let mut client = Raw::log_in(&world, &[]);
+        let mut out = Vec::new();
+        parse(&mut out, "s", "select * from t");
+        run(&mut out, "s");
+        sync(&mut out);
+        client.send(&out);
+        client.until('Z').into_iter().filter_map(text_of).collect::<Vec<_>>()
+    };
+    assert!(run_it().is_empty());
+    world.node("coordinator").psql("alter table t add column more int").unwrap();
+    let after: Vec<Vec<String>> = (0..3).map(|_| run_it()).collect();
+    assert!(after[1].is_empty() && after[2].is_empty(), "{after:?}");
+}
+
+#[test]
+fn neither_do_nor_a_function_call_leaves_anything_for_the_next_client() {
+    let world = world();
+    let mut client = Raw::log_in(&world, &[]);
+    client.query("do $$ begin set work_mem = '3MB'; end $$");
+    drop(client);
+    assert_eq!(Raw::log_in(&world, &[]).query("show work_mem"), ["4MB"]);
+
+    let mut client = Raw::log_in(&world, &[]);
+    let oid: u32 =
+        client.query("select 'pg_advisory_lock(bigint)'::regprocedure::oid")[0].parse().unwrap();
+    let mut out = Vec::new();
+    pgherd_wire::frame::put(&mut out, frontend::FUNCTION_CALL, |out| {
+        out.extend_from_slice(&oid.to_be_bytes());
+        // One format, binary; one argument of 8 bytes; a binary result.
+        out.extend_from_slice(&[0, 1, 0, 1, 0, 1, 0, 0, 0, 8]);
+        out.extend_from_slice(&7u64.to_be_bytes());
+        out.extend_from_slice(&[0, 1]);
+    });
+    client.send(&out);
+    client.until('Z');
+    let locks = "select count(*) from pg_locks where locktype = 'advisory'";
+    let coordinator = world.node("coordinator");
+    until("the lock is gone", || coordinator.psql(locks).unwrap() == "0");
+}
+
+#[test]
+fn the_rest_of_a_copy_that_failed_does_not_keep_the_backend() {
+    let world = world();
+    let mut client = Raw::log_in(&world, &[]);
+    let mut out = Vec::new();
+    frontend::put_query(&mut out, "copy t from stdin");
+    copy_data(&mut out, "no number\n");
+    // Half of a message that nobody reads any more, and its rest only after the error.
+    let mut rest = Vec::new();
+    copy_data(&mut rest, &"1\n".repeat(100_000));
+    pgherd_wire::frame::put(&mut rest, b'c', |_| {});
+    out.extend_from_slice(&rest[..1000]);
+    client.send(&out);
+    let answer: Vec<String> = client.until('Z').into_iter().filter_map(text_of).collect();
+    assert_eq!(answer, ["22P02: invalid input syntax for type integer: \"no number\""]);
+    client.send(&rest[1000..]);
+    let mut other = Raw::log_in(&world, &[]);
+    assert_eq!(other.query("select count(*) from t"), ["0"]);
+    assert_eq!(client.query("select 2"), ["2"]);
+}
+
+#[test]
+fn a_copy_that_fails_before_it_reads_leaves_its_client_connected() {
+    let world = world();
+    let coordinator = world.node("coordinator");
+    coordinator
+        .psql(
+            "create function no() returns trigger language plpgsql as \
+             'begin raise exception ''not today''; end'; \
+             create trigger no before insert on t for each statement execute function no()",
+        )
+        .unwrap();
+    let mut client = Raw::log_in(&world, &[]);
+    let mut out = Vec::new();
+    parse(&mut out, "", "copy t from stdin");
+    run(&mut out, "");
+    sync(&mut out);
+    client.send(&out);
+    let answer: Vec<String> = client.until('Z').into_iter().filter_map(text_of).collect();
+    assert_eq!(answer, ["P0001: not today"]);
+    assert_eq!(client.query("select 1"), ["1"]);
+    assert_eq!(Raw::log_in(&world, &[]).query("select 2"), ["2"]);
+}
+
+#[test]
+fn half_a_query_holds_no_backend() {
+    let world = world();
+    let mut slow = Raw::log_in(&world, &[]);
+    let mut out = Vec::new();
+    frontend::put_query(&mut out, "select 1");
+    slow.send(&out[..8]);
+    assert_eq!(Raw::log_in(&world, &[]).query("select 2"), ["2"]);
+    slow.send(&out[8..]);
+    let answer: Vec<String> = slow.until('Z').into_iter().filter_map(text_of).collect();
+    assert_eq!(answer, ["1"]);
+}
+
+#[test]
+fn parameters_that_the_server_refuses_fail_one_login_and_no_other() {
+    let world = world();
+    let mut wrong = Raw::start(&world, &[("work_mem", "bogus")]);
+    let mut right = Raw::start(&world, &[]);
+    let answer: Vec<String> = wrong.until('E').into_iter().filter_map(text_of).collect();
+    assert_eq!(answer, ["22023: invalid value for parameter \"work_mem\": \"bogus\""]);
+    assert!(wrong.next().is_none());
+    assert_eq!(right.until('Z').pop().unwrap().1, [b'I']);
+    assert_eq!(right.query("show work_mem"), ["4MB"]);
+}
+
+#[test]
+fn reset_goes_back_to_what_the_login_asked_for() {
+    let world = world();
+    let mut client = Raw::log_in(&world, &[("TimeZone", "Asia/Tokyo")]);
+    for reset in ["reset timezone", "discard all"] {
+        client.query("set timezone to 'Europe/Warsaw'");
+        assert_eq!(client.query("show timezone"), ["Europe/Warsaw"]);
+        client.query(reset);
+        assert_eq!(client.query("show timezone"), ["Asia/Tokyo"], "{reset}");
+    }
+}
+
+#[test]
+fn a_terminated_backend_is_reported_once() {
+    let world = world();
+    let mut client = Raw::log_in(&world, &[]);
+    client.query("begin");
+    let terminate = "select pg_terminate_backend(pid) from pg_stat_activity \
+                     where state = 'idle in transaction'";
+    world.node("coordinator").psql(terminate).unwrap();
+    let mut told = Vec::new();
+    while let Some(message) = client.next() {
+        told.extend(text_of(message));
+    }
+    assert_eq!(told, ["57P01: terminating connection due to administrator command"]);
+}
+
+#[test]
+fn idle_backends_that_somebody_ends_are_no_reason_to_leave_a_node() {
+    let more = ONE.replace("size = 1", "size = 5");
+    let world = World::start(1, &more);
+    let mut clients: Vec<Raw> = (0..5).map(|_| Raw::log_in(&world, &[])).collect();
+    // Five reads at a time, so that the replica has five backends.
+    let mut out = Vec::new();
+    frontend::put_query(&mut out, "select 1 from pg_sleep(0.2)");
+    clients.iter_mut().for_each(|client| client.send(&out));
+    clients.iter_mut().for_each(|client| drop(client.until('Z')));
+    let replica = world.node("coordinator-r1");
+    let terminate = "select count(pg_terminate_backend(pid)) from pg_stat_activity \
+                     where usename = 'app' and application_name not like 'pgherd/%'";
+    assert_eq!(replica.psql(terminate).unwrap(), "5");
+    let port = replica.port.to_string();
+    for client in &mut clients {
+        // The first may meet a backend that is just ending, and runs elsewhere.
+        client.query("select 1");
+        assert_eq!(client.query("select inet_server_port()"), [port.as_str()]);
+    }
+}
+
+#[test]
+fn what_was_sent_before_goodbye_is_carried_out() {
+    let world = world();
+    let mut client = Raw::log_in(&world, &[]);
+    let mut out = Vec::new();
+    frontend::put_query(&mut out, "insert into t select 1 from pg_sleep(0.3)");
+    frontend::put_terminate(&mut out);
+    client.send(&out);
+    drop(client);
+    let coordinator = world.node("coordinator");
+    until("the row is there", || coordinator.psql("select count(*) from t").unwrap() == "1");
+}
