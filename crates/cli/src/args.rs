@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::cmd::demo::Demo;
 use crate::cmd::dev::Dev;
+use crate::cmd::init::Init;
 use crate::cmd::route::Route;
 use crate::cmd::serve::Serve;
 use crate::cmd::shard_of::ShardOf;
@@ -21,6 +22,7 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     Demo(Demo),
     Dev(Dev),
+    Init(Init),
     Route(Route),
     Serve(Serve),
     ShardOf(ShardOf),
@@ -32,6 +34,7 @@ impl Command {
         match self {
             Self::Demo(command) => command.run(),
             Self::Dev(command) => command.run(),
+            Self::Init(command) => command.run(),
             Self::Route(command) => command.run(),
             Self::Serve(command) => command.run(),
             Self::ShardOf(command) => command.run(),
