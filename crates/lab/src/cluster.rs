@@ -216,6 +216,28 @@ impl Cluster {
         text + &format!("\n[[user]]\nname = \"{USER}\"\npassword = \"{PASSWORD}\"\n\n{more}")
     }
 
+    /// The same as environment variables, in the form of a `.env` file.
+    pub fn settings_env(&self) -> String {
+        let mut text = format!(
+            "COORDINATOR_HOST={}\nCOORDINATOR_DB={DATABASE}\nCOORDINATOR_USER={USER}\n\
+             COORDINATOR_PASSWORD={PASSWORD}\n",
+            self.coordinator().address()
+        );
+        let mut add = |list: &str, shards: &str, role: Role| {
+            let nodes: Vec<&Node> = self.nodes().iter().filter(|node| node.role == role).collect();
+            if nodes.is_empty() {
+                return;
+            }
+            let hosts: Vec<String> = nodes.iter().map(|node| node.address().to_string()).collect();
+            let shard = |node: &&Node| node.shard.map_or(String::new(), |shard| shard.to_string());
+            let ids: Vec<String> = nodes.iter().map(shard).collect();
+            text += &format!("{list}={}\n{shards}={}\n", hosts.join(","), ids.join(","));
+        };
+        add("WORKER_HOSTS", "WORKER_SHARD_IDS", Role::Worker);
+        add("REPLICA_HOSTS", "REPLICA_SHARD_IDS", Role::Replica);
+        text
+    }
+
     fn save(&self) -> Result<()> {
         let path = self.folder.join(STATE);
         Ok(std::fs::write(path, serde_json::to_vec_pretty(&self.state)?)?)

@@ -8,7 +8,7 @@ use pgherd_core::sql::QueryType;
 use pgherd_core::{NodeId, NodeRole, Topology};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
-use tracing::{trace, warn};
+use tracing::{debug, warn};
 
 use super::retry::Failed;
 use crate::error::Cause;
@@ -57,7 +57,7 @@ impl DistributedPool {
                 Ok(route) => route,
                 Err(error) => break Err(error),
             };
-            let error = match self.run_once(route, sql, act).await {
+            let error = match self.run_once(route, sql, act, tries.count + 1).await {
                 Ok(answer) => break Ok(answer),
                 Err(error) => error.of_read(spec.query_type == QueryType::Read),
             };
@@ -84,6 +84,8 @@ impl DistributedPool {
             let error = match Lease::acquire(self.node_pool(route.node), route).await {
                 Ok(mut lease) => {
                     lease.count_in(self.counting().clone(), spec.query_type);
+                    let (node, group, rule) = (lease.node(), route.group, route.rule);
+                    debug!(node, %group, attempt = tries.count + 1, %rule, "backend lent");
                     return Ok(lease);
                 }
                 Err(error) => Error::from(error),
@@ -111,10 +113,17 @@ impl DistributedPool {
         Ok(tries.redirect(route, topology))
     }
 
-    async fn run_once(&self, route: Route, sql: &str, act: Act<'_>) -> Result<Answer, Error> {
+    async fn run_once(
+        &self,
+        route: Route,
+        sql: &str,
+        act: Act<'_>,
+        attempt: u32,
+    ) -> Result<Answer, Error> {
         let pool = self.node_pool(route.node);
         let lease = Lease::acquire(pool, route).await?;
-        trace!(node = lease.node(), rule = %route.rule, "statement routed");
+        let (node, group, rule) = (lease.node(), route.group, route.rule);
+        debug!(node, %group, attempt, %rule, sql, "statement routed");
         let done = match act {
             Act::Query(params) | Act::QueryOne(params) => {
                 lease.query(sql, params).await.map(Answer::Rows)
