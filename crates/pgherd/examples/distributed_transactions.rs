@@ -15,6 +15,8 @@ fn main() -> Result<()> {
 
 async fn distributed_transactions(_: &World) -> Result<()> {
     let pool = DistributedPool::from_env()?;
+    // Once for a cluster; `pgherd init` does the same.
+    pool.install_decision_table(&[]).await?;
     let (alice, bob) = (owner_on(&pool, ShardId(0)).await?, owner_on(&pool, ShardId(1)).await?);
     for owner in [&alice, &bob] {
         let request = pool.write().shard_key(owner.as_str());

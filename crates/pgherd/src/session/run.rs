@@ -123,7 +123,7 @@ impl DistributedPool {
         let pool = self.node_pool(route.node);
         let lease = Lease::acquire(pool, route).await?;
         let (node, group, rule) = (lease.node(), route.group, route.rule);
-        debug!(node, %group, attempt, %rule, sql, "statement routed");
+        debug!(node, %group, attempt, %rule, "statement routed");
         let done = match act {
             Act::Query(params) | Act::QueryOne(params) => {
                 lease.query(sql, params).await.map(Answer::Rows)
