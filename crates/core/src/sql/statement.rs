@@ -2,12 +2,8 @@
 //!
 //! Trees may be as deep as texts are long, so they are walked with a stack of our own.
 
-use pg_raw_parse::Node;
-use pg_raw_parse::const_val::ConstValue;
-use pg_raw_parse::list::NodeList;
-use pg_raw_parse::nodes;
-use pg_raw_parse::raw::{OnCommitAction, TransactionStmtKind, VariableSetKind};
-use pg_raw_parse::walk::{Recurse, walk_manual};
+use pgherd_parser::enums::{OnCommitAction, TransactionStmtKind, VariableSetKind};
+use pgherd_parser::{Node, NodeList, nodes};
 
 use super::{Classifier, QueryType, StateKind, TransactionControl, functions};
 
@@ -71,7 +67,7 @@ pub(super) fn inspect(statement: Node<'_>, classifier: &Classifier) -> Finding {
         Node::ExplainStmt(explain) => match explain.query() {
             // What is prepared under the name is not in the text.
             Node::ExecuteStmt(_) => Finding::WRITE,
-            query if has_option(explain.options().iter(), "analyze") => {
+            query if has_option(explain.options(), "analyze") => {
                 inspect_explained(query, classifier)
             }
             _ => Finding::READ,
@@ -128,11 +124,7 @@ fn transaction(statement: &nodes::TransactionStmt) -> Finding {
     let chain = statement.chain;
     let (control, may_run_on_replica) = match statement.kind {
         Kind::TRANS_STMT_BEGIN | Kind::TRANS_STMT_START => {
-            let options = statement.options().iter().filter_map(|option| match option {
-                Node::DefElem(option) => Some(option),
-                _ => None,
-            });
-            let read_only = has_option(options, "transaction_read_only");
+            let read_only = has_option(statement.options(), "transaction_read_only");
             (TransactionControl::Begin { read_only }, read_only)
         }
         Kind::TRANS_STMT_COMMIT => (TransactionControl::Commit { chain }, true),
@@ -149,7 +141,7 @@ fn transaction(statement: &nodes::TransactionStmt) -> Finding {
 }
 
 /// Whether an option is on: given without a value, or with one that is not plainly false.
-fn has_option<'n>(options: impl Iterator<Item = &'n nodes::DefElem>, name: &str) -> bool {
+fn has_option(options: &NodeList, name: &str) -> bool {
     let is_on = |option: &nodes::DefElem| match option.arg() {
         Node::Integer(number) => number.ival != 0,
         Node::Boolean(value) => value.boolval,
@@ -158,14 +150,18 @@ fn has_option<'n>(options: impl Iterator<Item = &'n nodes::DefElem>, name: &str)
             !["off", "false"].iter().any(|off| text.eq_ignore_ascii_case(off))
         }
         Node::A_Const(value) => match value.val() {
-            Some(ConstValue::Integer(number)) => number != 0,
-            Some(ConstValue::Boolean(value)) => value,
+            Some(Node::Integer(number)) => number.ival != 0,
+            Some(Node::Boolean(value)) => value.boolval,
             _ => true,
         },
         _ => true,
     };
+    let named = |option| match option {
+        Node::DefElem(option) if option.defname() == Some(name) => Some(option),
+        _ => None,
+    };
     // Given twice, the last one counts.
-    options.filter(|option| option.defname() == Some(name)).last().is_some_and(is_on)
+    options.iter().rev().find_map(named).is_some_and(is_on)
 }
 
 fn inspect_explained(query: Node<'_>, classifier: &Classifier) -> Finding {
@@ -177,7 +173,7 @@ fn inspect_explained(query: Node<'_>, classifier: &Classifier) -> Finding {
 }
 
 fn is_temporary(relation: &nodes::RangeVar) -> bool {
-    relation.relpersistence.cast_unsigned() == TEMPORARY
+    relation.relpersistence == TEMPORARY
         || relation.schemaname().is_some_and(|schema| schema.starts_with("pg_temp"))
 }
 
@@ -195,18 +191,14 @@ fn created_as(into: Option<&nodes::IntoClause>) -> Finding {
 }
 
 /// Looks at a whole tree of SELECT, VALUES, TABLE, INSERT, UPDATE, DELETE or MERGE.
-fn inspect_tree<'n>(root: Node<'n>, classifier: &Classifier) -> Finding {
+fn inspect_tree(root: Node<'_>, classifier: &Classifier) -> Finding {
     let mut finding = Finding::READ;
     let mut stack = vec![root];
     while let Some(node) = stack.pop() {
         inspect_node(node, classifier, &mut finding);
-        if matches!(node, Node::None) {
-            continue;
+        if node.children(&mut stack).is_err() {
+            return Finding::WRITE.leaving(StateKind::Unknown);
         }
-        walk_manual::<()>(node, |child| {
-            stack.push(child);
-            Recurse::no()
-        });
     }
     finding
 }
@@ -282,7 +274,7 @@ fn state_of_call(call: &nodes::FuncCall) -> Option<StateKind> {
 /// Whether an expression is plainly true: `true`, or a cast of `'t'` and the like is not asked.
 fn is_true(expression: Node<'_>) -> bool {
     match expression {
-        Node::A_Const(value) => matches!(value.val(), Some(ConstValue::Boolean(true))),
+        Node::A_Const(value) => matches!(value.val(), Some(Node::Boolean(value)) if value.boolval),
         _ => false,
     }
 }
