@@ -243,6 +243,17 @@ fn idle_backends_that_somebody_ends_are_no_reason_to_leave_a_node() {
 }
 
 #[test]
+fn a_goodbye_in_the_place_of_copy_data_frees_the_backend() {
+    let world = world();
+    let mut client = Raw::log_in(&world, &[]);
+    let mut out = Vec::new();
+    frontend::put_query(&mut out, "copy t from stdin");
+    frontend::put_terminate(&mut out);
+    client.send(&out);
+    assert_eq!(Raw::log_in(&world, &[]).query("select count(*) from t"), ["0"]);
+}
+
+#[test]
 fn what_was_sent_before_goodbye_is_carried_out() {
     let world = world();
     let mut client = Raw::log_in(&world, &[]);

@@ -381,6 +381,13 @@ impl<D: Driver> Worker<D> {
         {
             self.client_reset(client);
         }
+        let backend = &self.backends[key];
+        if let Phase::Leased { client } = backend.phase
+            && backend.relay.replies.is_copying_in()
+            && self.clients[client].is_terminating()
+        {
+            self.todo.push_back(Todo::Client(client));
+        }
         if progress.stop == Stop::Ready {
             let backend = &self.backends[key];
             if matches!(backend.phase, Phase::Leased { .. }) {

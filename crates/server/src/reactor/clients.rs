@@ -300,8 +300,16 @@ impl<D: Driver> Worker<D> {
                     !backend.takes_more() || !client.outbox.is_empty() || answers
                 }
             };
+            if let Phase::Holding { backend } = client.phase
+                && client.terminates
+                && self.backends[backend].relay.replies.is_copying_in()
+            {
+                // The data that the backend waits for will never come.
+                return self.close_client(key);
+            }
             if blocked {
-                if client.ended && !client.has_said_goodbye() {
+                // One that has said goodbye is waited for, unless it does not take the answers.
+                if client.ended && !(client.has_said_goodbye() && client.outbox.is_empty()) {
                     self.close_client(key);
                 }
                 return;
@@ -514,7 +522,6 @@ impl<D: Driver> Worker<D> {
         match progress.stop {
             Stop::Terminate if backend.relay.replies.is_ready_owed() => {
                 // What it sent before is carried out, as by a server that reads it in order.
-                client.phase = Phase::Holding { backend: backend_key };
                 client.terminates = true;
                 Some(input.len())
             }
