@@ -54,11 +54,12 @@ insert into t values (4);
 commit;
 do $$ begin raise notice 'a notice' using hint = 'a hint'; end $$;
 begin; select 1; select 1/0; select 2; commit;
-select count(*) from t;
+begin; select count(*) from t; commit;
 select current_setting('server_version_num')::int > 0; select 'two in one', 2;
 select string_agg(id::text, ',' order by id) from t for update;
 \echo the end
 "#;
+    // What reads the session's own writes does so in a transaction: the replica may lag.
     let (through, errors) = world.psql(script);
     // On a node of its own, by the same role: nothing of what came before is there.
     let alone = World::start(0, TWO_CORES);

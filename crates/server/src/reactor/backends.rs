@@ -22,6 +22,7 @@ use pgherd_wire::frontend;
 use pgherd_wire::replies::{Expect, Show};
 use pgherd_wire::{WireError, sqlstate};
 
+use super::driver::Entry;
 use super::outbox::Outbox;
 use super::{Driver, Mail, PoolKey, READ, READS_PER_TURN, Readiness, Todo, Token, Worker};
 use crate::backend::login::Welcome;
@@ -150,7 +151,7 @@ impl<D: Driver> Worker<D> {
         let address = self.proxy.addresses[pool.node.index()];
         let (serial, applied) = (self.serial(), self.intern(Parameters::default()));
         let key = self.backends.vacant_key();
-        match self.driver.connect(address, Token::Backend(key)) {
+        match self.driver.connect(address, Token::Backend(Entry::new(key, serial))) {
             Ok(stream) => {
                 self.backends.insert(Backend {
                     stream,
@@ -612,7 +613,8 @@ impl<D: Driver> Worker<D> {
         backend.applied = self.intern((*backend.applied).clone());
         let entry = self.backends.vacant_entry();
         let key = entry.key();
-        let registered = self.driver.register(&mut backend.stream, Token::Backend(key));
+        let token = Token::Backend(Entry::new(key, backend.serial));
+        let registered = self.driver.register(&mut backend.stream, token);
         entry.insert(backend);
         let now = self.now;
         let placed = self.pool(pool_key).pool.adopt(key, now);

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use pgherd_wire::startup;
 
+use super::driver::Entry;
 use super::outbox::Outbox;
 use super::{Driver, Mail, Readiness, Token, Worker};
 
@@ -19,7 +20,9 @@ pub(super) struct CancelConnection<S> {
     outbox: Outbox,
     request: Vec<u8>,
     backend: usize,
+    // Of the backend.
     serial: u64,
+    pub(super) own_serial: u64,
     connected: bool,
     began: Instant,
 }
@@ -60,8 +63,11 @@ impl<D: Driver> Worker<D> {
         let mut request = Vec::new();
         startup::put_cancel(&mut request, backend.pid, &backend.secret);
         let (serial, address) = (backend.serial, backend.address);
+        let own_serial = self.serial();
+        let backend = &mut self.backends[key];
         let entry = self.cancels.vacant_entry();
-        match self.driver.connect(address, Token::Cancel(entry.key())) {
+        let token = Token::Cancel(Entry::new(entry.key(), own_serial));
+        match self.driver.connect(address, token) {
             Ok(stream) => {
                 backend.cancels += 1;
                 entry.insert(CancelConnection {
@@ -70,6 +76,7 @@ impl<D: Driver> Worker<D> {
                     request,
                     backend: key,
                     serial,
+                    own_serial,
                     connected: false,
                     began: self.now,
                 });

@@ -22,6 +22,7 @@ use pgherd_wire::{Frame, TxStatus, frontend, sqlstate};
 
 use super::backends::{Loss, fatal};
 use super::cancels::cancel_pid;
+use super::driver::Entry;
 use super::outbox::Outbox;
 use super::{
     Driver, Judge, PoolKey, READ, READS_PER_TURN, Readiness, Striking, Todo, Token, Worker,
@@ -54,7 +55,7 @@ pub(super) struct Client<S> {
     // The stash may be looked at again although nothing was read.
     resumes: bool,
     phase: Phase,
-    serial: u64,
+    pub(super) serial: u64,
     user: UserId,
     long_key: bool,
     secret: [u8; 32],
@@ -227,7 +228,9 @@ impl<D: Driver> Worker<D> {
         self.driver.random(&mut secret);
         let entry = self.clients.vacant_entry();
         let key = entry.key();
-        if let Err(error) = self.driver.register(&mut stream, Token::Client(key)) {
+        if let Err(error) =
+            self.driver.register(&mut stream, Token::Client(Entry::new(key, serial)))
+        {
             tracing::warn!(%error, "cannot watch a new client");
             return;
         }

@@ -9,12 +9,37 @@ use crate::reactor::pools::PoolKey;
 /// What a socket's event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Token {
-    /// A client, by its key.
-    Client(usize),
-    /// A backend, by its key.
-    Backend(usize),
-    /// A connection that carries a cancel request to a node, by its key.
-    Cancel(usize),
+    /// A client.
+    Client(Entry),
+    /// A backend.
+    Backend(Entry),
+    /// A connection that carries a cancel request to a node.
+    Cancel(Entry),
+}
+
+/// An entry of a slab. Keys are used again, also between the moment an event was told and the
+/// moment it is looked at; the serial tells whether it still means the same entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Entry {
+    /// The key in its slab.
+    pub key: usize,
+    serial: u32,
+}
+
+impl Entry {
+    /// Bits of the serial that are kept.
+    pub(super) const SERIAL_BITS: u32 = 24;
+
+    /// The entry at `key`, whose serial this is.
+    pub(super) fn new(key: usize, serial: u64) -> Self {
+        let kept = serial & ((1 << Self::SERIAL_BITS) - 1);
+        Self { key, serial: u32::try_from(kept).expect("24 bits fit into 32") }
+    }
+
+    /// The bits that tell it from others at the same key.
+    pub(super) fn serial(self) -> u32 {
+        self.serial
+    }
 }
 
 /// What became of a socket, or several things at once.

@@ -11,6 +11,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Waker};
 use socket2::{SockRef, TcpKeepalive};
 
+use super::driver::Entry;
 use super::{Driver, Mail, Proxy, Readiness, TICK, Token, Worker};
 
 /// Events taken from the system at once.
@@ -107,21 +108,41 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(Duration::from_secs(30)))
 }
 
-// The two lowest bits tell what kind of key it is.
+// The two lowest bits tell what kind of entry it is, the next ones its serial, the rest its key.
 fn to_mio(token: Token) -> mio::Token {
-    mio::Token(match token {
-        Token::Client(key) => key << 2,
-        Token::Backend(key) => key << 2 | 1,
-        Token::Cancel(key) => key << 2 | 2,
-    })
+    let (entry, kind) = match token {
+        Token::Client(entry) => (entry, 0),
+        Token::Backend(entry) => (entry, 1),
+        Token::Cancel(entry) => (entry, 2),
+    };
+    let serial = entry.serial() as usize;
+    mio::Token(entry.key << (Entry::SERIAL_BITS + 2) | serial << 2 | kind)
 }
 
 fn from_mio(token: mio::Token) -> Token {
-    let key = token.0 >> 2;
+    let entry = Entry::new(token.0 >> (Entry::SERIAL_BITS + 2), token.0 as u64 >> 2);
     match token.0 & 3 {
-        0 => Token::Client(key),
-        1 => Token::Backend(key),
-        _ => Token::Cancel(key),
+        0 => Token::Client(entry),
+        1 => Token::Backend(entry),
+        _ => Token::Cancel(entry),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_come_back_as_they_went() {
+        for key in [0, 1, 77, (1 << 25) - 1] {
+            for serial in [0, 1, (1 << 24) - 1, 1 << 24, u64::MAX] {
+                let entry = Entry::new(key, serial);
+                for token in [Token::Client(entry), Token::Backend(entry), Token::Cancel(entry)] {
+                    assert_eq!(from_mio(to_mio(token)), token);
+                    assert!(to_mio(token).0 < MAILBOX.0);
+                }
+            }
+        }
     }
 }
 

@@ -22,7 +22,7 @@ mod pools;
 
 pub use backends::Backend;
 pub use counts::{Count, Counts, NodeCounts};
-pub use driver::{Driver, Mail, Readiness, Token};
+pub use driver::{Driver, Entry, Mail, Readiness, Token};
 pub use pools::{PoolKey, Shares};
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -205,10 +205,27 @@ impl<D: Driver> Worker<D> {
     /// A socket became ready.
     pub fn on_ready(&mut self, token: Token, ready: Readiness, now: Instant) {
         self.now = now;
+        // An event may be of somebody whose key has been given to another meanwhile.
+        let is_current = |entry: Entry, serial| entry == Entry::new(entry.key, serial);
         match token {
-            Token::Client(key) => self.client_ready(key, ready),
-            Token::Backend(key) => self.backend_ready(key, ready),
-            Token::Cancel(key) => self.cancel_ready(key, ready),
+            Token::Client(entry) => match self.clients.get(entry.key) {
+                Some(client) if is_current(entry, client.serial) => {
+                    self.client_ready(entry.key, ready);
+                }
+                _ => {}
+            },
+            Token::Backend(entry) => match self.backends.get(entry.key) {
+                Some(backend) if is_current(entry, backend.serial) => {
+                    self.backend_ready(entry.key, ready);
+                }
+                _ => {}
+            },
+            Token::Cancel(entry) => match self.cancels.get(entry.key) {
+                Some(cancel) if is_current(entry, cancel.own_serial) => {
+                    self.cancel_ready(entry.key, ready);
+                }
+                _ => {}
+            },
         }
         self.work_off();
     }
