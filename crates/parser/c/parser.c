@@ -9,6 +9,22 @@
 
 const char *progname = "pgherd";
 
+/* As BSD's: copies what fits, always ends it, returns the length of what was to be copied. */
+size_t
+strlcpy(char *to, const char *from, size_t size)
+{
+	size_t		length = strlen(from);
+
+	if (size > 0)
+	{
+		size_t		fits = length < size ? length : size - 1;
+
+		memcpy(to, from, fits);
+		to[fits] = '\0';
+	}
+	return length;
+}
+
 static __thread bool is_initialized = false;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t thread_exit;

@@ -5,6 +5,17 @@
  *
  * A test says which names are missing here.
  */
+
+/*
+ * pg_config.h says that the C library has strlcpy, which glibc has since 2.38 only. Where it is
+ * not declared, compilers refuse it: so everybody takes parser.c's.
+ */
+#include <stddef.h>
+#include <string.h>
+#undef strlcpy
+#define strlcpy pgherd_parser_pg_strlcpy
+extern size_t strlcpy(char *to, const char *from, size_t size);
+
 #define AlignedAllocFree pgherd_parser_pg_AlignedAllocFree
 #define AlignedAllocGetChunkContext pgherd_parser_pg_AlignedAllocGetChunkContext
 #define AlignedAllocGetChunkSpace pgherd_parser_pg_AlignedAllocGetChunkSpace
@@ -247,6 +258,7 @@
 #define pg_number_of_ones pgherd_parser_pg_pg_number_of_ones
 #define pg_popcount32 pgherd_parser_pg_pg_popcount32
 #define pg_popcount64 pgherd_parser_pg_pg_popcount64
+#define pg_popcount_aarch64_dummy_variable pgherd_parser_pg_pg_popcount_aarch64_dummy_variable
 #define pg_popcount_masked_optimized pgherd_parser_pg_pg_popcount_masked_optimized
 #define pg_popcount_optimized pgherd_parser_pg_pg_popcount_optimized
 #define pg_printf pgherd_parser_pg_pg_printf

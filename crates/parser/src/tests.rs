@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::ffi::{CStr, c_char};
 
 use super::*;
@@ -131,20 +132,40 @@ fn more_threads_than_a_process_has_keys_may_parse() {
     }
 }
 
-#[test]
-fn each_symbol_has_the_prefix_that_keeps_it_apart_from_another_copy_of_postgresql() {
+/// What `nm` says of the C half: the names it defines, and those it needs.
+fn symbols() -> (HashSet<String>, HashSet<String>) {
     let archive = concat!(env!("OUT_DIR"), "/libpgherd_parser.a");
     let nm = std::process::Command::new("nm").args(["-g", archive]).output();
     let nm = nm.expect("nm comes with the C compiler");
-    let symbols: Vec<String> = String::from_utf8_lossy(&nm.stdout)
-        .lines()
-        .filter_map(|line| match line.split_whitespace().collect::<Vec<_>>()[..] {
-            [_, kind, name] if kind != "U" => Some(name.trim_start_matches('_').to_owned()),
+    let (mut defined, mut needed) = (HashSet::new(), HashSet::new());
+    for line in String::from_utf8_lossy(&nm.stdout).lines() {
+        let names = match line.split_whitespace().collect::<Vec<_>>()[..] {
+            ["U", name] => Some((&mut needed, name)),
+            [_, _, name] => Some((&mut defined, name)),
             _ => None,
-        })
-        .collect();
-    assert!(symbols.len() > 200, "nm printed {symbols:?}");
+        };
+        if let Some((names, name)) = names {
+            names.insert(name.trim_start_matches('_').to_owned());
+        }
+    }
+    assert!(defined.len() > 200, "nm printed {defined:?}");
+    (defined, needed)
+}
+
+#[test]
+fn each_symbol_has_the_prefix_that_keeps_it_apart_from_another_copy_of_postgresql() {
+    let (defined, _) = symbols();
     let without: Vec<&String> =
-        symbols.iter().filter(|name| !name.starts_with("pgherd_parser_")).collect();
+        defined.iter().filter(|name| !name.starts_with("pgherd_parser_")).collect();
     assert!(without.is_empty(), "to be added to c/prefix.h: {without:?}");
+}
+
+#[test]
+fn whatever_the_c_half_needs_of_postgresql_is_there_also_where_a_linker_would_not_miss_it() {
+    let (defined, needed) = symbols();
+    let missing: Vec<&String> = needed
+        .iter()
+        .filter(|name| name.starts_with("pgherd_parser_") && !defined.contains(*name))
+        .collect();
+    assert!(missing.is_empty(), "in no file of c/postgres: {missing:?}");
 }
