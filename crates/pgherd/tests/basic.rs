@@ -68,6 +68,9 @@ async fn statistics_count_statements_by_kind() {
     pool.ddl().execute("CREATE TABLE t (a int4)", &[]).await.unwrap();
     pool.write().execute("INSERT INTO t VALUES (1)", &[]).await.unwrap();
     pool.write().execute("nonsense", &[]).await.unwrap_err();
+    // The error is handed out before the backend has said that it is ready for more.
+    let is_back = async || pool.statistics().node("coordinator").unwrap().busy == 0;
+    until("the backend is back", is_back).await;
     let mut lease = pool.acquire(QueryType::Write, None::<Key>).await.unwrap();
     let transaction = lease.transaction().await.unwrap();
     transaction.execute("INSERT INTO t VALUES (2)", &[]).await.unwrap();
