@@ -1,7 +1,7 @@
 //! Worlds to test pgherd in.
 //!
 //! Real PostgreSQL clusters with streaming replicas ([`Cluster`]), a TCP link that fails on
-//! command ([`Link`]), and load ([`Pgbench`]). Blocking, on `std`: a test may use it from
+//! command ([`Link`]), load ([`Pgbench`]), and poolers in between ([`PgBouncer`]). Blocking, on `std`: a test may use it from
 //! wherever it runs.
 //!
 //! Everything a cluster started ends with it, whatever becomes of the program that started it:
@@ -14,12 +14,14 @@ pub mod guardian;
 pub mod link;
 pub mod load;
 pub mod node;
+pub mod pgbouncer;
 
 pub use cluster::{Cluster, ClusterSpec};
 pub use engine::Engine;
 pub use link::Link;
 pub use load::{Pgbench, PgbenchReport, Progress};
 pub use node::{Node, Role};
+pub use pgbouncer::PgBouncer;
 
 /// What goes wrong in a lab: the text says what, where, and what to do.
 pub type Error = anyhow::Error;

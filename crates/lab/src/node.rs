@@ -385,7 +385,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 }
 
 /// Whether a server at `address` asks for a password, which it does once it takes logins.
-fn answers(address: SocketAddr) -> Result<bool> {
+pub(crate) fn answers(address: SocketAddr) -> Result<bool> {
     let limit = Duration::from_millis(500);
     let mut stream = TcpStream::connect_timeout(&address, limit)?;
     stream.set_read_timeout(Some(limit))?;

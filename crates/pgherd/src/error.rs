@@ -7,7 +7,7 @@ use pgherd_core::retry::Retry;
 use pgherd_core::route::RouteError;
 use pgherd_core::settings::SettingsErrors;
 use pgherd_wire::sqlstate;
-use tokio_postgres::error::DbError;
+use tokio_postgres::error::{DbError, SqlState};
 
 use crate::txn::{CommitError, InDoubt};
 use crate::{AcquireError, ConnectError};
@@ -85,9 +85,14 @@ impl Error {
         was_sent: bool,
     ) -> Self {
         // An error report without a connection behind it is still the server's word, but
-        // what follows a crash of another process (57P02) may come after our commit.
-        let is_word = error.as_db_error().is_some();
-        let cause = Cause::Statement { error, is_lost: is_lost && !is_word, was_sent };
+        // what follows a crash of another process (57P02) may come after our commit. Not so what
+        // a pooler reports of a server that it has lost.
+        let report = error.as_db_error();
+        let is_pooler_s = report.is_some_and(|report| {
+            report.severity() == "FATAL" && report.code() == &SqlState::PROTOCOL_VIOLATION
+        });
+        let is_lost = is_pooler_s || is_lost && report.is_none();
+        let cause = Cause::Statement { error, is_lost, was_sent };
         Self(Box::new(Inner { cause, node: Some(node), is_read: false, tries: 1 }))
     }
 
@@ -187,9 +192,7 @@ impl Error {
                     sqlstate::CONNECTION_FAILURE
                 })
             }
-            Cause::Statement { error, .. } => {
-                error.code().map(tokio_postgres::error::SqlState::code)
-            }
+            Cause::Statement { error, .. } => error.code().map(SqlState::code),
             Cause::Transaction(error) => error.sqlstate(),
             Cause::Deadlock { .. } => Some(sqlstate::DEADLOCK_DETECTED),
             Cause::Settings(_)

@@ -221,7 +221,7 @@ pub enum Severity {
 /// The fields of an ErrorResponse or NoticeResponse that decide something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ErrorFields<'a> {
-    /// From the untranslated field `V`.
+    /// From the untranslated field `V`; where that is missing, as from a pooler, from `S`.
     pub severity: Severity,
     /// The SQLSTATE, five bytes as a rule.
     pub code: &'a str,
@@ -242,6 +242,12 @@ impl<'a> ErrorFields<'a> {
         loop {
             match fields.u8("field type")? {
                 0 => return Ok(found),
+                // Comes before `V`, and may be in the server's language.
+                b'S' => match fields.cstr("severity")? {
+                    b"FATAL" => found.severity = Severity::Fatal,
+                    b"PANIC" => found.severity = Severity::Panic,
+                    _ => {}
+                },
                 b'V' => {
                     found.severity = match fields.cstr("severity")? {
                         b"ERROR" => Severity::Error,

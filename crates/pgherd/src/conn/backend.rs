@@ -56,7 +56,7 @@ impl Backend {
 
     /// Whether the connection has ended, as far as is known.
     pub(crate) fn is_dead(&self) -> bool {
-        self.client.is_closed()
+        self.client.is_closed() || self.line.tap().is_over()
     }
 
     /// Where it stands, after writing out whatever the client object still held.
@@ -106,7 +106,8 @@ impl Backend {
         self.line.tap().last_tag()
     }
 
-    /// The process that serves it on the node.
+    /// The process that serves it on the node; `None` where that is another for each
+    /// transaction, behind a pooler.
     pub(crate) fn process_id(&self) -> Option<u32> {
         self.line.tap().process_id()
     }

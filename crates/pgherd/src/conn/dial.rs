@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use pgherd_core::settings::{Secret, Settings};
 use pgherd_core::topology::Node;
-use tokio_postgres::NoTls;
 use tokio_postgres::config::SslMode;
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use tracing::debug;
 
 use super::backend::Backend;
 use super::line::Line;
@@ -72,21 +73,40 @@ impl Dialer {
         &self,
         on_end: impl FnOnce(u64) + Send + 'static,
     ) -> Result<Backend, ConnectError> {
-        let opened = tokio::time::timeout(self.limit, self.log_in()).await;
         let limit = self.limit;
-        let (client, line) = opened
-            .unwrap_or(Err(ConnectStep::TimedOut { limit }))
-            .map_err(|step| self.error(step))?;
-        let line = Arc::new(line);
-        let serial = next_serial();
-        tokio::spawn({
-            let (line, node) = (line.clone(), self.node.clone());
-            async move {
-                line.run(&node).await;
-                on_end(serial);
-            }
+        let opened = tokio::time::timeout(limit, async {
+            let (client, line) = self.log_in().await?;
+            let line = Arc::new(line);
+            let serial = next_serial();
+            tokio::spawn({
+                let (line, node) = (line.clone(), self.node.clone());
+                async move {
+                    line.run(&node).await;
+                    on_end(serial);
+                }
+            });
+            self.look_for_pooler(&client, &line).await?;
+            Ok(Backend::new(serial, client, line, Instant::now()))
         });
-        Ok(Backend::new(serial, client, line, Instant::now()))
+        opened
+            .await
+            .unwrap_or(Err(ConnectStep::TimedOut { limit }))
+            .map_err(|step| self.error(step))
+    }
+
+    /// Asks once which process it is that answers.
+    async fn look_for_pooler(&self, client: &Client, line: &Line) -> Result<(), ConnectStep> {
+        let asked = client.simple_query("SELECT pg_catalog.pg_backend_pid()").await;
+        let messages = asked.map_err(ConnectStep::LogIn)?;
+        let answering = messages.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+            _ => None,
+        });
+        line.tap().find_pooler(answering);
+        if line.tap().is_pooled() {
+            debug!(node = %self.node, "a pooler is in between: statements are parsed for each use");
+        }
+        Ok(())
     }
 
     /// Asks the node to cancel what the owner of `token` runs.
@@ -103,7 +123,7 @@ impl Dialer {
         done.unwrap_or(Err(ConnectStep::TimedOut { limit })).map_err(|step| self.error(step))
     }
 
-    async fn log_in(&self) -> Result<(tokio_postgres::Client, Line), ConnectStep> {
+    async fn log_in(&self) -> Result<(Client, Line), ConnectStep> {
         let socket = Socket::connect(&self.host, self.port).await.map_err(ConnectStep::Dial)?;
         let tap = Arc::new(Tap::new());
         let Login { user, password, database, application_name } = &*self.login;

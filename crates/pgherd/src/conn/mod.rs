@@ -3,8 +3,9 @@
 //! In: an address and a login. Out: a [`Backend`] that always knows where it stands.
 //!
 //! tokio-postgres does not tell whether a transaction is open, what a command's tag was, or
-//! whether a statement has left. A [`Tap`] on the byte stream does. Who may use a backend, and
-//! how many there are, is not here.
+//! whether a statement has left. A [`Tap`] on the byte stream does. Nor does it know of poolers
+//! that give each transaction another backend: there the stream is changed ([`unnamed`]). Who may
+//! use a backend, and how many there are, is not here.
 
 mod backend;
 mod dial;
@@ -13,6 +14,7 @@ mod line;
 mod scan;
 mod socket;
 mod tap;
+mod unnamed;
 
 pub(crate) use backend::{Backend, Standing};
 pub(crate) use dial::{Dialer, Login};

@@ -3,13 +3,14 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::tap::Tap;
+use super::unnamed::Unnamed;
 
 /// How long a connection is silent before the kernel asks whether the other end is there, and
 /// how often it asks again: a node that vanished is noticed in a minute, not in two hours.
@@ -82,16 +83,61 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// A socket whose bytes, once really read or written, are shown to a [`Tap`].
+/// A socket whose bytes, once really read or written, are shown to a [`Tap`]. When the tap finds a
+/// pooler at the other end, what the driver writes and reads is changed by [`Unnamed`].
 #[derive(Debug)]
 pub(super) struct TappedSocket {
     socket: Socket,
     tap: Arc<Tap>,
+    unnamed: Option<Unnamed>,
+    // Changed and not written yet.
+    outgoing: Vec<u8>,
 }
+
+/// While more bytes than this wait to be written, no more are taken: as many as the driver itself
+/// gathers before it writes.
+const OUTGOING_LIMIT: usize = 8 * 1024;
 
 impl TappedSocket {
     pub(super) fn new(socket: Socket, tap: Arc<Tap>) -> Self {
-        Self { socket, tap }
+        Self { socket, tap, unnamed: None, outgoing: Vec::new() }
+    }
+
+    fn unnamed(&mut self) -> Option<&mut Unnamed> {
+        if self.unnamed.is_none() && self.tap.is_pooled() {
+            self.unnamed = Some(Unnamed::new());
+        }
+        self.unnamed.as_mut()
+    }
+
+    fn poll_write_tapped(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        match &polled {
+            Poll::Ready(Ok(written)) => self.tap.on_written(&bytes[..*written]),
+            Poll::Pending => self.tap.on_write_stalled(),
+            Poll::Ready(Err(_)) => {}
+        }
+        polled
+    }
+
+    /// Writes what was changed and waits.
+    fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outgoing = std::mem::take(&mut self.outgoing);
+        let mut at = 0;
+        let polled = loop {
+            if at == outgoing.len() {
+                break Poll::Ready(Ok(()));
+            }
+            match self.poll_write_tapped(cx, &outgoing[at..]) {
+                Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(written)) => at += written,
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                Poll::Pending => break Poll::Pending,
+            }
+        };
+        self.outgoing = outgoing;
+        self.outgoing.drain(..at);
+        polled
     }
 }
 
@@ -102,12 +148,21 @@ impl AsyncRead for TappedSocket {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let polled = Pin::new(&mut self.socket).poll_read(cx, buf);
-        let read = &buf.filled()[before..];
-        if !read.is_empty() {
+        loop {
+            let polled = Pin::new(&mut self.socket).poll_read(cx, buf);
+            let read = &mut buf.filled_mut()[before..];
+            if read.is_empty() {
+                return polled;
+            }
             self.tap.on_read(read);
+            let Some(unnamed) = self.unnamed() else { return polled };
+            let kept = unnamed.incoming(read).map_err(io::Error::other)?;
+            buf.set_filled(before + kept);
+            // To have read nothing would mean that the stream has ended.
+            if kept > 0 {
+                return polled;
+            }
         }
-        polled
     }
 }
 
@@ -117,20 +172,30 @@ impl AsyncWrite for TappedSocket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.socket).poll_write(cx, bytes);
-        match &polled {
-            Poll::Ready(Ok(written)) => self.tap.on_written(&bytes[..*written]),
-            Poll::Pending => self.tap.on_write_stalled(),
-            Poll::Ready(Err(_)) => {}
+        if self.unnamed().is_none() {
+            return self.poll_write_tapped(cx, bytes);
         }
-        polled
+        if self.outgoing.len() > OUTGOING_LIMIT {
+            ready!(self.poll_outgoing(cx))?;
+        }
+        let this = &mut *self;
+        if let Some(unnamed) = &mut this.unnamed {
+            unnamed.outgoing(bytes, &mut this.outgoing).map_err(io::Error::other)?;
+        }
+        // What is not written now is by the flush, which follows.
+        match self.poll_outgoing(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(bytes.len())),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_outgoing(cx))?;
         Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_outgoing(cx))?;
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }

@@ -4,9 +4,10 @@
 //! status, the last command tag, how many statements have left, what is still owed, and
 //! whether the session holds state that another user must not find.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pgherd_core::sql::suspicion;
+use pgherd_wire::backend::{ErrorFields, Severity};
 use pgherd_wire::replies::{Expect, Replies, Show};
 use pgherd_wire::{TxStatus, WireError, backend, frontend};
 use tokio::sync::Notify;
@@ -20,6 +21,10 @@ pub(super) struct Tap {
     heard: Mutex<Heard>,
     statements: AtomicU64,
     errors: AtomicU64,
+    // The session has ended: an error said so, before the socket does.
+    is_over: AtomicBool,
+    // See `Tap::find_pooler`.
+    is_pooled: AtomicBool,
     // Signalled whenever the backend says that it is ready.
     ready: Notify,
 }
@@ -90,6 +95,8 @@ impl Tap {
             }),
             statements: AtomicU64::new(0),
             errors: AtomicU64::new(0),
+            is_over: AtomicBool::new(false),
+            is_pooled: AtomicBool::new(false),
             ready: Notify::new(),
         }
     }
@@ -135,8 +142,11 @@ impl Tap {
             is_broken,
             ..
         } = &mut *heard;
-        let wanted =
-            |tag| matches!(tag, backend::READY | backend::COMMAND_COMPLETE | backend::KEY_DATA);
+        let wanted = |tag| {
+            let tags =
+                [backend::READY, backend::COMMAND_COMPLETE, backend::KEY_DATA, backend::ERROR];
+            tags.contains(&tag)
+        };
         let found = incoming.feed(bytes, wanted, |tag, body| {
             match tag {
                 backend::READY => {
@@ -154,6 +164,10 @@ impl Tap {
                 backend::KEY_DATA => *process_id = Some(backend::key_data(body)?.0),
                 backend::ERROR => {
                     self.errors.fetch_add(1, Ordering::Relaxed);
+                    let severity = ErrorFields::read(body)?.severity;
+                    if matches!(severity, Severity::Fatal | Severity::Panic) {
+                        self.is_over.store(true, Ordering::Relaxed);
+                    }
                 }
                 _ => {}
             }
@@ -196,9 +210,28 @@ impl Tap {
         self.heard.lock().last_tag.clone()
     }
 
-    /// The process of the backend on its server.
+    /// The process of the backend on its server; `None` behind a pooler, where each transaction
+    /// may have another.
     pub(super) fn process_id(&self) -> Option<u32> {
-        self.heard.lock().process_id
+        if self.is_pooled() { None } else { self.heard.lock().process_id }
+    }
+
+    /// Takes a pooler to be in between if the process that answers is not the one that was named
+    /// at the login: a pooler makes up a number of its own, for it has no process yet. Asked
+    /// while nothing is under way.
+    pub(super) fn find_pooler(&self, answering: Option<u32>) {
+        let is_pooled = answering.is_some() && answering != self.heard.lock().process_id;
+        self.is_pooled.store(is_pooled, Ordering::Relaxed);
+    }
+
+    /// Whether there is a pooler between this connection and its backends.
+    pub(super) fn is_pooled(&self) -> bool {
+        self.is_pooled.load(Ordering::Relaxed)
+    }
+
+    /// Whether an error has announced the end of the session.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
     }
 
     /// Statements that have left in full and so may have run.
@@ -217,7 +250,8 @@ impl Tap {
     }
 }
 
-fn expected(tag: u8) -> Option<Expect> {
+/// The reply that a message of the driver will have.
+pub(super) fn expected(tag: u8) -> Option<Expect> {
     Some(match tag {
         frontend::QUERY | frontend::FUNCTION_CALL => Expect::Query(Show::Client),
         frontend::PARSE => Expect::Parse { show: Show::Client, statement: None },

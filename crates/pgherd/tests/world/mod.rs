@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use pgherd::{Builder, DistributedPool};
-use pgherd_lab::{Cluster, ClusterSpec, Node, Role, cluster};
+use pgherd_lab::{Cluster, ClusterSpec, Node, PgBouncer, Role, cluster};
 
 pub const PASSWORD: &str = cluster::PASSWORD;
 
@@ -48,21 +48,39 @@ impl World {
 
     /// A builder that knows the nodes and the login, and probes often.
     pub fn builder(&self) -> Builder {
+        self.builder_through(&[])
+    }
+
+    /// The same with these in between.
+    pub fn builder_through(&self, poolers: &[PgBouncer]) -> Builder {
+        let port = |node: &Node| {
+            let pooler = poolers.iter().find(|pooler| pooler.node() == node.name);
+            pooler.map_or(node.port, PgBouncer::port)
+        };
         let builder = DistributedPool::builder()
             .database(cluster::DATABASE)
             .user(cluster::USER)
             .password(PASSWORD)
             .health_interval(Duration::from_millis(100));
         self.cluster.nodes().iter().fold(builder, |builder, node| match (node.role, node.shard) {
-            (Role::Coordinator, _) => builder.coordinator(&node.host, node.port),
-            (Role::Worker, shard) => builder.worker(shard.unwrap(), &node.host, node.port),
-            (Role::Replica, None) => builder.replica(&node.host, node.port),
-            (Role::Replica, Some(shard)) => builder.shard_replica(shard, &node.host, node.port),
+            (Role::Coordinator, _) => builder.coordinator(&node.host, port(node)),
+            (Role::Worker, shard) => builder.worker(shard.unwrap(), &node.host, port(node)),
+            (Role::Replica, None) => builder.replica(&node.host, port(node)),
+            (Role::Replica, Some(shard)) => builder.shard_replica(shard, &node.host, port(node)),
         })
     }
 
     pub fn pool(&self) -> DistributedPool {
         self.builder().build().unwrap()
+    }
+
+    /// A PgBouncer in front of each node; `None`, said aloud, where PgBouncer is not installed.
+    pub fn poolers(&self) -> Option<Vec<PgBouncer>> {
+        if PgBouncer::is_missing() {
+            return None;
+        }
+        let start = |node| PgBouncer::start(&self.cluster, node).unwrap();
+        Some(self.cluster.nodes().iter().map(start).collect())
     }
 
     fn node(&self, name: &str) -> &Node {
