@@ -25,7 +25,7 @@ const TASKS: [Task; 8] = [
     Task { name: "test", about: "set up, then all tests, against real servers", run: test },
     Task { name: "demo", about: "set up, then the main job on a real cluster", run: demo },
     Task { name: "fmt", about: "format the code", run: fmt },
-    Task { name: "reference", about: "write docs/settings.md anew from the code", run: reference },
+    Task { name: "reference", about: "write docs/settings.md and config/ anew", run: reference },
     Task {
         name: "bindings",
         about: "write the SQL parser's Rust types anew (--check: are they right?)",
@@ -64,6 +64,7 @@ fn setup_only(rest: &[String]) -> Result<()> {
         _ => bail!("it takes --wheel or nothing, not `{}`", rest.join(" ")),
     };
     let environment = setup::run(wheels)?;
+    setup::pgbouncer(wheels)?;
     for (name, value) in environment {
         println!("export {name}='{value}'");
     }
@@ -83,6 +84,7 @@ fn check(_: &[String]) -> Result<()> {
 
 fn test(rest: &[String]) -> Result<()> {
     let environment = setup::run(setup::wants_wheels())?;
+    setup::pgbouncer(setup::wants_wheels())?;
     let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
     if tools::exists("cargo-nextest") {
         let nextest = [&["nextest", "run", "--workspace"], &rest[..]].concat();
@@ -105,7 +107,9 @@ fn demo(rest: &[String]) -> Result<()> {
 fn reference(_: &[String]) -> Result<()> {
     let mut environment = setup::run(setup::wants_wheels())?;
     environment.push(("PGHERD_WRITE_REFERENCE".to_owned(), "1".to_owned()));
-    command::cargo(&["test", "--package", "pgherd-core", "--test", "reference"], &environment)
+    command::cargo(&["test", "--package", "pgherd-core", "--test", "reference"], &environment)?;
+    let samples = ["test", "--package", "pgherd-cli", "--bin", "pgherd", "the_samples_are_fresh"];
+    command::cargo(&samples, &environment)
 }
 
 fn bindings(rest: &[String]) -> Result<()> {

@@ -104,6 +104,38 @@ fn install_postgresql() -> Result<()> {
     result
 }
 
+/// Installs PgBouncer, which some tests need and nothing else, where Debian's package can be had;
+/// else says what will be missing.
+pub(crate) fn pgbouncer(wheels: bool) -> Result<()> {
+    const POLICY: &str = "/usr/sbin/policy-rc.d";
+    if tools::has_pgbouncer() {
+        return Ok(());
+    }
+    if wheels || rights().is_none() {
+        eprintln!(
+            "setup: no PgBouncer here, and only Debian's package is known (apt-get as root or \
+             with sudo): the tests that need it are SKIPPED"
+        );
+        return Ok(());
+    }
+    // Its package would start one; whoever has a policy of their own keeps it.
+    let has_policy = Path::new(POLICY).exists();
+    if !has_policy {
+        let write = format!("printf '#!/bin/sh\\nexit 101\\n' > {POLICY} && chmod 755 {POLICY}");
+        as_root(&["sh", "-c", &write])?;
+    }
+    let result = install(&["pgbouncer"], "PgBouncer, without starting it");
+    if !has_policy {
+        as_root(&["rm", "-f", POLICY])?;
+    }
+    result?;
+    // Nor is it started with the machine.
+    if Path::new("/run/systemd/system").exists() {
+        as_root(&["systemctl", "disable", "--now", "--quiet", "pgbouncer"])?;
+    }
+    Ok(())
+}
+
 fn from_wheel() -> Result<Vec<(String, String)>> {
     let folder = unpack(&POSTGRESQL)?;
     Ok(vec![("PGHERD_PG_BIN".to_owned(), find(&folder, "initdb")?)])

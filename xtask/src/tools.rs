@@ -8,6 +8,11 @@ pub(crate) fn exists(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
+/// Whether PgBouncer is on the PATH, or where Debian puts it.
+pub(crate) fn has_pgbouncer() -> bool {
+    exists("pgbouncer") || Path::new("/usr/sbin/pgbouncer").is_file()
+}
+
 /// A folder with a whole PostgreSQL: server, initdb, pg_basebackup, psql and pgbench.
 pub(crate) fn is_postgresql(folder: &Path) -> bool {
     ["postgres", "initdb", "pg_basebackup", "psql", "pgbench"]

@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::cmd::demo::Demo;
 use crate::cmd::dev::Dev;
 use crate::cmd::init::Init;
+use crate::cmd::pgbouncer_config::PgbouncerConfig;
 use crate::cmd::route::Route;
 use crate::cmd::serve::Serve;
 use crate::cmd::shard_of::ShardOf;
@@ -23,6 +24,7 @@ pub(crate) enum Command {
     Demo(Demo),
     Dev(Dev),
     Init(Init),
+    PgbouncerConfig(PgbouncerConfig),
     Route(Route),
     Serve(Serve),
     ShardOf(ShardOf),
@@ -35,6 +37,7 @@ impl Command {
             Self::Demo(command) => command.run(),
             Self::Dev(command) => command.run(),
             Self::Init(command) => command.run(),
+            Self::PgbouncerConfig(command) => command.run(),
             Self::Route(command) => command.run(),
             Self::Serve(command) => command.run(),
             Self::ShardOf(command) => command.run(),
