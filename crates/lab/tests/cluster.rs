@@ -3,12 +3,14 @@
 // Clippy's leave for tests does not reach the helpers of integration tests.
 #![allow(clippy::unwrap_used)]
 
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use pgherd_lab::cluster::PASSWORD;
 use pgherd_lab::node::StopMode;
-use pgherd_lab::{Cluster, ClusterSpec, Pgbench, Progress, Role};
+use pgherd_lab::{Cluster, ClusterSpec, PgBouncer, Pgbench, Progress, Role};
 
 #[test]
 fn a_herd_comes_up_streams_is_hurt_and_leaves_nothing_behind() {
@@ -50,6 +52,26 @@ fn a_herd_comes_up_streams_is_hurt_and_leaves_nothing_behind() {
     drop(cluster);
     assert_gone(&folder, &pids);
     assert!(!segments().contains(&memory), "{memory} is left");
+}
+
+#[test]
+fn a_pgbouncer_answers_for_its_node_and_ends_with_its_cluster() {
+    if PgBouncer::is_missing() {
+        return;
+    }
+    let cluster = Cluster::start(&ClusterSpec::default()).unwrap();
+    let pooler = PgBouncer::start(&cluster, cluster.coordinator()).unwrap();
+    let port = pooler.port();
+    assert_eq!(pooler.node(), "coordinator");
+    let mut psql = cluster.coordinator().psql_command();
+    psql.args(["-h", "127.0.0.1", "-p", &port.to_string()]).env("PGPASSWORD", PASSWORD);
+    let output = psql.args(["-XAtc", "select inet_server_port()"]).output().unwrap();
+    let answered = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(answered.trim(), cluster.coordinator().port.to_string());
+    // As when its owner is killed, and cannot end it.
+    std::mem::forget(pooler);
+    drop(cluster);
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
 }
 
 #[test]
