@@ -95,9 +95,9 @@ new_log() {
     tail -n "+$((log_before + 1))" run/pgbouncer.log 2>/dev/null
 }
 
-# Listens, or has said why not.
+# Listens and has named its process, which it does after it listens; or has said why not.
 is_settled() {
-    [ -S "run/.s.PGSQL.$port" ] || new_log | grep -q FATAL
+    { [ -S "run/.s.PGSQL.$port" ] && running >/dev/null; } || new_log | grep -q FATAL
 }
 
 is_gone() {

@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use pgherd_lab::{Cluster, ClusterSpec, PgBouncer, cluster};
 
@@ -65,11 +66,20 @@ fn ask(cluster: &Cluster, door: (Ipv4Addr, u16), alias: &str, sql: &str) -> Stri
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// A loopback address that no other test has, in this process or another: on it every port is
-/// free, and stays so.
-fn own_address(test: u32) -> Ipv4Addr {
-    let process = std::process::id() % (1 << 20);
-    Ipv4Addr::from_bits((127 << 24) | (test << 20) | process)
+const LOCAL: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+/// The first of two ports in a row that nobody listens on, from where neither the lab's servers
+/// nor outgoing connections take theirs.
+fn two_free_ports() -> u16 {
+    // Tests of one process and of several begin at different places.
+    static TEST: AtomicU16 = AtomicU16::new(0);
+    let apart = TEST.fetch_add(1, Ordering::Relaxed) * 97;
+    let start = u16::try_from(std::process::id() % 4000).unwrap() + apart;
+    let is_free = |port: u16| std::net::TcpListener::bind((LOCAL, port)).is_ok();
+    (0..4000)
+        .map(|step| 10_000 + (start + step) % 4000 * 2)
+        .find(|port| is_free(*port) && is_free(*port + 1))
+        .unwrap()
 }
 
 #[test]
@@ -80,9 +90,9 @@ fn one_pgbouncer_leads_each_alias_to_its_nodes() {
     let spec = ClusterSpec { shards: 1, coordinator_replicas: 1, ..ClusterSpec::default() };
     let cluster = Cluster::start(&spec).unwrap();
     let place = Place::new("all");
-    let address = own_address(1);
-    let door = (address, 6432);
-    let written = place.write_config(&cluster, &["--listen", &address.to_string()]);
+    let port = two_free_ports();
+    let (door, port_option) = ((LOCAL, port), port.to_string());
+    let written = place.write_config(&cluster, &["--port", &port_option]);
     assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
     let mode = place.0.join("userlist.txt").metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -93,7 +103,7 @@ fn one_pgbouncer_leads_each_alias_to_its_nodes() {
     assert_eq!(place.script("status").status.code(), Some(3));
     assert!(place.ran("start").contains("started (pid "));
     assert!(place.ran("start").contains("runs already"));
-    assert!(place.ran("status").contains(&format!("{address} port 6432")));
+    assert!(place.ran("status").contains(&format!("{LOCAL} port {port}")));
 
     let node = |name: &str| cluster.node(name).unwrap().port.to_string();
     for (alias, name) in [
@@ -114,7 +124,7 @@ fn one_pgbouncer_leads_each_alias_to_its_nodes() {
     let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&process).unwrap());
     assert_ne!(owner, 0, "PgBouncer runs as root");
 
-    let arguments = ["--listen", &address.to_string(), "--pool-size", "3", "--force"];
+    let arguments = ["--port", &port_option, "--pool-size", "3", "--force"];
     let written = place.write_config(&cluster, &arguments);
     assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
     place.ran("reload");
@@ -140,22 +150,22 @@ fn one_pgbouncer_for_each_node_is_started_and_a_taken_port_is_named() {
     let spec = ClusterSpec { shards: 1, ..ClusterSpec::default() };
     let cluster = Cluster::start(&spec).unwrap();
     let place = Place::new("each");
-    let address = own_address(2);
-    let arguments = ["--per-node", "--listen", &address.to_string(), "--port", "7000"];
+    let port = two_free_ports();
+    let arguments = ["--per-node", "--port", &port.to_string()];
     let written = place.write_config(&cluster, &arguments);
     let said = String::from_utf8(written.stdout).unwrap();
-    assert!(said.contains(&format!("COORDINATOR_HOST={address}:7000\n")), "{said}");
+    assert!(said.contains(&format!("COORDINATOR_HOST={LOCAL}:{port}\n")), "{said}");
 
-    let other = std::net::TcpListener::bind((address, 7001)).unwrap();
+    let other = std::net::TcpListener::bind((LOCAL, port + 1)).unwrap();
     let output = place.script("start");
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && complaint.contains("somebody else listens"), "{complaint}");
     drop(other);
     place.ran("start");
-    for (at, name) in (7000..).zip(["coordinator", "shard-0"]) {
+    for (at, name) in (port..).zip(["coordinator", "shard-0"]) {
         let node = cluster.node(name).unwrap().port.to_string();
         assert_eq!(
-            ask(&cluster, (address, at), cluster::DATABASE, "select inet_server_port()"),
+            ask(&cluster, (LOCAL, at), cluster::DATABASE, "select inet_server_port()"),
             node
         );
     }
