@@ -51,7 +51,7 @@ fn a_client_that_dies_in_the_middle_of_a_message_takes_its_backend_with_it() {
 }
 
 #[test]
-fn a_thousand_logins_that_waited_are_served() {
+fn thousands_of_logins_that_waited_are_served() {
     let world = world();
     let coordinator = world.node("coordinator");
     coordinator.freeze().unwrap();
@@ -201,6 +201,12 @@ fn reset_goes_back_to_what_the_login_asked_for() {
         client.query(reset);
         assert_eq!(client.query("show timezone"), ["Asia/Tokyo"], "{reset}");
     }
+    // What was not reset stays, and so does what was set again behind it.
+    client.query("set timezone to 'Europe/Warsaw'");
+    client.query("reset datestyle");
+    assert_eq!(client.query("show timezone"), ["Europe/Warsaw"]);
+    client.query("reset timezone; set timezone to 'America/Lima'");
+    assert_eq!(client.query("show timezone"), ["America/Lima"]);
 }
 
 #[test]

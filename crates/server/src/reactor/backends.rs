@@ -132,16 +132,11 @@ impl Loss {
 #[derive(Debug, Default)]
 struct Seen {
     parameters: Vec<(String, String, Show)>,
-    was_reset: bool,
 }
 
 impl Observer for Seen {
     fn parameter(&mut self, name: &str, value: &str, show: Show) {
         self.parameters.push((name.to_owned(), value.to_owned(), show));
-    }
-
-    fn was_reset(&mut self) {
-        self.was_reset = true;
     }
 }
 
@@ -377,11 +372,6 @@ impl<D: Driver> Worker<D> {
             client.answer(splice.slices(input), !backend.relay.shown);
         }
         self.note_parameters(key, seen.parameters);
-        if seen.was_reset
-            && let Phase::Leased { client } = self.backends[key].phase
-        {
-            self.client_reset(client);
-        }
         let backend = &self.backends[key];
         if let Phase::Leased { client } = backend.phase
             && backend.relay.replies.is_copying_in()
@@ -405,7 +395,10 @@ impl<D: Driver> Worker<D> {
             backend.reported.set(&name, &value);
             if let (Phase::Leased { client }, Show::Client) = (&backend.phase, show) {
                 let client = *client;
-                self.client_set(client, &name, &value);
+                match backend.relay.resets {
+                    true => self.client_reset(client, &name, &value),
+                    false => self.client_set(client, &name, &value),
+                }
             }
         }
     }
@@ -413,6 +406,7 @@ impl<D: Driver> Worker<D> {
     /// A Query or Sync was settled: goes on to the next phase where nothing else is owed.
     fn settled(&mut self, key: usize) {
         let backend = &mut self.backends[key];
+        backend.relay.resets = false;
         if !backend.relay.replies.is_empty() {
             return;
         }

@@ -624,23 +624,19 @@ impl<D: Driver> Worker<D> {
         self.set_parameters(key, parameters);
     }
 
-    /// The client said RESET or DISCARD ALL: it is back to what it asked for at login, which the
-    /// backend knows nothing of, and is told so.
-    pub(super) fn client_reset(&mut self, key: usize) {
-        let client = &self.clients[key];
-        let Phase::Holding { backend } = client.phase else { return };
-        let reported = &self.backends[backend].reported;
+    /// The client's RESET or DISCARD ALL has set this parameter to what the node calls its
+    /// default. The client's own is what it asked for at login, which the node knows nothing of,
+    /// and the client is told so.
+    pub(super) fn client_reset(&mut self, key: usize, name: &str, default: &str) {
+        let client = &mut self.clients[key];
         let at_login = Arc::clone(&client.at_login);
-        let mut out = Vec::new();
-        let mut parameters = (*client.parameters).clone();
-        for (name, value) in at_login.iter() {
-            parameters.set(name, value);
-            if reported.get(name).is_some_and(|reported| reported != value) {
-                backend::put_parameter_status(&mut out, name, value);
-            }
+        let value = at_login.get(name).unwrap_or(default);
+        if value != default {
+            let mut out = Vec::new();
+            backend::put_parameter_status(&mut out, name, value);
+            client.send([&out[..]].into_iter());
         }
-        self.set_parameters(key, parameters);
-        self.clients[key].send([&out[..]].into_iter());
+        self.client_set(key, name, value);
     }
 
     fn set_parameters(&mut self, key: usize, parameters: Parameters) {

@@ -45,8 +45,6 @@ pub enum Errors {
 pub trait Observer {
     /// A parameter changed. `show` tells whether the client caused it.
     fn parameter(&mut self, name: &str, value: &str, show: Show);
-    /// The client's own command has set parameters back to what they were at login.
-    fn was_reset(&mut self) {}
 }
 
 /// Relays `input`, which continues where the last call stopped. What the client sees is left
@@ -104,10 +102,6 @@ pub fn relay(
         match frame.tag {
             backend::READY => backend.tx = backend::ready(body)?,
             backend::COMMAND_COMPLETE => {
-                let is_reset = matches!(body, b"RESET\0" | b"DISCARD ALL\0");
-                if is_reset && verdict.show == Show::Client {
-                    observer.was_reset();
-                }
                 note_command(client.as_deref_mut(), backend, body, verdict.show);
             }
             backend::PARAMETER_STATUS => {
@@ -203,6 +197,11 @@ fn note_command(
     show: Show,
 ) {
     let tag = body.strip_suffix(&[0]).unwrap_or(body);
+    match tag {
+        b"RESET" | b"DISCARD ALL" => backend.resets = show == Show::Client,
+        b"SET" => backend.resets = false,
+        _ => {}
+    }
     match tag {
         b"DO" | b"SET" | b"RESET" | b"LISTEN" | b"PREPARE" | b"DEALLOCATE" | b"LOAD"
         | b"DISCARD" | b"DECLARE CURSOR" => backend.dirty |= show == Show::Client,

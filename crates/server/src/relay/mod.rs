@@ -55,6 +55,9 @@ pub struct BackendRelay {
     /// Whether messages were sent that begin a transaction which only a Sync, still to come, will
     /// end.
     pub awaits_sync: bool,
+    /// Whether the client's last command about parameters set some back. Which ones, the node
+    /// reports before it is ready.
+    pub resets: bool,
     /// Whether its last error ended the connection, and was shown.
     pub said_goodbye: bool,
     /// Whether replies since the lease began hold more than what precedes rows.
