@@ -5,45 +5,68 @@
 
 mod world;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use pgherd_lab::{Cluster, ClusterSpec, Link};
+use tokio::task::JoinHandle;
 use tokio_postgres::Client;
-use world::{TWO_CORES, World, eventually, until};
+use world::{TWO_CORES, World, eventually};
 
-/// Reads all the while, from several clients, until told to stop; counts them.
-async fn read(clients: &[Client], stop: &AtomicBool) -> usize {
-    let done = AtomicUsize::new(0);
-    let count = &done;
-    join_all(clients.iter().enumerate().map(|(number, client)| async move {
-        let statement = client.prepare("select count(*) from t where id < $1").await.unwrap();
-        while !stop.load(Ordering::Relaxed) {
-            // Half of them prepared, half of them simple.
-            if number % 2 == 0 {
-                let row = client.query_one(&statement, &[&500]).await.unwrap();
-                assert_eq!(row.get::<_, i64>(0), 500);
-            } else {
-                client.simple_query("select count(*) from t").await.unwrap();
-            }
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-    }))
-    .await;
-    done.into_inner()
+/// Reads all the while, from ten clients, whatever happens; none of the reads may fail.
+struct Reading {
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicUsize>,
+    clients: Vec<JoinHandle<()>>,
 }
 
-async fn no_read_fails_while(world: &World, happens: impl FnOnce() + Send + 'static) {
-    let clients: Vec<Client> = join_all((0..10).map(|_| world.connect())).await;
-    let stop = AtomicBool::new(false);
-    let reading = read(&clients, &stop);
-    let trouble = async {
-        tokio::task::spawn_blocking(happens).await.unwrap();
-        stop.store(true, Ordering::Relaxed);
-    };
-    let (reads, ()) = tokio::join!(reading, trouble);
-    assert!(reads > 100, "only {reads} reads");
+impl Reading {
+    async fn start(world: &World) -> Self {
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let connected = join_all((0..10).map(|_| world.connect())).await;
+        let clients = connected
+            .into_iter()
+            .enumerate()
+            .map(|(number, client)| {
+                // Half of them prepared, half of them simple.
+                let prepared = number % 2 == 0;
+                tokio::spawn(read(client, prepared, Arc::clone(&stop), Arc::clone(&done)))
+            })
+            .collect();
+        let reading = Self { stop, done, clients };
+        reading.goes_on().await;
+        reading
+    }
+
+    /// Returns once a hundred more reads have succeeded.
+    async fn goes_on(&self) {
+        let enough = self.done.load(Ordering::Relaxed) + 100;
+        eventually("a hundred reads", || self.done.load(Ordering::Relaxed) >= enough).await;
+    }
+
+    /// Fails if one of the reads has failed.
+    async fn end(self) {
+        self.goes_on().await;
+        self.stop.store(true, Ordering::Relaxed);
+        for client in self.clients {
+            client.await.unwrap();
+        }
+    }
+}
+
+async fn read(client: Client, prepared: bool, stop: Arc<AtomicBool>, done: Arc<AtomicUsize>) {
+    let statement = client.prepare("select count(*) from t where id < $1").await.unwrap();
+    while !stop.load(Ordering::Relaxed) {
+        if prepared {
+            let row = client.query_one(&statement, &[&500]).await.unwrap();
+            assert_eq!(row.get::<_, i64>(0), 500);
+        } else {
+            client.simple_query("select count(*) from t").await.unwrap();
+        }
+        done.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 fn filled(replicas: u16) -> World {
@@ -53,55 +76,56 @@ fn filled(replicas: u16) -> World {
     world
 }
 
-fn statements_of_app(world: &World, node: &str) -> bool {
-    let query = "select count(*) from pg_stat_activity \
-                 where usename = 'app' and query like 'select count(*)%'";
-    world.node(node).psql(query).unwrap() != "0"
+async fn in_rotation(world: &World, node: &str, wanted: bool) {
+    eventually(&format!("{node} in rotation: {wanted}"), || {
+        let topology = world.server().topology();
+        let node = topology.node_named(node).unwrap();
+        topology.health(node.id).is_healthy() == wanted
+    })
+    .await;
+}
+
+/// Batches that a node has answered so far.
+fn batches(world: &World, node: &str) -> u64 {
+    let statistics = world.server().statistics();
+    statistics.iter().find(|of| of.name == node).unwrap().batches
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_replica_fails_no_read_and_is_used_again_when_it_is_back() {
     let world = filled(2);
-    let node = world.node("coordinator-r1").clone();
-    no_read_fails_while(&world, move || {
-        std::thread::sleep(Duration::from_millis(500));
-        node.kill().unwrap();
-        std::thread::sleep(Duration::from_millis(1500));
-        node.start().unwrap();
-        // A new server has no sessions but those that came after its start.
-        let sessions = "select count(*) from pg_stat_activity \
-                        where usename = 'app' and query like 'select count(*)%'";
-        until("reads are back", || node.psql(sessions).is_ok_and(|count| count != "0"));
-    })
-    .await;
-    assert!(statements_of_app(&world, "coordinator-r2"));
+    let reading = Reading::start(&world).await;
+    world.node("coordinator-r1").kill().unwrap();
+    in_rotation(&world, "coordinator-r1", false).await;
+    reading.goes_on().await;
+    world.node("coordinator-r1").start().unwrap();
+    in_rotation(&world, "coordinator-r1", true).await;
+    let before = batches(&world, "coordinator-r1");
+    eventually("reads are back", || batches(&world, "coordinator-r1") > before).await;
+    reading.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_replica_fails_no_read() {
     let world = filled(2);
-    let node = world.node("coordinator-r1").clone();
-    no_read_fails_while(&world, move || {
-        std::thread::sleep(Duration::from_millis(300));
-        node.freeze().unwrap();
-        // Long enough for the probes to notice: three of them, 2 s each.
-        std::thread::sleep(Duration::from_secs(8));
-        node.thaw().unwrap();
-        std::thread::sleep(Duration::from_millis(500));
-    })
-    .await;
+    let reading = Reading::start(&world).await;
+    world.node("coordinator-r1").freeze().unwrap();
+    in_rotation(&world, "coordinator-r1", false).await;
+    reading.goes_on().await;
+    world.node("coordinator-r1").thaw().unwrap();
+    in_rotation(&world, "coordinator-r1", true).await;
+    reading.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_of_every_replica_fails_no_read() {
     let world = filled(1);
-    let node = world.node("coordinator-r1").clone();
-    no_read_fails_while(&world, move || {
-        std::thread::sleep(Duration::from_millis(300));
-        node.kill().unwrap();
-        std::thread::sleep(Duration::from_secs(1));
-    })
-    .await;
+    let reading = Reading::start(&world).await;
+    world.node("coordinator-r1").kill().unwrap();
+    in_rotation(&world, "coordinator-r1", false).await;
+    let before = batches(&world, "coordinator");
+    eventually("reads on the primary", || batches(&world, "coordinator") > before).await;
+    reading.end().await;
 }
 
 #[tokio::test]
