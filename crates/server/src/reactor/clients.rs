@@ -9,10 +9,13 @@
 //! | Holding   | yes             | are relayed                                             |
 //! | Leaving   | no              | are discarded until the client closes, too              |
 
+mod failover;
+mod farewell;
+mod replay;
+
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
 use pgherd_core::pool::Acquired;
 use pgherd_wire::backend::{self, Authentication, Report, Severity};
@@ -20,13 +23,12 @@ use pgherd_wire::frame::MAX_MESSAGE;
 use pgherd_wire::startup::PROTOCOL_3_2;
 use pgherd_wire::{Frame, TxStatus, frontend, sqlstate};
 
-use super::backends::{Loss, fatal};
+use super::backends::fatal;
 use super::cancels::cancel_pid;
 use super::driver::Entry;
 use super::outbox::Outbox;
 use super::{
     Driver, Judge, PoolKey, READ, READS_PER_TURN, Readiness, Striking, Todo, Token, Worker,
-    node_bit,
 };
 use crate::auth::UserId;
 use crate::relay::survey::{self, Access, Survey};
@@ -34,14 +36,10 @@ use crate::relay::upstream::{self, Extent, Stop};
 use crate::relay::{ClientRelay, Parameters, Splice, downstream};
 use crate::session::{Login, LoginStep, Request, Rules};
 
-/// How long a client that was told goodbye may take to close: 5 s.
-const FAREWELL: Duration = Duration::from_secs(5);
-
-/// Bytes of a batch kept for another try: 64 KiB.
-const REPLAY: usize = 64 * 1024;
-
 /// Nodes tried for one batch before the client is told.
 const TRIES: u32 = 5;
+
+use replay::Replay;
 
 /// One connection from an application.
 #[derive(Debug)]
@@ -88,65 +86,6 @@ enum Phase {
     Leaving,
 }
 
-/// The batch in flight, kept until the client has seen something of its answer that cannot be
-/// taken back (D10).
-#[derive(Debug, Default)]
-pub(super) struct Replay {
-    bytes: Vec<u8>,
-    intact: bool,
-    batches: u32,
-    // What precedes the first row, such as its description: sent with what follows.
-    withheld: Vec<u8>,
-}
-
-impl Replay {
-    fn begin(&mut self) {
-        self.bytes.clear();
-        self.withheld.clear();
-        self.intact = true;
-        self.batches = 0;
-    }
-
-    fn record(&mut self, bytes: &[u8], ends: bool) {
-        if !self.intact {
-            return;
-        }
-        if self.batches > 0 || self.bytes.len() + bytes.len() > REPLAY {
-            return self.end();
-        }
-        self.bytes.extend_from_slice(bytes);
-        self.batches += u32::from(ends);
-    }
-
-    /// Whether nothing of the answer was seen and what was sent of the batch is here.
-    pub(super) fn is_intact(&self) -> bool {
-        self.intact
-    }
-
-    /// Whether the batch is here to its end: its client waits for nothing but its last answer.
-    fn is_whole(&self) -> bool {
-        self.intact && self.batches == 1
-    }
-
-    /// Keeps what precedes the first row. `false` if that is too long.
-    fn withhold<'a>(&mut self, slices: impl Iterator<Item = &'a [u8]> + Clone) -> bool {
-        let length: usize = slices.clone().map(<[u8]>::len).sum();
-        let fits = self.withheld.len() + length <= REPLAY;
-        if fits {
-            slices.for_each(|slice| self.withheld.extend_from_slice(slice));
-        }
-        fits
-    }
-
-    /// Something was seen, or the batch is too long: it cannot be tried again.
-    fn end(&mut self) {
-        self.intact = false;
-        if self.bytes.capacity() > 1024 {
-            self.bytes = Vec::new();
-        }
-    }
-}
-
 impl<S: Read + std::io::Write> Client<S> {
     /// Whether it has taken all it was sent.
     pub(super) fn takes_more(&self) -> bool {
@@ -169,7 +108,7 @@ impl<S: Read + std::io::Write> Client<S> {
 
     /// Writes to the client; a failure shows when it is read from next.
     fn send<'a>(&mut self, slices: impl Iterator<Item = &'a [u8]>) {
-        let withheld = std::mem::take(&mut self.replay.withheld);
+        let withheld = self.replay.take_withheld();
         let Self { outbox, stream, .. } = self;
         let written = outbox
             .write(stream, [&withheld[..]].into_iter())
@@ -183,20 +122,20 @@ impl<S: Read + std::io::Write> Client<S> {
     /// Whether its batch can be tried elsewhere: it only reads, and nothing of the answer was
     /// seen.
     pub(super) fn may_move(&self, judge: &mut Judge) -> bool {
-        if !self.replay.intact || self.tries >= TRIES {
+        if !self.replay.is_intact() || self.tries >= TRIES {
             return false;
         }
         if self.greeting {
             return true;
         }
-        let survey = survey::survey(&self.relay, &self.replay.bytes, Some(judge));
+        let survey = survey::survey(&self.relay, self.replay.bytes(), Some(judge));
         survey == Ok(Survey::Acquire(Access::ReadOnly))
     }
 
     /// A replica refused its batch: none of its texts is taken for a read again.
     fn strike(&self, judge: &mut Judge) {
         // What the survey says is of no interest, only that it asks about each text.
-        let _ = survey::survey(&self.relay, &self.replay.bytes, Some(&mut Striking(judge)));
+        let _ = survey::survey(&self.relay, self.replay.bytes(), Some(&mut Striking(judge)));
     }
 
     /// Whether the end of its connection was announced: what it sent before is carried out.
@@ -646,114 +585,6 @@ impl<D: Driver> Worker<D> {
         client.parameters = parameters;
     }
 
-    /// The backend of this client was lost: another serves it, or it is told.
-    pub(super) fn lost_backend(
-        &mut self,
-        key: usize,
-        pool_key: PoolKey,
-        loss: &Loss,
-        said_goodbye: bool,
-    ) {
-        let Self { clients, judge, .. } = self;
-        let Some(client) = clients.get_mut(key) else { return };
-        if !matches!(client.phase, Phase::Holding { .. } | Phase::Syncing { .. }) {
-            return;
-        }
-        let waited_for_parameters = matches!(client.phase, Phase::Syncing { .. });
-        client.phase = Phase::Idle;
-        if let Loss::Parameters { raw, .. } = loss {
-            client.send([&raw[..]].into_iter());
-            return self.leave(key);
-        }
-        if waited_for_parameters || client.may_move(judge) {
-            if matches!(loss, Loss::ReadOnly(_)) {
-                client.strike(judge);
-                client.one_batch = false;
-            }
-            let mut bytes = std::mem::take(&mut client.replay.bytes);
-            bytes.append(&mut client.stash);
-            client.stash = bytes;
-            client.relay.rewind();
-            self.counts(pool_key.node).retries.add_one();
-            return self.acquire_elsewhere(key, pool_key);
-        }
-        self.counts(pool_key.node).errors.add_one();
-        if said_goodbye {
-            return self.leave(key);
-        }
-        let node = self.node_name(pool_key);
-        let message =
-            format!("connection to node {node} lost while a statement was running: {loss}");
-        self.dismiss(
-            key,
-            &fatal(
-                sqlstate::CONNECTION_FAILURE,
-                &message,
-                "whether the statement took effect is not known",
-                "connect again, and check before repeating a write",
-            ),
-        );
-    }
-
-    /// The node of this pool failed a client before it saw anything: another one serves it.
-    pub(super) fn acquire_elsewhere(&mut self, key: usize, pool_key: PoolKey) {
-        let Some(client) = self.clients.get_mut(key) else { return };
-        let access = match client.phase {
-            Phase::Waiting { access, .. } => access,
-            _ if client.one_batch => Access::ReadOnly,
-            _ => Access::ReadWrite,
-        };
-        client.excluded |= node_bit(pool_key.node);
-        client.tries += 1;
-        if client.tries > TRIES {
-            self.counts(pool_key.node).errors.add_one();
-            let node = self.node_name(pool_key);
-            let message = format!("no node could serve the statement after {TRIES} tries");
-            let detail = format!("the last one tried was {node}");
-            let hint = "see the nodes' health with `pgherd health`";
-            return self.dismiss(key, &fatal(sqlstate::CANNOT_CONNECT, &message, &detail, hint));
-        }
-        self.acquire(key, access);
-    }
-
-    /// A waiter's time is up.
-    pub(super) fn waited_too_long(&mut self, key: usize, pool_key: PoolKey, waited: Duration) {
-        self.counts(pool_key.node).errors.add_one();
-        let node = self.node_name(pool_key);
-        let limit = self.proxy.acquire_timeout;
-        let pool = self.pool(pool_key);
-        // Open, or being opened, over all cores; the waiters are those of this one.
-        let (open, size) = (pool.pool.slots().used(), pool.pool.slots().limit());
-        let waiting = pool.pool.load().waiting + 1;
-        let message = format!(
-            "no free backend on node {node} after {waited:.1?} (limit {limit:?}; {open} of {size} \
-             in use, {waiting} waiting)"
-        );
-        let (detail, hint) = match &pool.last_error {
-            Some(error) => (
-                format!("the last try to open one failed: {error}"),
-                "see whether the node is up and has connections left",
-            ),
-            None => {
-                (String::new(), "raise the pool's size, or look for transactions that stay open")
-            }
-        };
-        self.dismiss(key, &fatal(sqlstate::TOO_MANY_CONNECTIONS, &message, &detail, hint));
-    }
-
-    /// The node refused the login for good; `raw` is what it said, if it said anything.
-    pub(super) fn refuse_waiter(&mut self, key: usize, pool_key: PoolKey, raw: &[u8], loss: &Loss) {
-        self.counts(pool_key.node).errors.add_one();
-        if raw.is_empty() {
-            let message = format!("node {} cannot be used: {loss}", self.node_name(pool_key));
-            return self.dismiss(key, &fatal(sqlstate::CANNOT_CONNECT, &message, "", ""));
-        }
-        if let Some(client) = self.clients.get_mut(key) {
-            client.send([raw].into_iter());
-            self.leave(key);
-        }
-    }
-
     /// What a cancel request is for: `None` if it fits no client here, else the backend that
     /// runs the client's query, if any.
     pub(super) fn cancel_target(&self, key: usize, secret: &[u8]) -> Option<Option<usize>> {
@@ -791,98 +622,6 @@ impl<D: Driver> Worker<D> {
         let proxy = Arc::clone(&self.proxy);
         self.pool(pool).publish(&proxy.shares);
         self.todo.push_back(Todo::Client(key));
-    }
-
-    pub(super) fn client_deadline(&mut self, key: usize, serial: u64) {
-        let Some(client) = self.clients.get(key).filter(|client| client.serial == serial) else {
-            return;
-        };
-        match client.phase {
-            Phase::LoggingIn(_) => {
-                let limit = self.proxy.login_timeout;
-                let message = format!("the login was not complete after {limit:?}");
-                self.dismiss(key, &fatal(sqlstate::INVALID_AUTHORIZATION, &message, "", ""));
-            }
-            Phase::Leaving => self.close_client(key),
-            _ => {}
-        }
-    }
-
-    /// Sees a client off that neither runs nor waits for anything, because pgherd stops.
-    pub(super) fn dismiss_if_idle(&mut self, key: usize) {
-        let Some(client) = self.clients.get(key) else { return };
-        if matches!(client.phase, Phase::Idle | Phase::LoggingIn(_)) && client.stash.is_empty() {
-            let message = "terminating connection because pgherd is shutting down";
-            self.dismiss(key, &fatal(sqlstate::ADMIN_SHUTDOWN, message, "", ""));
-        }
-    }
-
-    fn broke_protocol(&mut self, key: usize, error: &pgherd_wire::WireError) {
-        let message = error.to_string();
-        self.dismiss(key, &fatal(sqlstate::PROTOCOL_VIOLATION, &message, "", ""));
-    }
-
-    /// Tells a client why it has to go, and lets it.
-    fn dismiss(&mut self, key: usize, report: &Report<'_>) {
-        tracing::info!(
-            client = key,
-            code = report.code,
-            reason = report.message,
-            "client dismissed"
-        );
-        let Some(client) = self.clients.get_mut(key) else { return };
-        let mut out = Vec::new();
-        report.put(&mut out);
-        client.send([&out[..]].into_iter());
-        self.leave(key);
-    }
-
-    /// The client has been told goodbye. It is not closed at once: bytes it has sent and
-    /// nobody read would turn into a reset, which may overtake what it was told.
-    fn leave(&mut self, key: usize) {
-        self.let_go(key);
-        let deadline = self.now + FAREWELL;
-        let client = &mut self.clients[key];
-        client.phase = Phase::Leaving;
-        client.stash = Vec::new();
-        let serial = client.serial;
-        if client.outbox.is_empty() {
-            self.driver.shutdown_write(&client.stream);
-        }
-        self.deadline(deadline, key, serial);
-        self.todo.push_back(Todo::Client(key));
-    }
-
-    /// Keeps deadlines in order. Nearly always at the end: logins and farewells have one limit
-    /// each.
-    fn deadline(&mut self, deadline: Instant, key: usize, serial: u64) {
-        let at = self.deadlines.partition_point(|(at, ..): &(Instant, usize, u64)| *at <= deadline);
-        self.deadlines.insert(at, (deadline, key, serial));
-    }
-
-    /// Gives back whatever the client holds or waits for.
-    fn let_go(&mut self, key: usize) {
-        let phase = std::mem::replace(&mut self.clients[key].phase, Phase::Leaving);
-        match phase {
-            Phase::Waiting { pool, .. } => {
-                let proxy = Arc::clone(&self.proxy);
-                let pool = self.pool(pool);
-                pool.pool.forget(&key);
-                pool.publish(&proxy.shares);
-            }
-            Phase::Syncing { backend } | Phase::Holding { backend } => {
-                let is_whole = self.clients[key].relay.is_between_messages();
-                self.abandon(backend, is_whole);
-            }
-            Phase::LoggingIn(_) | Phase::Idle | Phase::Leaving => {}
-        }
-    }
-
-    pub(super) fn close_client(&mut self, key: usize) {
-        self.let_go(key);
-        let mut client = self.clients.remove(key);
-        self.driver.deregister(&mut client.stream);
-        self.proxy.clients.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,0 +1,110 @@
+//! Backends that are lost or closed, opens that fail, and who is served instead.
+
+use std::sync::Arc;
+
+use super::loss::may_pass;
+use super::{Loss, Phase};
+use crate::backend::LoginError;
+use crate::reactor::{Driver, Mail, PoolKey, Worker};
+
+impl<D: Driver> Worker<D> {
+    /// A backend is of no more use: closes it, and decides what becomes of its client.
+    pub(in crate::reactor) fn lose_backend(&mut self, key: usize, loss: &Loss) {
+        let Some(backend) = self.backends.get_mut(key) else { return };
+        let (pool_key, pid) = (backend.pool, backend.pid);
+        let phase = std::mem::replace(&mut backend.phase, Phase::Parked);
+        let node = self.node_name(pool_key);
+        // An idle backend may be ended by somebody, or by a time-out: the probe knows better.
+        if loss.may_be_node() && !matches!(phase, Phase::Idle) {
+            (self.proxy.failures)(pool_key.node, &loss.to_string());
+        }
+        match phase {
+            Phase::Connecting | Phase::LoggingIn(_) => {
+                self.drop_backend(key);
+                self.open_failed(pool_key, loss);
+            }
+            Phase::Idle => {
+                tracing::info!(%node, pid, %loss, "idle backend lost");
+                self.pool(pool_key).pool.remove_idle(|idle| *idle == key);
+                self.drop_backend(key);
+                self.balance(pool_key);
+            }
+            Phase::Syncing { client, .. } | Phase::Leased { client } => {
+                tracing::warn!(%node, pid, %loss, "backend lost while in use");
+                let said_goodbye = self.backends[key].relay.said_goodbye;
+                self.drop_backend(key);
+                // The client first: a backend opened in the free slot may get the same key.
+                self.lost_backend(client, pool_key, loss, said_goodbye);
+                self.slot_freed(pool_key);
+            }
+            Phase::Cleaning | Phase::Parked => {
+                tracing::info!(%node, pid, %loss, "backend lost");
+                self.drop_backend(key);
+                self.slot_freed(pool_key);
+            }
+        }
+    }
+
+    /// Closes a borrowed backend.
+    pub(super) fn close_backend(&mut self, key: usize) {
+        let pool_key = self.backends[key].pool;
+        self.drop_backend(key);
+        self.slot_freed(pool_key);
+    }
+
+    pub(super) fn drop_backend(&mut self, key: usize) {
+        let mut backend = self.backends.remove(key);
+        self.driver.deregister(&mut backend.stream);
+    }
+
+    pub(super) fn slot_freed(&mut self, pool_key: PoolKey) {
+        let now = self.now;
+        let proxy = Arc::clone(&self.proxy);
+        let pool = self.pool(pool_key);
+        let opens = pool.pool.closed();
+        pool.publish(&proxy.shares);
+        if opens && pool.is_backing_off(now) {
+            pool.pool.open_failed();
+        } else if opens {
+            self.open_backend(pool_key);
+        } else if let Some(core) = pool.core_in_need(&proxy.shares) {
+            self.driver.post(core, Mail::Balance(pool_key));
+        }
+    }
+
+    pub(super) fn open_failed(&mut self, pool_key: PoolKey, loss: &Loss) {
+        let (node, now) = (self.node_name(pool_key), self.now);
+        tracing::warn!(%node, %loss, "cannot open a backend");
+        self.counts(pool_key.node).failed_opens.add_one();
+        let pool = self.pool(pool_key);
+        pool.pool.open_failed();
+        pool.note_failure(loss.to_string(), now);
+        let final_word = match loss {
+            Loss::Login(LoginError::Refused { code, raw, .. }) if !may_pass(code) => Some(&raw[..]),
+            Loss::Login(LoginError::Method(_) | LoginError::Scram(_)) => Some(&[][..]),
+            _ => None,
+        };
+        match final_word {
+            Some(raw) => {
+                while let Some((client, _)) = self.pool(pool_key).pool.pop_waiter(now) {
+                    self.refuse_waiter(client, pool_key, raw, loss);
+                }
+            }
+            None => self.reroute_waiters(pool_key),
+        }
+        let proxy = Arc::clone(&self.proxy);
+        self.pool(pool_key).publish(&proxy.shares);
+    }
+
+    /// Waiters for a replica need not wait for it: another node serves them as well.
+    pub(super) fn reroute_waiters(&mut self, pool_key: PoolKey) {
+        let topology = self.proxy.topology.load_full();
+        if topology.coordinator().primary == pool_key.node {
+            return;
+        }
+        let now = self.now;
+        while let Some((client, _)) = self.pool(pool_key).pool.pop_waiter(now) {
+            self.acquire_elsewhere(client, pool_key);
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Who has a backend next: lent, cleaned, placed, moved to another core.
+
+use std::sync::Arc;
+
+use pgherd_core::pool::Placed;
+use pgherd_wire::frontend;
+use pgherd_wire::replies::{Expect, Show};
+
+use super::{Backend, Loss, Phase};
+use crate::reactor::driver::Entry;
+use crate::reactor::{Driver, Mail, PoolKey, Todo, Token, Worker};
+
+impl<D: Driver> Worker<D> {
+    /// A waiter or an acquiring client gets this backend: its parameters first.
+    pub(in crate::reactor) fn link(&mut self, key: usize, client: usize) {
+        let backend = &mut self.backends[key];
+        backend.relay.begin_lease();
+        let wanted = &self.clients[client].parameters;
+        if Arc::ptr_eq(wanted, &backend.applied) {
+            return self.lend(key, client);
+        }
+        let change = wanted.change_from(&backend.applied);
+        if change.is_empty() {
+            return self.lend(key, client);
+        }
+        backend.phase = Phase::Syncing { client, wanted: Arc::clone(wanted) };
+        self.clients[client].syncing(key);
+        self.ask(key, &change);
+    }
+
+    pub(super) fn lend(&mut self, key: usize, client: usize) {
+        let backend = &mut self.backends[key];
+        backend.phase = Phase::Leased { client };
+        backend.relay.begin_lease();
+        let node = backend.pool.node;
+        self.counts(node).leases.add_one();
+        self.holds(client, key);
+    }
+
+    /// Sends a query of our own, whose replies nobody sees.
+    pub(super) fn ask(&mut self, key: usize, sql: &str) {
+        let backend = &mut self.backends[key];
+        backend.asked_at = self.now;
+        backend.relay.replies.expect(Expect::Query(Show::Nobody));
+        let mut out = Vec::new();
+        frontend::put_query(&mut out, sql);
+        if let Err(error) = backend.outbox.write(&mut backend.stream, [&out[..]].into_iter()) {
+            self.write_failed(key, error);
+        }
+    }
+
+    pub(in crate::reactor) fn end_lease(&mut self, key: usize, client: usize) {
+        self.released(client);
+        if self.backends[key].relay.replies.is_uncertain() {
+            return self.close_backend(key);
+        }
+        self.clean(key);
+    }
+
+    /// Ends a lease that its client has no use for any more.
+    pub(in crate::reactor) fn end_lease_if_quiet(&mut self, key: usize) {
+        let Some(backend) = self.backends.get(key) else { return };
+        if let Phase::Leased { client } = backend.phase
+            && backend.relay.is_quiet()
+            && self.clients[client].relay.is_between_messages()
+        {
+            self.end_lease(key, client);
+        }
+    }
+
+    /// Makes a backend fit for the next client and places it.
+    pub(super) fn clean(&mut self, key: usize) {
+        let backend = &mut self.backends[key];
+        if !backend.relay.dirty && backend.relay.tx.is_idle() {
+            return self.place(key);
+        }
+        let in_block = !backend.relay.tx.is_idle();
+        backend.phase = Phase::Cleaning;
+        backend.relay.begin_lease();
+        // Two queries: DISCARD ALL refuses to run together with anything else.
+        if in_block {
+            self.ask(key, "ROLLBACK");
+        }
+        self.ask(key, "DISCARD ALL");
+    }
+
+    /// The client of a leased backend is gone.
+    ///
+    /// `is_whole`: the last message it sent was relayed to its end.
+    pub(in crate::reactor) fn abandon(&mut self, key: usize, is_whole: bool) {
+        let Some(backend) = self.backends.get_mut(key) else { return };
+        let relay = &backend.relay;
+        let is_answered = relay.replies.is_empty() && !relay.replies.is_skipping();
+        let is_fit = is_answered
+            && is_whole
+            && !relay.awaits_sync
+            && !relay.replies.is_uncertain()
+            && backend.outbox.is_empty();
+        backend.phase = Phase::Cleaning;
+        if is_fit {
+            return self.clean(key);
+        }
+        // Something still runs, or the backend has half a message: it ends with its connection.
+        // But it does not look at that before it has something to say, which may be in hours.
+        if !is_answered {
+            self.send_cancel(key);
+        }
+        self.close_backend(key);
+    }
+
+    /// A free and clean backend goes to the next in need, unless it is too old.
+    pub(super) fn place(&mut self, key: usize) {
+        let backend = &mut self.backends[key];
+        if backend.cancels > 0 {
+            backend.phase = Phase::Parked;
+            return;
+        }
+        if self.now.saturating_duration_since(backend.opened_at) > self.proxy.max_lifetime {
+            return self.close_backend(key);
+        }
+        backend.phase = Phase::Idle;
+        backend.relay.shown = false;
+        let (pool_key, now) = (backend.pool, self.now);
+        let proxy = Arc::clone(&self.proxy);
+        let pool = self.pool(pool_key);
+        if let Some(core) = pool.core_in_need(&proxy.shares) {
+            pool.pool.give_busy();
+            pool.publish(&proxy.shares);
+            return self.move_backend(key, core);
+        }
+        let placed = pool.pool.release(key, now);
+        self.placed(pool_key, placed);
+    }
+
+    pub(in crate::reactor) fn place_if_parked(&mut self, key: usize) {
+        if matches!(self.backends[key].phase, Phase::Parked) {
+            self.place(key);
+        }
+    }
+
+    pub(super) fn placed(&mut self, pool_key: PoolKey, placed: Placed<usize, usize>) {
+        let proxy = Arc::clone(&self.proxy);
+        self.pool(pool_key).publish(&proxy.shares);
+        match placed {
+            Placed::Lent(client, backend) => self.link(backend, client),
+            Placed::Idle => self.balance(pool_key),
+        }
+    }
+
+    /// Gives idle backends to cores in need, and opens for waiters where slots came free.
+    pub(in crate::reactor) fn balance(&mut self, pool_key: PoolKey) {
+        let proxy = Arc::clone(&self.proxy);
+        let now = self.now;
+        let pool = self.pool(pool_key);
+        pool.publish(&proxy.shares);
+        if let Some(core) = pool.core_in_need(&proxy.shares)
+            && let Some(backend) = pool.pool.give_idle()
+        {
+            pool.publish(&proxy.shares);
+            return self.move_backend(backend, core);
+        }
+        let pool = self.pool(pool_key);
+        if !pool.is_backing_off(now) && pool.pool.wants_open() {
+            self.open_backend(pool_key);
+        }
+    }
+
+    pub(super) fn move_backend(&mut self, key: usize, core: usize) {
+        let mut backend = self.backends.remove(key);
+        self.driver.deregister(&mut backend.stream);
+        self.driver.post(core, Mail::Backend(backend.pool, Box::new(backend)));
+    }
+
+    pub(in crate::reactor) fn adopt_backend(
+        &mut self,
+        pool_key: PoolKey,
+        mut backend: Backend<D::Stream>,
+    ) {
+        backend.serial = self.serial();
+        // Whatever came while it moved was not reported to anybody.
+        backend.readable = true;
+        backend.applied = self.intern((*backend.applied).clone());
+        let entry = self.backends.vacant_entry();
+        let key = entry.key();
+        let token = Token::Backend(Entry::new(key, backend.serial));
+        let registered = self.driver.register(&mut backend.stream, token);
+        entry.insert(backend);
+        let now = self.now;
+        let placed = self.pool(pool_key).pool.adopt(key, now);
+        self.placed(pool_key, placed);
+        match registered {
+            Ok(()) => self.todo.push_back(Todo::Backend(key)),
+            Err(error) => self.lose_backend(key, &Loss::Io(error)),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Why a backend is of no more use.
+
+use pgherd_wire::{WireError, sqlstate};
+
+use crate::backend::LoginError;
+
+/// Why a backend is of no more use.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::reactor) enum Loss {
+    #[error("the node closed the connection")]
+    Closed,
+    #[error("the connection failed: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("the node broke the protocol: {0}")]
+    Protocol(#[from] WireError),
+    #[error("{0}")]
+    Login(LoginError),
+    #[error("no answer within {0:?}")]
+    TimedOut(std::time::Duration),
+    #[error("{0}")]
+    Said(String),
+    #[error("{0}")]
+    ReadOnly(String),
+    /// The node refused the parameters that a client asked for at login, in these words.
+    #[error("{said}")]
+    Parameters { said: String, raw: Vec<u8> },
+    #[error("the node was taken out of rotation")]
+    NodeDown,
+}
+
+impl Loss {
+    /// Whether it may be the whole node that is gone, and not just this one connection, refused
+    /// login or session.
+    pub(super) fn may_be_node(&self) -> bool {
+        match self {
+            Self::Closed | Self::Io(_) | Self::TimedOut(_) => true,
+            Self::Login(LoginError::Refused { code, .. }) => {
+                may_pass(code) && code != sqlstate::TOO_MANY_CONNECTIONS
+            }
+            Self::Protocol(_)
+            | Self::Login(_)
+            | Self::Said(_)
+            | Self::ReadOnly(_)
+            | Self::Parameters { .. }
+            | Self::NodeDown => false,
+        }
+    }
+}
+
+/// Whether a refused login may be accepted a moment later: the node starts up, shuts down, or
+/// has no connection left.
+pub(super) fn may_pass(code: &str) -> bool {
+    matches!(
+        code,
+        sqlstate::ADMIN_SHUTDOWN
+            | sqlstate::CRASH_SHUTDOWN
+            | sqlstate::CANNOT_CONNECT_NOW
+            | sqlstate::TOO_MANY_CONNECTIONS
+    )
+}

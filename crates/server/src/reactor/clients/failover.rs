@@ -1,0 +1,131 @@
+//! What becomes of a client whose backend was lost, or that got none.
+
+use std::time::Duration;
+
+use pgherd_wire::sqlstate;
+
+use super::{Phase, TRIES};
+use crate::reactor::backends::{Loss, fatal};
+use crate::reactor::{Driver, PoolKey, Worker, node_bit};
+use crate::relay::survey::Access;
+
+impl<D: Driver> Worker<D> {
+    /// The backend of this client was lost: another serves it, or it is told.
+    pub(in crate::reactor) fn lost_backend(
+        &mut self,
+        key: usize,
+        pool_key: PoolKey,
+        loss: &Loss,
+        said_goodbye: bool,
+    ) {
+        let Self { clients, judge, .. } = self;
+        let Some(client) = clients.get_mut(key) else { return };
+        if !matches!(client.phase, Phase::Holding { .. } | Phase::Syncing { .. }) {
+            return;
+        }
+        let waited_for_parameters = matches!(client.phase, Phase::Syncing { .. });
+        client.phase = Phase::Idle;
+        if let Loss::Parameters { raw, .. } = loss {
+            client.send([&raw[..]].into_iter());
+            return self.leave(key);
+        }
+        if waited_for_parameters || client.may_move(judge) {
+            if matches!(loss, Loss::ReadOnly(_)) {
+                client.strike(judge);
+                client.one_batch = false;
+            }
+            let mut bytes = client.replay.take_bytes();
+            bytes.append(&mut client.stash);
+            client.stash = bytes;
+            client.relay.rewind();
+            self.counts(pool_key.node).retries.add_one();
+            return self.acquire_elsewhere(key, pool_key);
+        }
+        self.counts(pool_key.node).errors.add_one();
+        if said_goodbye {
+            return self.leave(key);
+        }
+        let node = self.node_name(pool_key);
+        let message =
+            format!("connection to node {node} lost while a statement was running: {loss}");
+        self.dismiss(
+            key,
+            &fatal(
+                sqlstate::CONNECTION_FAILURE,
+                &message,
+                "whether the statement took effect is not known",
+                "connect again, and check before repeating a write",
+            ),
+        );
+    }
+
+    /// The node of this pool failed a client before it saw anything: another one serves it.
+    pub(in crate::reactor) fn acquire_elsewhere(&mut self, key: usize, pool_key: PoolKey) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let access = match client.phase {
+            Phase::Waiting { access, .. } => access,
+            _ if client.one_batch => Access::ReadOnly,
+            _ => Access::ReadWrite,
+        };
+        client.excluded |= node_bit(pool_key.node);
+        client.tries += 1;
+        if client.tries > TRIES {
+            self.counts(pool_key.node).errors.add_one();
+            let node = self.node_name(pool_key);
+            let message = format!("no node could serve the statement after {TRIES} tries");
+            let detail = format!("the last one tried was {node}");
+            let hint = "see the nodes' health with `pgherd health`";
+            return self.dismiss(key, &fatal(sqlstate::CANNOT_CONNECT, &message, &detail, hint));
+        }
+        self.acquire(key, access);
+    }
+
+    /// A waiter's time is up.
+    pub(in crate::reactor) fn waited_too_long(
+        &mut self,
+        key: usize,
+        pool_key: PoolKey,
+        waited: Duration,
+    ) {
+        self.counts(pool_key.node).errors.add_one();
+        let node = self.node_name(pool_key);
+        let limit = self.proxy.acquire_timeout;
+        let pool = self.pool(pool_key);
+        // Open, or being opened, over all cores; the waiters are those of this one.
+        let (open, size) = (pool.pool.slots().used(), pool.pool.slots().limit());
+        let waiting = pool.pool.load().waiting + 1;
+        let message = format!(
+            "no free backend on node {node} after {waited:.1?} (limit {limit:?}; {open} of {size} \
+             in use, {waiting} waiting)"
+        );
+        let (detail, hint) = match &pool.last_error {
+            Some(error) => (
+                format!("the last try to open one failed: {error}"),
+                "see whether the node is up and has connections left",
+            ),
+            None => {
+                (String::new(), "raise the pool's size, or look for transactions that stay open")
+            }
+        };
+        self.dismiss(key, &fatal(sqlstate::TOO_MANY_CONNECTIONS, &message, &detail, hint));
+    }
+
+    /// The node refused the login for good; `raw` is what it said, if it said anything.
+    pub(in crate::reactor) fn refuse_waiter(
+        &mut self,
+        key: usize,
+        pool_key: PoolKey,
+        raw: &[u8],
+        loss: &Loss,
+    ) {
+        self.counts(pool_key.node).errors.add_one();
+        if raw.is_empty() {
+            let message = format!("node {} cannot be used: {loss}", self.node_name(pool_key));
+            return self.dismiss(key, &fatal(sqlstate::CANNOT_CONNECT, &message, "", ""));
+        }
+        if let Some(client) = self.clients.get_mut(key) {
+            client.send([raw].into_iter());
+            self.leave(key);
+        }
+    }
+}

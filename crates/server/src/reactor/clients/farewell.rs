@@ -1,0 +1,109 @@
+//! How clients are seen off: told why, given time to read it, closed.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use pgherd_wire::backend::Report;
+use pgherd_wire::sqlstate;
+
+use super::Phase;
+use crate::reactor::backends::fatal;
+use crate::reactor::{Driver, Todo, Worker};
+
+/// How long a client that was told goodbye may take to close: 5 s.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+impl<D: Driver> Worker<D> {
+    pub(in crate::reactor) fn client_deadline(&mut self, key: usize, serial: u64) {
+        let Some(client) = self.clients.get(key).filter(|client| client.serial == serial) else {
+            return;
+        };
+        match client.phase {
+            Phase::LoggingIn(_) => {
+                let limit = self.proxy.login_timeout;
+                let message = format!("the login was not complete after {limit:?}");
+                self.dismiss(key, &fatal(sqlstate::INVALID_AUTHORIZATION, &message, "", ""));
+            }
+            Phase::Leaving => self.close_client(key),
+            _ => {}
+        }
+    }
+
+    /// Sees a client off that neither runs nor waits for anything, because pgherd stops.
+    pub(in crate::reactor) fn dismiss_if_idle(&mut self, key: usize) {
+        let Some(client) = self.clients.get(key) else { return };
+        if matches!(client.phase, Phase::Idle | Phase::LoggingIn(_)) && client.stash.is_empty() {
+            let message = "terminating connection because pgherd is shutting down";
+            self.dismiss(key, &fatal(sqlstate::ADMIN_SHUTDOWN, message, "", ""));
+        }
+    }
+
+    pub(super) fn broke_protocol(&mut self, key: usize, error: &pgherd_wire::WireError) {
+        let message = error.to_string();
+        self.dismiss(key, &fatal(sqlstate::PROTOCOL_VIOLATION, &message, "", ""));
+    }
+
+    /// Tells a client why it has to go, and lets it.
+    pub(super) fn dismiss(&mut self, key: usize, report: &Report<'_>) {
+        tracing::info!(
+            client = key,
+            code = report.code,
+            reason = report.message,
+            "client dismissed"
+        );
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let mut out = Vec::new();
+        report.put(&mut out);
+        client.send([&out[..]].into_iter());
+        self.leave(key);
+    }
+
+    /// The client has been told goodbye. It is not closed at once: bytes it has sent and
+    /// nobody read would turn into a reset, which may overtake what it was told.
+    pub(super) fn leave(&mut self, key: usize) {
+        self.let_go(key);
+        let deadline = self.now + FAREWELL;
+        let client = &mut self.clients[key];
+        client.phase = Phase::Leaving;
+        client.stash = Vec::new();
+        let serial = client.serial;
+        if client.outbox.is_empty() {
+            self.driver.shutdown_write(&client.stream);
+        }
+        self.deadline(deadline, key, serial);
+        self.todo.push_back(Todo::Client(key));
+    }
+
+    /// Keeps deadlines in order. Nearly always at the end: logins and farewells have one limit
+    /// each.
+    pub(super) fn deadline(&mut self, deadline: Instant, key: usize, serial: u64) {
+        let at = self.deadlines.partition_point(|(at, ..): &(Instant, usize, u64)| *at <= deadline);
+        self.deadlines.insert(at, (deadline, key, serial));
+    }
+
+    /// Gives back whatever the client holds or waits for.
+    pub(super) fn let_go(&mut self, key: usize) {
+        let phase = std::mem::replace(&mut self.clients[key].phase, Phase::Leaving);
+        match phase {
+            Phase::Waiting { pool, .. } => {
+                let proxy = Arc::clone(&self.proxy);
+                let pool = self.pool(pool);
+                pool.pool.forget(&key);
+                pool.publish(&proxy.shares);
+            }
+            Phase::Syncing { backend } | Phase::Holding { backend } => {
+                let is_whole = self.clients[key].relay.is_between_messages();
+                self.abandon(backend, is_whole);
+            }
+            Phase::LoggingIn(_) | Phase::Idle | Phase::Leaving => {}
+        }
+    }
+
+    pub(in crate::reactor) fn close_client(&mut self, key: usize) {
+        self.let_go(key);
+        let mut client = self.clients.remove(key);
+        self.driver.deregister(&mut client.stream);
+        self.proxy.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}
