@@ -4,7 +4,7 @@
 //! Out: how long to wait, or that it is enough; where another try may run.
 //!
 //! Whether a statement *may* be tried again is decided by its caller, who knows whether
-//! it was sent and whether it reads (design.md, D10). [`proves_no_effect`] is the part of that
+//! it was sent and whether it reads. [`proves_no_effect`] is the part of that
 //! which an SQLSTATE can answer.
 
 use std::time::Duration;

@@ -189,7 +189,7 @@ fn pass(
     Ok(there)
 }
 
-/// What a command tag says about the state it leaves behind (D6).
+/// What a command tag says about the state it leaves behind.
 fn note_command(
     client: Option<&mut ClientRelay>,
     backend: &mut BackendRelay,

@@ -1,10 +1,10 @@
-//! The batch in flight, kept in case another node has to run it (D10).
+//! The batch in flight, kept in case another node has to run it.
 
 /// Bytes of a batch, and of what precedes the first row of its answer, that are kept: 64 KiB.
 const LONGEST: usize = 64 * 1024;
 
 /// The batch in flight, kept until the client has seen something of its answer that cannot be
-/// taken back (D10).
+/// taken back.
 #[derive(Debug, Default)]
 pub(in crate::reactor) struct Replay {
     bytes: Vec<u8>,
