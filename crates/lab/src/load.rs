@@ -97,6 +97,7 @@ impl Pgbench {
         let output = child.wait_with_output()?;
         let printed = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {
+            said.retain(|line| Progress::parse(line).is_none());
             let last = said[said.len().saturating_sub(5)..].join(" | ");
             bail!("pgbench failed with {}: {last}", output.status);
         }

@@ -257,6 +257,71 @@ fn a_goodbye_in_the_place_of_copy_data_frees_the_backend() {
     assert_eq!(Raw::log_in(&world, &[]).query("select count(*) from t"), ["0"]);
 }
 
+/// A node that answers each query by its number, and goes down behind the answer to the first.
+fn dying_node() -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let served = served.clone();
+            std::thread::spawn(move || serve_as_dying_node(stream.unwrap(), &served));
+        }
+    });
+    address
+}
+
+fn serve_as_dying_node(mut stream: std::net::TcpStream, served: &std::sync::atomic::AtomicUsize) {
+    use std::io::{Read, Write};
+
+    use pgherd_wire::backend::{self, Authentication, Report, Severity};
+    use pgherd_wire::{TxStatus, frame};
+
+    let mut bytes = [0; 4096];
+    let startup = stream.read(&mut bytes).unwrap();
+    let is_probe = bytes[..startup].windows(7).any(|window| window == b"pgherd/");
+    let mut out = Vec::new();
+    Authentication::Ok.put(&mut out);
+    backend::put_key_data(&mut out, 1, &[0; 4]);
+    backend::put_ready(&mut out, TxStatus::Idle);
+    stream.write_all(&out).unwrap();
+    while stream.read(&mut bytes).is_ok_and(|read| read > 0) {
+        let mut out = Vec::new();
+        frame::put(&mut out, b'C', |out| out.extend_from_slice(b"SELECT 0\0"));
+        backend::put_ready(&mut out, TxStatus::Idle);
+        if !is_probe && served.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
+            Report {
+                severity: Severity::Fatal,
+                code: "57P01",
+                message: "terminating connection due to unexpected postmaster exit",
+                detail: "",
+                hint: "",
+            }
+            .put(&mut out);
+            // In one write, so that it is read together with the answer.
+            let _ = stream.write_all(&out);
+            return;
+        }
+        let _ = stream.write_all(&out);
+    }
+}
+
+#[test]
+fn a_farewell_behind_one_clients_answer_is_not_the_next_ones() {
+    let address = dying_node();
+    let cluster = pgherd_lab::Cluster::start(&pgherd_lab::ClusterSpec::default()).unwrap();
+    let world = World::before(cluster, |settings| settings.nodes[0].port = address.port(), ONE);
+    let mut clients: Vec<Raw> = (0..5).map(|_| Raw::log_in(&world, &[])).collect();
+    let mut out = Vec::new();
+    // A write, as far as anybody can tell: it may not be run twice.
+    frontend::put_query(&mut out, "insert into t values (1)");
+    clients.iter_mut().for_each(|client| client.send(&out));
+    for client in &mut clients {
+        let answer: Vec<char> = client.until('Z').into_iter().map(|(tag, _)| tag).collect();
+        assert_eq!(answer, ['C', 'Z']);
+    }
+}
+
 #[test]
 fn what_was_sent_before_goodbye_is_carried_out() {
     let world = world();

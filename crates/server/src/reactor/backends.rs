@@ -279,8 +279,12 @@ impl<D: Driver> Worker<D> {
     fn relay_reply(&mut self, key: usize, input: &[u8]) -> Result<usize, Loss> {
         let Self { backends, clients, splice, judge, .. } = self;
         let backend = &mut backends[key];
+        // What comes before the holder has sent anything follows from what others did: it may be
+        // the node's farewell behind the last answer to the client before.
         let mut holder = match backend.phase {
-            Phase::Leased { client } => clients.get_mut(client),
+            Phase::Leased { client } => {
+                clients.get_mut(client).filter(|client| !client.replay.is_unsent())
+            }
             _ => None,
         };
         // Where there is no client, or it could be served elsewhere, an error is looked at

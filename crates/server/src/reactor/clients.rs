@@ -119,13 +119,13 @@ impl<S: Read + std::io::Write> Client<S> {
         }
     }
 
-    /// Whether its batch can be tried elsewhere: it only reads, and nothing of the answer was
-    /// seen.
+    /// Whether its batch can be tried elsewhere: nothing of it was sent, or it only reads, and
+    /// nothing of the answer was seen.
     pub(super) fn may_move(&self, judge: &mut Judge) -> bool {
         if !self.replay.is_intact() || self.tries >= TRIES {
             return false;
         }
-        if self.greeting {
+        if self.greeting || self.replay.is_unsent() {
             return true;
         }
         let survey = survey::survey(&self.relay, self.replay.bytes(), Some(judge));

@@ -38,6 +38,11 @@ impl Replay {
         self.intact
     }
 
+    /// Whether nothing of it has been sent.
+    pub(in crate::reactor) fn is_unsent(&self) -> bool {
+        self.intact && self.bytes.is_empty()
+    }
+
     /// What was sent of the batch.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
