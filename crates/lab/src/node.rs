@@ -230,6 +230,8 @@ impl Node {
     /// When it does not run.
     pub fn kill(&self) -> Result<()> {
         let pid = self.running()?;
+        // A child born between the list and the kill would outlive its parent for a query.
+        self.hold(pid)?;
         let children = children(pid);
         // The parent first, or it would take a dead child for a crash and restart.
         send(pid, Signal::KILL)?;
@@ -247,7 +249,7 @@ impl Node {
     /// When it does not run.
     pub fn freeze(&self) -> Result<()> {
         let pid = self.running()?;
-        send(pid, Signal::STOP)?;
+        self.hold(pid)?;
         for child in children(pid) {
             // A session may end just now.
             let _ = send(child, Signal::STOP);
@@ -330,6 +332,20 @@ impl Node {
 
     fn running(&self) -> Result<u32> {
         self.pid().with_context(|| format!("{} does not run", self.name))
+    }
+
+    /// Stops one process, and returns when it does nothing any more: its children stay what
+    /// they are, because a stopped parent neither forks nor reaps.
+    fn hold(&self, pid: u32) -> Result<()> {
+        send(pid, Signal::STOP)?;
+        let deadline = Instant::now() + PATIENCE;
+        while !is_stopped(pid) {
+            if Instant::now() > deadline {
+                bail!("{} (pid {pid}) has not stopped after {PATIENCE:?}", self.name);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     fn wait_gone(&self, pid: u32) -> Result<()> {

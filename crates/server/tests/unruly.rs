@@ -239,11 +239,11 @@ fn idle_backends_that_somebody_ends_are_no_reason_to_leave_a_node() {
                      where usename = 'app' and application_name not like 'pgherd/%'";
     assert_eq!(replica.psql(terminate).unwrap(), "5");
     let port = replica.port.to_string();
-    for client in &mut clients {
-        // The first may meet a backend that is just ending, and runs elsewhere.
-        client.query("select 1");
-        assert_eq!(client.query("select inet_server_port()"), [port.as_str()]);
-    }
+    // Each of the five may divert one read that meets it while it ends. A node out of rotation
+    // would see none of them for two probes' time.
+    let answers = (0..50).map(|_| clients[0].query("select inet_server_port()"));
+    let elsewhere = answers.filter(|answer| *answer != [port.as_str()]).count();
+    assert!(elsewhere <= 5, "{elsewhere} of 50 reads have left the node");
 }
 
 #[test]
