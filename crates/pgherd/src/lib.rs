@@ -59,10 +59,11 @@ pub use txn::{
     RecoveryError, decision_table_script,
 };
 
+pub use pgherd_core::balance::Balance;
 pub use pgherd_core::pool::PoolLoad;
 pub use pgherd_core::retry::{Retry, RetryConfig};
 pub use pgherd_core::route::{Route, Rule};
-pub use pgherd_core::settings::{Secret, Settings, SettingsErrors};
+pub use pgherd_core::settings::{NodeSettings, Secret, Settings, SettingsErrors};
 pub use pgherd_core::shard::{ShardFunction, Uuid};
 pub use pgherd_core::sql::Classified;
 pub use pgherd_core::stats::Counters;

@@ -8,8 +8,10 @@ use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use pgherd_core::balance::RoundRobin;
+use pgherd_core::balance::Balancer;
+use pgherd_core::route::RoutePolicy;
 use pgherd_core::settings::{AuthMethod, Settings};
+use pgherd_core::shard::BadShardMap;
 use pgherd_core::sql::Classifier;
 use pgherd_core::topology::{Node, Topology, TopologyError};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -60,6 +62,9 @@ pub enum ServeError {
     /// The nodes make no cluster.
     #[error("the nodes make no cluster")]
     Topology(#[from] TopologyError),
+    /// The shard map fits no cluster.
+    #[error("the shard map fits no cluster")]
+    ShardMap(#[from] BadShardMap),
     /// There is nobody who could log in.
     #[error("no [[user]] is set, so nobody could log in")]
     NoUsers,
@@ -108,6 +113,7 @@ impl Server {
     /// [`ServeError`] says what is wrong with the settings or the system.
     pub fn start(settings: &Settings) -> Result<Self, ServeError> {
         let topology = settings.topology()?;
+        let policy = settings.route_policy()?;
         if settings.users.is_empty() {
             return Err(ServeError::NoUsers);
         }
@@ -118,7 +124,7 @@ impl Server {
             workers => usize::from(workers),
         };
         let control = ControlPlane::start(Arc::new(settings.clone()), topology)?;
-        let proxy = Arc::new(proxy(settings, &control, addresses, count));
+        let proxy = Arc::new(proxy(settings, policy, &control, addresses, count));
         let (cores, mailboxes) = cores(count)?;
         let stopper = Stopper(Arc::clone(&mailboxes));
         let mut acceptor = Some(Acceptor::new(listener)?);
@@ -176,6 +182,7 @@ impl Server {
 
 fn proxy(
     settings: &Settings,
+    policy: RoutePolicy,
     control: &ControlPlane,
     addresses: Vec<SocketAddr>,
     cores: usize,
@@ -196,7 +203,8 @@ fn proxy(
         topology: control.topology(),
         failures: Box::new(control.failures()),
         addresses,
-        read_from_replicas: settings.routing.read_from_replicas,
+        balancer: Balancer::new(policy.balance, settings.nodes.len(), 0),
+        policy,
         statements: StatementTable::new(
             usize::try_from(pool.statement_cache_bytes.0).unwrap_or(usize::MAX),
         ),
@@ -210,7 +218,6 @@ fn proxy(
         login_timeout: settings.listen.login_timeout,
         idle_timeout: pool.idle_timeout,
         max_lifetime: pool.max_lifetime,
-        round_robin: RoundRobin::default(),
         class_cache_bytes: pool.statement_cache_bytes.0,
         classifier: Classifier::new(settings.routing.read_only_functions.iter().cloned()),
     }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use pgherd_core::balance::RoundRobin;
-use pgherd_core::route::{QuerySpec, SessionState, route};
+use pgherd_core::balance::Balancer;
+use pgherd_core::route::{Loads, QuerySpec, RoutePolicy, SessionState, route};
 use pgherd_core::shard::KeyType;
 use pgherd_core::sql::{Classified, Classifier};
 use pgherd_core::{Key, QueryType, Settings, Topology};
@@ -61,10 +61,12 @@ impl Route {
         if let Some(key) = &self.key {
             query = query.with_key(Key::parse(self.key_type, key)?);
         }
-        let turns = RoundRobin::default();
-        let route = route(&query, SessionState::default(), &topology, &policy, &turns)
+        let balancer = Balancer::new(policy.balance, topology.nodes().len(), 0);
+        let loads = Loads { balancer: &balancer, busy: &|_| 0 };
+        let route = route(&query, SessionState::default(), &topology, &policy, &loads)
             .context("cannot route")?;
-        let answer = Answer { class: &class, query: &query, route, topology: &topology };
+        let answer =
+            Answer { class: &class, query: &query, route, topology: &topology, policy: &policy };
         let mut out = io::stdout().lock();
         if self.json {
             serde_json::to_writer_pretty(&mut out, &answer.json())?;
@@ -92,12 +94,13 @@ struct Answer<'a> {
     query: &'a QuerySpec,
     route: pgherd_core::route::Route,
     topology: &'a Topology,
+    policy: &'a RoutePolicy,
 }
 
 impl Answer<'_> {
     fn nodes(&self) -> Vec<&str> {
         let name = |id| self.topology.node(id).name.as_str();
-        self.route.candidates(self.topology).map(name).collect()
+        self.route.candidates(self.topology, self.policy).map(name).collect()
     }
 
     fn leaves(&self) -> Option<String> {

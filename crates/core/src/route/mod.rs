@@ -1,7 +1,7 @@
 //! Chooses the node that runs a statement.
 //!
 //! In: a [`QuerySpec`], the [`SessionState`], a [`Topology`] snapshot, the [`RoutePolicy`],
-//! whose turn it is. Out: a [`Route`] with the rule that decided, or a [`RouteError`].
+//! the [`Loads`]. Out: a [`Route`] with the rule that decided, or a [`RouteError`].
 //!
 //! Reads no clock, socket or global: the same input always gives the same route. Health is part
 //! of the snapshot, so routing never waits; nothing is allocated.
@@ -12,7 +12,7 @@ mod rule;
 pub use policy::RoutePolicy;
 pub use rule::Rule;
 
-use crate::balance::RoundRobin;
+use crate::balance::{Balancer, Candidate};
 use crate::id::{GroupId, NodeId, ShardId};
 use crate::shard::Key;
 use crate::sql::QueryType;
@@ -60,6 +60,15 @@ pub struct SessionState {
     pub pinned: Option<NodeId>,
 }
 
+/// What nodes have to do. Changes with every statement, and so is no part of the snapshot.
+#[derive(Clone, Copy)]
+pub struct Loads<'a> {
+    /// Whose turn it is, and how fast nodes are.
+    pub balancer: &'a Balancer,
+    /// The backends of a node that are borrowed now.
+    pub busy: &'a dyn Fn(NodeId) -> u32,
+}
+
 /// Where a statement runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
@@ -75,9 +84,14 @@ pub struct Route {
 
 impl Route {
     /// The nodes that may run the statement, best first: [`Self::node`], then the other
-    /// replicas in rotation in turn, then the primary. Only the first where no other will do.
-    pub fn candidates<'t>(&self, topology: &'t Topology) -> impl Iterator<Item = NodeId> + 't {
-        let chosen = self.node;
+    /// replicas in rotation in turn, then the primary if the policy lets reads fall back to it.
+    /// Only the first where no other will do.
+    pub fn candidates<'t>(
+        &self,
+        topology: &'t Topology,
+        policy: &RoutePolicy,
+    ) -> impl Iterator<Item = NodeId> + use<'t> {
+        let (chosen, falls_back) = (self.node, policy.fall_back_to_primary);
         let others = match self.rule {
             Rule::ReadOnReplica | Rule::KeyedReadOnReplica => topology.group(self.group),
             _ => None,
@@ -87,7 +101,7 @@ impl Route {
         let turned = replicas[after..].iter().chain(&replicas[..after]).copied();
         std::iter::once(chosen)
             .chain(turned.filter(move |id| *id != chosen && topology.is_readable_replica(*id)))
-            .chain(others.map(|group| group.primary))
+            .chain(others.filter(|_| falls_back).map(|group| group.primary))
     }
 }
 
@@ -114,20 +128,31 @@ pub enum RouteError {
         /// How many there are.
         buckets: u32,
     },
+    /// A read has to run on a replica, and none may be read.
+    #[error(
+        "none of the {replicas} replicas of {group} is in rotation, and \
+         routing.fall_back_to_primary is off"
+    )]
+    NoReplica {
+        /// The group.
+        group: GroupId,
+        /// How many replicas it has.
+        replicas: usize,
+    },
 }
 
 /// Chooses the node for one statement. See the module's header.
 ///
 /// # Errors
-/// [`RouteError`] when the statement names a shard that is not there. That every node of the
-/// group is down is no error here: the statement goes to the primary, and the attempt says why
-/// it failed.
+/// [`RouteError`] when the statement names a shard that is not there, or may run on replicas only
+/// and there is none. That every node of the group is down is no error here: the statement goes
+/// to the primary, and the attempt says why it failed.
 pub fn route(
     query: &QuerySpec,
     session: SessionState,
     topology: &Topology,
     policy: &RoutePolicy,
-    turns: &RoundRobin,
+    loads: &Loads<'_>,
 ) -> Result<Route, RouteError> {
     let bound = session
         .in_transaction
@@ -149,12 +174,12 @@ pub fn route(
         (QueryType::Read, None) => {
             let rules =
                 ReadRules { replica: Rule::ReadOnReplica, primary: Rule::ReadOnCoordinator };
-            Ok(read(topology.coordinator(), rules, topology, policy, turns))
+            read(topology.coordinator(), rules, topology, policy, loads)
         }
         (QueryType::Read, Some(by)) => {
             let rules =
                 ReadRules { replica: Rule::KeyedReadOnReplica, primary: Rule::KeyedReadOnWorker };
-            Ok(read(shard_group(by, topology, policy)?, rules, topology, policy, turns))
+            read(shard_group(by, topology, policy)?, rules, topology, policy, loads)
         }
     }
 }
@@ -169,21 +194,43 @@ fn read(
     rules: ReadRules,
     topology: &Topology,
     policy: &RoutePolicy,
-    turns: &RoundRobin,
-) -> Route {
+    loads: &Loads<'_>,
+) -> Result<Route, RouteError> {
     if !policy.read_from_replicas {
-        return primary(group, Rule::ReadsStayOnPrimary);
+        return Ok(primary(group, Rule::ReadsStayOnPrimary));
     }
-    let readable = || group.replicas.iter().filter(|id| topology.is_readable_replica(**id));
-    match readable().count() {
-        0 => primary(group, rules.primary),
-        count => {
-            let node = *readable()
-                .nth(turns.turn() % count)
-                .expect("a remainder is smaller than the number of replicas");
-            Route { group: group.id, role: NodeRole::Replica, node, rule: rules.replica }
+    let readable = group.replicas.iter().copied().filter(|id| topology.is_readable_replica(*id));
+    match pick_replica(readable, topology, policy, loads) {
+        Some(node) => {
+            Ok(Route { group: group.id, role: NodeRole::Replica, node, rule: rules.replica })
         }
+        None if policy.fall_back_to_primary || group.replicas.is_empty() => {
+            Ok(primary(group, rules.primary))
+        }
+        None => Err(RouteError::NoReplica { group: group.id, replicas: group.replicas.len() }),
     }
+}
+
+/// Picks one of the replicas that may be read: of the policy's zone as long as one of those has
+/// room, else of all; `None` if there are none. Allocates nothing.
+pub fn pick_replica(
+    readable: impl Iterator<Item = NodeId> + Clone,
+    topology: &Topology,
+    policy: &RoutePolicy,
+    loads: &Loads<'_>,
+) -> Option<NodeId> {
+    let candidates = readable.map(|id| {
+        let share = topology.health(id).share;
+        Candidate { node: id, weight: topology.node(id).weight, share }
+    });
+    let near = policy.zone.as_deref().and_then(|zone| {
+        let is_near =
+            |candidate: &Candidate| topology.node(candidate.node).zone.as_deref() == Some(zone);
+        let near = candidates.clone().filter(is_near);
+        let has_room = |candidate: Candidate| (loads.busy)(candidate.node) < policy.zone_limit;
+        if near.clone().any(has_room) { loads.balancer.pick(near, loads.busy) } else { None }
+    });
+    near.or_else(|| loads.balancer.pick(candidates, loads.busy))
 }
 
 fn primary(group: &Group, rule: Rule) -> Route {

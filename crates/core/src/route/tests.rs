@@ -1,4 +1,5 @@
 use super::*;
+use crate::balance::Balance;
 use crate::shard::ShardFunction;
 use crate::topology::{Node, NodeHealth, NodeState};
 
@@ -6,7 +7,7 @@ use crate::topology::{Node, NodeHealth, NodeState};
 struct World {
     topology: Topology,
     policy: RoutePolicy,
-    turns: RoundRobin,
+    balancer: Balancer,
 }
 
 impl World {
@@ -24,7 +25,11 @@ impl World {
         ];
         let topology = Topology::new(nodes).unwrap();
         let policy = RoutePolicy::new(ShardFunction::Md5, 0, topology.shard_count()).unwrap();
-        Self { topology, policy, turns: RoundRobin::default() }
+        Self { topology, policy, balancer: Balancer::new(Balance::RoundRobin, 6, 0) }
+    }
+
+    fn loads(&self) -> Loads<'_> {
+        Loads { balancer: &self.balancer, busy: &|_| 0 }
     }
 
     fn down(&mut self, name: &str) {
@@ -34,7 +39,7 @@ impl World {
     }
 
     fn try_route(&self, query: &QuerySpec) -> Result<Route, RouteError> {
-        route(query, SessionState::default(), &self.topology, &self.policy, &self.turns)
+        route(query, SessionState::default(), &self.topology, &self.policy, &self.loads())
     }
 
     fn route(&self, query: &QuerySpec) -> (&str, Rule) {
@@ -48,7 +53,7 @@ impl World {
 
     fn candidates(&self, query: &QuerySpec) -> Vec<&str> {
         let route = self.try_route(query).unwrap();
-        route.candidates(&self.topology).map(|id| self.name(id)).collect()
+        route.candidates(&self.topology, &self.policy).map(|id| self.name(id)).collect()
     }
 }
 
@@ -132,7 +137,7 @@ fn transactions_and_pins_come_first() {
     let world = World::new();
     let at = |session| {
         let query = write().with_key(ON_SHARD_1);
-        route(&query, session, &world.topology, &world.policy, &world.turns).unwrap()
+        route(&query, session, &world.topology, &world.policy, &world.loads()).unwrap()
     };
     let (transaction, pin) = (Some(NodeId(4)), Some(NodeId(2)));
     let both = at(SessionState { in_transaction: transaction, pinned: pin });
@@ -152,6 +157,8 @@ fn a_read_may_be_tried_on_the_other_replicas_and_then_on_the_primary() {
     assert_eq!(world.candidates(&read().with_key(ON_SHARD_1)), ["s1"]);
     world.down("c-r2");
     assert_eq!(world.candidates(&read()), ["c-r1", "c"]);
+    world.policy.fall_back_to_primary = false;
+    assert_eq!(world.candidates(&read()), ["c-r1"]);
 }
 
 #[test]
@@ -172,8 +179,50 @@ fn a_key_without_a_place_is_an_error() {
     let single = Topology::new(vec![Node::new("c", "h", 1, NodeRole::Coordinator, None)]).unwrap();
     let policy = RoutePolicy::new(ShardFunction::Md5, 0, 0).unwrap();
     let session = SessionState::default();
-    let keyed = route(&write().with_key(1), session, &single, &policy, &world.turns);
+    let keyed = route(&write().with_key(1), session, &single, &policy, &world.loads());
     assert_eq!(keyed, Err(RouteError::NoShards));
-    let plain = route(&read(), session, &single, &policy, &world.turns).unwrap();
+    let plain = route(&read(), session, &single, &policy, &world.loads()).unwrap();
     assert_eq!((plain.node, plain.rule), (NodeId(0), Rule::ReadOnCoordinator));
+}
+
+#[test]
+fn replicas_of_the_zone_come_first_as_long_as_one_has_room() {
+    let node = |name: &str, zone: &str| {
+        let role = if name == "c" { NodeRole::Coordinator } else { NodeRole::Replica };
+        Node { zone: Some(zone.to_owned()), ..Node::new(name, "h", 1, role, None) }
+    };
+    let nodes = vec![node("c", "b"), node("r1", "a"), node("r2", "b"), node("r3", "b")];
+    let topology = Topology::new(nodes).unwrap();
+    let mut policy = RoutePolicy::new(ShardFunction::Md5, 0, 0).unwrap();
+    let balancer = Balancer::new(Balance::RoundRobin, 4, 0);
+    let routed = |policy: &RoutePolicy, topology: &Topology, busy: [u32; 4]| -> Vec<u16> {
+        let loads = Loads { balancer: &balancer, busy: &|node| busy[node.index()] };
+        let one = |_| route(&read(), SessionState::default(), topology, policy, &loads).unwrap();
+        let mut nodes: Vec<_> = (0..6).map(one).map(|route| route.node.0).collect();
+        nodes.sort_unstable();
+        nodes
+    };
+    assert_eq!(routed(&policy, &topology, [0; 4]), [1, 1, 2, 2, 3, 3]);
+    (policy.zone, policy.zone_limit) = (Some("b".to_owned()), 10);
+    assert_eq!(routed(&policy, &topology, [99, 0, 10, 9]), [2, 2, 2, 3, 3, 3]);
+    assert_eq!(routed(&policy, &topology, [0, 0, 10, 11]), [1, 1, 2, 2, 3, 3]);
+    policy.zone = Some("nowhere".to_owned());
+    assert_eq!(routed(&policy, &topology, [0; 4]), [1, 1, 2, 2, 3, 3]);
+    policy.zone = Some("a".to_owned());
+    let down = NodeHealth { state: NodeState::Down, ..NodeHealth::unknown() };
+    let without = topology.with_health([(NodeId(1), down)]);
+    assert_eq!(routed(&policy, &without, [0; 4]), [2, 2, 2, 3, 3, 3]);
+}
+
+#[test]
+fn without_a_replica_reads_fail_where_the_primary_is_not_for_them() {
+    let mut world = World::new();
+    world.policy.fall_back_to_primary = false;
+    world.down("c-r1");
+    world.down("c-r2");
+    let error = world.try_route(&read()).unwrap_err();
+    assert_eq!(error, RouteError::NoReplica { group: GroupId::Coordinator, replicas: 2 });
+    assert!(error.to_string().contains("none of the 2 replicas of coordinator"), "{error}");
+    // A group that was never given one has its primary.
+    assert_eq!(world.route(&read().with_key(ON_SHARD_1)), ("s1", Rule::KeyedReadOnWorker));
 }

@@ -198,6 +198,8 @@ fn read_nodes(env: &mut Environment<'_>) -> Vec<NodeSettings> {
             port,
             role,
             shard: shard.map(ShardId),
+            weight: 1,
+            zone: String::new(),
         });
     };
 

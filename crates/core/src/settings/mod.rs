@@ -76,8 +76,10 @@ impl Settings {
     /// [`TopologyError`]; never for settings that came from [`Self::from_toml`] or
     /// [`Self::from_env`], which check it.
     pub fn topology(&self) -> Result<Topology, TopologyError> {
-        let node = |node: &NodeSettings| {
-            Node::new(&*node.name, &*node.host, node.port, node.role, node.shard)
+        let node = |node: &NodeSettings| Node {
+            weight: node.weight,
+            zone: (!node.zone.is_empty()).then(|| node.zone.clone()),
+            ..Node::new(&*node.name, &*node.host, node.port, node.role, node.shard)
         };
         Topology::new(self.nodes.iter().map(node).collect())
     }
@@ -89,9 +91,16 @@ impl Settings {
     pub fn route_policy(&self) -> Result<RoutePolicy, crate::shard::BadShardMap> {
         let workers = self.nodes.iter().filter(|n| n.role == crate::NodeRole::Worker).count();
         let shards = u16::try_from(workers).unwrap_or(u16::MAX);
-        let RoutingSettings { shard_function, buckets, read_from_replicas, .. } = self.routing;
-        let policy = RoutePolicy::new(shard_function, buckets, shards)?;
-        Ok(RoutePolicy { read_from_replicas, ..policy })
+        let routing = &self.routing;
+        let policy = RoutePolicy::new(routing.shard_function, routing.buckets, shards)?;
+        Ok(RoutePolicy {
+            read_from_replicas: routing.read_from_replicas,
+            fall_back_to_primary: routing.fall_back_to_primary,
+            balance: routing.balance,
+            zone: (!routing.zone.is_empty()).then(|| routing.zone.clone()),
+            zone_limit: if routing.zone_limit == 0 { self.pool.size } else { routing.zone_limit },
+            ..policy
+        })
     }
 
     /// The thresholds of the health machine.

@@ -93,7 +93,9 @@ fn read_node(reader: &mut Reader<'_, '_, '_>) -> Option<NodeSettings> {
     let shard = reader.optional("shard").map(ShardId);
     let host = reader.required("host");
     let role = reader.required::<NodeRole>("role");
-    Some(NodeSettings { name, host: host?, port, role: role?, shard })
+    let weight = reader.take("weight", 1, &Range::Between(1..=1000));
+    let zone = reader.take("zone", String::new(), &Range::Any);
+    Some(NodeSettings { name, host: host?, port, role: role?, shard, weight, zone })
 }
 
 fn read_user(reader: &mut Reader<'_, '_, '_>) -> Option<UserSettings> {

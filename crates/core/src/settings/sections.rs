@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::section::{Range, Section, SettingInfo, Source, section};
 use super::value::{AuthMethod, ByteSize, PoolMode, Secret, Value};
+use crate::balance::Balance;
 use crate::id::ShardId;
 use crate::shard::{ShardFunction, ShardMap};
 use crate::topology::NodeRole;
@@ -176,6 +177,25 @@ section! {
         ///
         /// Default: []. Reload: live.
         read_only_functions: Vec<String> = Vec::new(), Range::Any;
+        /// How one of several replicas is picked: "round-robin"; "weighted", in turn by the
+        /// nodes' `weight`; "least-busy", the fewest borrowed backends for its weight; "random",
+        /// by weight; "latency", of two at random the one that would be done sooner.
+        ///
+        /// Default: "round-robin". Reload: restart.
+        balance: Balance = Balance::RoundRobin, Range::Any;
+        /// Whether reads go to the primary when no replica may be read; else they fail.
+        ///
+        /// Default: true. Reload: live.
+        fall_back_to_primary: bool = true, Range::Any;
+        /// The zone this process runs in: reads go to replicas with the same `zone` as long as
+        /// one of them has room.
+        ///
+        /// Default: "", no zone. Reload: live.
+        zone: String = String::new(), Range::Any;
+        /// Borrowed backends at which a replica of the zone has no room for more.
+        ///
+        /// Range: 0 to 1000000; 0 is `pool.size`. Default: 0. Reload: live.
+        zone_limit: u32 = 0, between(0, 1_000_000);
     }
 }
 
@@ -212,6 +232,11 @@ pub struct NodeSettings {
     pub role: NodeRole,
     /// The shard it carries: required for a worker, given for a replica of a shard.
     pub shard: Option<ShardId>,
+    /// Its part of the reads, beside that of the other replicas of its group, where
+    /// `routing.balance` goes by weight. Range: 1 to 1000. Default: 1.
+    pub weight: u32,
+    /// Where it stands, for `routing.zone`. Default: "", nowhere in particular.
+    pub zone: String,
 }
 
 /// `[[user]]`: a login, checked on clients and used on the nodes.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use crate::balance::Balance;
 use crate::shard::ShardFunction;
 use crate::topology::NodeRole;
 use crate::units::{format_duration, parse_duration};
@@ -222,6 +223,7 @@ text_values! {
     AuthMethod, "a text", Self::from_str, Self::to_string;
     PoolMode, "a text", Self::from_str, Self::to_string;
     ShardFunction, "a text", Self::from_str, Self::to_string;
+    Balance, "a text", Self::from_str, Self::to_string;
     NodeRole, "a text", Self::from_str, Self::to_string;
 }
 

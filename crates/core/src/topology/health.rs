@@ -34,6 +34,9 @@ pub struct NodeHealth {
     pub rtt: Option<Duration>,
     /// What the node last said of itself: `true` is a standby.
     pub in_recovery: Option<bool>,
+    /// How much of its part of the reads it gets, in percent: less than 100 while it is warmed
+    /// up after an outage.
+    pub share: u8,
 }
 
 impl NodeHealth {
@@ -46,6 +49,7 @@ impl NodeHealth {
             lag_bytes: None,
             rtt: None,
             in_recovery: None,
+            share: 100,
         }
     }
 

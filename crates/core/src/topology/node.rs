@@ -67,10 +67,15 @@ pub struct Node {
     pub role: NodeRole,
     /// The shard it carries. `None` for the coordinator and its replicas.
     pub shard: Option<ShardId>,
+    /// Its part of the reads, beside that of the other replicas of its group.
+    pub weight: u32,
+    /// Where it stands: replicas of the reader's own zone come first.
+    pub zone: Option<String>,
 }
 
 impl Node {
-    /// A node that is not part of a topology yet; its id is a placeholder.
+    /// A node that is not part of a topology yet, of weight 1 and in no zone; its id is a
+    /// placeholder.
     pub fn new(
         name: impl Into<String>,
         host: impl Into<String>,
@@ -78,7 +83,8 @@ impl Node {
         role: NodeRole,
         shard: Option<ShardId>,
     ) -> Self {
-        Self { id: NodeId(0), name: name.into(), host: host.into(), port, role, shard }
+        let (id, name, host) = (NodeId(0), name.into(), host.into());
+        Self { id, name, host, port, role, shard, weight: 1, zone: None }
     }
 
     /// The group it belongs to.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pgherd_core::balance::Balance;
 use pgherd_core::settings::{NodeSettings, Secret, Settings, UserSettings};
 use pgherd_core::shard::ShardFunction;
 use pgherd_core::{NodeRole, ShardId};
@@ -69,7 +70,8 @@ impl Builder {
                 format!("{group}-r{}", before + 1)
             }
         };
-        self.settings.nodes.push(NodeSettings { name, host: host.into(), port, role, shard });
+        let (host, weight, zone) = (host.into(), 1, String::new());
+        self.settings.nodes.push(NodeSettings { name, host, port, role, shard, weight, zone });
         self
     }
 
@@ -142,6 +144,34 @@ impl Builder {
     /// Whether reads may go to replicas. Default: yes.
     pub fn read_from_replicas(mut self, may: bool) -> Self {
         self.settings.routing.read_from_replicas = may;
+        self
+    }
+
+    /// How one of several replicas is picked. Default: each in turn.
+    pub fn balance(mut self, balance: Balance) -> Self {
+        self.settings.routing.balance = balance;
+        self
+    }
+
+    /// The zone this process runs in: replicas [`Self::in_zone`] of the same name come first.
+    pub fn zone(mut self, zone: impl Into<String>) -> Self {
+        self.settings.routing.zone = zone.into();
+        self
+    }
+
+    /// The weight of the node named last. Default: 1. Nothing happens before the first node.
+    pub fn weight(mut self, weight: u32) -> Self {
+        if let Some(node) = self.settings.nodes.last_mut() {
+            node.weight = weight;
+        }
+        self
+    }
+
+    /// The zone of the node named last. Nothing happens before the first node.
+    pub fn in_zone(mut self, zone: impl Into<String>) -> Self {
+        if let Some(node) = self.settings.nodes.last_mut() {
+            node.zone = zone.into();
+        }
         self
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use pgherd_core::balance::RoundRobin;
+use pgherd_core::balance::Balancer;
 use pgherd_core::retry::RetryConfig;
 use pgherd_core::route::RoutePolicy;
 use pgherd_core::sql::{ClassCache, Classified, Classifier, QueryType};
@@ -33,11 +33,13 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 ///
 /// | Statement              | Runs on                                                     |
 /// |------------------------|-------------------------------------------------------------|
-/// | read                   | a replica of the coordinator in turn, else the coordinator  |
-/// | read with a shard key  | a replica of that shard in turn, else its worker            |
+/// | read                   | a replica of the coordinator, else the coordinator          |
+/// | read with a shard key  | a replica of that shard, else its worker                    |
 /// | write                  | the coordinator                                             |
 /// | write with a shard key | the worker of that shard                                    |
 /// | DDL, distributed       | the coordinator                                             |
+///
+/// Of several replicas the next one in turn serves, or as `routing.balance` says.
 ///
 /// When the last clone is dropped, idle backends are closed and watching ends; leases that are
 /// still out work on. [`Self::close`] does the same, waits, and refuses further acquires.
@@ -48,7 +50,7 @@ pub(crate) struct Inner {
     settings: Arc<Settings>,
     policy: RoutePolicy,
     retry: RetryConfig,
-    turns: RoundRobin,
+    balancer: Balancer,
     // By node id.
     pools: Vec<Arc<NodePool>>,
     monitor: HealthMonitor,
@@ -117,12 +119,13 @@ impl DistributedPool {
         ));
         let classifier = Classifier::new(settings.routing.read_only_functions.iter().cloned());
         let transactions = settings.transactions.clone();
+        let balancer = Balancer::new(policy.balance, topology.nodes().len(), 0);
         let has_shards = topology.shard_count() > 0;
         Ok(Self(Arc::new_cyclic(|inner| Inner {
             _keeper: has_shards.then(|| Keeper::spawn(inner.clone(), transactions)),
             policy,
             retry: settings.retry_config(),
-            turns: RoundRobin::default(),
+            balancer,
             pools,
             monitor,
             counting: Arc::default(),
@@ -339,8 +342,8 @@ impl DistributedPool {
         &self.0.policy
     }
 
-    pub(crate) fn turns(&self) -> &RoundRobin {
-        &self.0.turns
+    pub(crate) fn balancer(&self) -> &Balancer {
+        &self.0.balancer
     }
 
     pub(crate) fn retry_config(&self) -> &RetryConfig {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use pgherd_core::route::{QuerySpec, Route, Rule, SessionState, route};
+use pgherd_core::route::{Loads, QuerySpec, Route, RoutePolicy, Rule, SessionState, route};
 use pgherd_core::sql::QueryType;
 use pgherd_core::{NodeId, NodeRole, Topology};
 use tokio_postgres::Row;
@@ -64,7 +64,7 @@ impl DistributedPool {
             let failed = Failed {
                 cause: error.cause(),
                 query_type: spec.query_type,
-                is_another_left: tries.is_another_left(route, &topology),
+                is_another_left: tries.is_another_left(route, &topology, self.policy()),
             };
             let may_retry = failed.may_retry(|| self.classify(sql));
             if !self.wait_for_next_try(&mut tries, route.node, may_retry, &error).await {
@@ -93,7 +93,7 @@ impl DistributedPool {
             let failed = Failed {
                 cause: error.cause(),
                 query_type: spec.query_type,
-                is_another_left: tries.is_another_left(route, &topology),
+                is_another_left: tries.is_another_left(route, &topology, self.policy()),
             };
             let may_retry = failed.may_retry(|| self.classify(""));
             if !self.wait_for_next_try(&mut tries, route.node, may_retry, &error).await {
@@ -109,8 +109,10 @@ impl DistributedPool {
         tries: &mut Tries,
     ) -> Result<Route, Error> {
         let session = SessionState::default();
-        let route = route(spec, session, topology, self.policy(), self.turns())?;
-        Ok(tries.redirect(route, topology))
+        let busy = |node| u32::try_from(self.node_pool(node).load().busy).unwrap_or(u32::MAX);
+        let loads = Loads { balancer: self.balancer(), busy: &busy };
+        let route = route(spec, session, topology, self.policy(), &loads)?;
+        Ok(tries.redirect(route, topology, self.policy()))
     }
 
     async fn run_once(
@@ -124,6 +126,7 @@ impl DistributedPool {
         let lease = Lease::acquire(pool, route).await?;
         let (node, group, rule) = (lease.node(), route.group, route.rule);
         debug!(node, %group, attempt, %rule, "statement routed");
+        let asked = Instant::now();
         let done = match act {
             Act::Query(params) | Act::QueryOne(params) => {
                 lease.query(sql, params).await.map(Answer::Rows)
@@ -131,6 +134,10 @@ impl DistributedPool {
             Act::Execute(params) => lease.execute(sql, params).await.map(Answer::Count),
             Act::Batch => lease.batch_execute(sql).await.map(|()| Answer::Done),
         };
+        if done.is_ok() {
+            let now = Instant::now();
+            self.balancer().took(route.node, now.saturating_duration_since(asked), now);
+        }
         match (done, act) {
             (Ok(Answer::Rows(rows)), Act::QueryOne(_)) if rows.len() != 1 => {
                 let error = Error::new(Cause::Rows { found: rows.len() });
@@ -174,12 +181,12 @@ impl Tries {
         self.needs_primary |= error.sqlstate() == Some("25006");
     }
 
-    fn is_another_left(&self, route: Route, topology: &Topology) -> bool {
-        route.candidates(topology).any(|id| id != route.node && !self.nodes.contains(&id))
+    fn is_another_left(&self, route: Route, topology: &Topology, policy: &RoutePolicy) -> bool {
+        route.candidates(topology, policy).any(|id| id != route.node && !self.nodes.contains(&id))
     }
 
     /// The same route to a node that was not tried yet, if there is one.
-    fn redirect(&mut self, route: Route, topology: &Topology) -> Route {
+    fn redirect(&mut self, route: Route, topology: &Topology, policy: &RoutePolicy) -> Route {
         let to = |id: NodeId| {
             let role = topology.node(id).role;
             let rule = match (route.rule, role) {
@@ -194,7 +201,7 @@ impl Tries {
         {
             return to(group.primary);
         }
-        match route.candidates(topology).find(|id| !self.nodes.contains(id)) {
+        match route.candidates(topology, policy).find(|id| !self.nodes.contains(id)) {
             Some(id) => to(id),
             None => {
                 // All have had their turn: a new round.

@@ -61,6 +61,8 @@ pub struct Backend<S> {
     opened_at: Instant,
     // When it was last asked something on our own behalf.
     asked_at: Instant,
+    // When it was last lent.
+    lent_at: Instant,
 }
 
 /// Where a backend stands; see the table in the module's header.
@@ -129,6 +131,7 @@ impl<D: Driver> Worker<D> {
                     serial,
                     opened_at: self.now,
                     asked_at: self.now,
+                    lent_at: self.now,
                 });
             }
             Err(error) => {

@@ -33,8 +33,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use pgherd_core::balance::RoundRobin;
+use pgherd_core::balance::Balancer;
 use pgherd_core::id::{Generation, NodeId};
+use pgherd_core::route::{Loads, RoutePolicy, pick_replica};
 use pgherd_core::sql::{ClassCache, Classifier};
 use pgherd_core::topology::Topology;
 use slab::Slab;
@@ -71,8 +72,8 @@ pub struct Proxy {
     pub failures: Failures,
     /// Where each node of the topology is, by its id.
     pub addresses: Vec<SocketAddr>,
-    /// Whether reads go to replicas.
-    pub read_from_replicas: bool,
+    /// Which reads go to replicas.
+    pub policy: RoutePolicy,
     /// Every prepared statement.
     pub statements: StatementTable,
     /// Limits of the pools.
@@ -95,8 +96,8 @@ pub struct Proxy {
     pub idle_timeout: Duration,
     /// How old a backend may get; it is closed when its lease ends.
     pub max_lifetime: Duration,
-    /// The next replica to read from.
-    pub round_robin: RoundRobin,
+    /// Picks the replica to read from.
+    pub balancer: Balancer,
     /// Bytes of statement texts whose class is kept, per core.
     pub class_cache_bytes: u64,
     /// Tells reads from writes.
@@ -293,30 +294,34 @@ impl<D: Driver> Worker<D> {
         set
     }
 
-    /// The node for an access: a healthy replica in turn, else the primary. `excluded` holds
-    /// the nodes (by bit) that this client has just seen fail.
+    /// The node for an access: a healthy replica, else the primary. `excluded` holds the nodes
+    /// (by bit) that this client has just seen fail.
     fn choose(&self, access: Access, user: UserId, excluded: u64) -> NodeId {
         let topology = self.proxy.topology.load();
         let group = topology.coordinator();
+        let pool_of = |node: NodeId| self.pools.get(&PoolKey { node, user });
         let usable = |node: &NodeId| {
             let is_excluded = excluded & node_bit(*node) != 0;
-            let pool = self.pools.get(&PoolKey { node: *node, user });
+            let pool = pool_of(*node);
             let backs_off = pool.is_some_and(|pool| pool.is_backing_off(self.now));
             !is_excluded && !backs_off && topology.is_readable_replica(*node)
         };
-        if access == Access::ReadOnly && self.proxy.read_from_replicas {
-            let count = group.replicas.iter().filter(|node| usable(node)).count();
-            if let Some(turn) = self.proxy.round_robin.turn().checked_rem(count)
-                && let Some(node) = group.replicas.iter().filter(|node| usable(node)).nth(turn)
-            {
-                return *node;
-            }
+        let policy = &self.proxy.policy;
+        if access != Access::ReadOnly || !policy.read_from_replicas {
+            return group.primary;
         }
-        group.primary
+        let busy = |node| pool_of(node).map_or(0, |pool| pool.pool.load().busy);
+        let busy = |node| u32::try_from(busy(node)).unwrap_or(u32::MAX);
+        let loads = Loads { balancer: &self.proxy.balancer, busy: &busy };
+        let readable = group.replicas.iter().copied().filter(usable);
+        let picked = pick_replica(readable, &topology, policy, &loads);
+        // Where the primary is not for reads, the attempt on a replica says what is wrong.
+        let last = if policy.fall_back_to_primary { None } else { group.replicas.first() };
+        picked.or(last.copied()).unwrap_or(group.primary)
     }
 
     fn routes(&self) -> bool {
-        self.proxy.read_from_replicas
+        self.proxy.policy.read_from_replicas
             && !self.proxy.topology.load().coordinator().replicas.is_empty()
     }
 

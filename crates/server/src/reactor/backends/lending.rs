@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use pgherd_core::balance::Balance;
 use pgherd_core::pool::Placed;
 use pgherd_wire::frontend;
 use pgherd_wire::replies::{Expect, Show};
@@ -31,6 +32,7 @@ impl<D: Driver> Worker<D> {
     pub(super) fn lend(&mut self, key: usize, client: usize) {
         let backend = &mut self.backends[key];
         backend.phase = Phase::Leased { client };
+        backend.lent_at = self.now;
         backend.relay.begin_lease();
         let node = backend.pool.node;
         self.counts(node).leases.add_one();
@@ -51,6 +53,11 @@ impl<D: Driver> Worker<D> {
 
     pub(in crate::reactor) fn end_lease(&mut self, key: usize, client: usize) {
         self.released(client);
+        if self.proxy.balancer.balance() == Balance::Latency {
+            let backend = &self.backends[key];
+            let lease = self.now.saturating_duration_since(backend.lent_at);
+            self.proxy.balancer.took(backend.pool.node, lease, self.now);
+        }
         if self.backends[key].relay.replies.is_uncertain() {
             return self.close_backend(key);
         }
