@@ -53,6 +53,7 @@ extern size_t strlcpy(char *to, const char *from, size_t size);
 #define ExceptionalCondition pgherd_parser_pg_ExceptionalCondition
 #define ExitOnAnyError pgherd_parser_pg_ExitOnAnyError
 #define FlushErrorState pgherd_parser_pg_FlushErrorState
+#define FunctionCall6Coll pgherd_parser_pg_FunctionCall6Coll
 #define GenerationAlloc pgherd_parser_pg_GenerationAlloc
 #define GenerationDelete pgherd_parser_pg_GenerationDelete
 #define GenerationFree pgherd_parser_pg_GenerationFree
