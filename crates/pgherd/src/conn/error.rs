@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_postgres::error::SqlState;
+
 /// How far opening a backend got.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -34,7 +36,11 @@ impl ConnectError {
     /// The SQLSTATE of the node's refusal, if it was one.
     pub fn sqlstate(&self) -> Option<&str> {
         match &self.step {
-            ConnectStep::LogIn(error) => error.code().map(tokio_postgres::error::SqlState::code),
+            // A pooler's word for all that it meets, also for a node that it does not reach.
+            ConnectStep::LogIn(error) if error.code() == Some(&SqlState::PROTOCOL_VIOLATION) => {
+                None
+            }
+            ConnectStep::LogIn(error) => error.code().map(SqlState::code),
             ConnectStep::Dial(_) | ConnectStep::TimedOut { .. } => None,
         }
     }
