@@ -147,6 +147,7 @@ fn settings(port: u16, node: &Node) -> String {
          unix_socket_dir =\n\
          auth_type = scram-sha-256\n\
          auth_file = userlist.txt\n\
+         stats_users = postgres\n\
          pool_mode = transaction\n\
          max_client_conn = 500\n\
          default_pool_size = 6\n\

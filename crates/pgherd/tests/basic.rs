@@ -9,22 +9,35 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pgherd::{DistributedPool, ErrorKind, HealthMonitor, Key, NodeState, QueryType, Retry};
-use world::{Shape, World, until};
+use world::{Door, Shape, World, at_each_door, until};
 
-#[tokio::test]
-async fn a_pool_is_built_lazily_and_refuses_settings_that_make_no_cluster() {
+at_each_door! {
+    #[tokio::test]
+    a_pool_is_built_lazily_and_refuses_settings_that_make_no_cluster,
+    #[tokio::test]
+    a_simple_query_gives_its_rows,
+    #[tokio::test]
+    writes_ddl_and_batches_take_effect,
+    #[tokio::test]
+    statistics_count_statements_by_kind,
+    #[tokio::test]
+    a_health_check_asks_every_node,
+    #[tokio::test]
+    a_closed_pool_refuses_and_leaves_no_session,
+}
+
+async fn a_pool_is_built_lazily_and_refuses_settings_that_make_no_cluster(door: Door) {
     let error = DistributedPool::builder().worker(1, "h", 1).build().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Settings);
-    let world = World::start(Shape::default());
+    let Some(world) = World::at(door, Shape::default()) else { return };
     let pool = world.pool();
     let statistics = pool.statistics();
     assert_eq!((statistics.opens, statistics.acquires, statistics.counters.total), (0, 0, 0));
     assert!(!format!("{pool:?} {:?}", pool.settings()).contains(world::PASSWORD));
 }
 
-#[tokio::test]
-async fn a_simple_query_gives_its_rows() {
-    let world = World::start(Shape::default());
+async fn a_simple_query_gives_its_rows(door: Door) {
+    let Some(world) = World::at(door, Shape::default()) else { return };
     let pool = world.pool();
     let rows = pool
         .query(QueryType::Read, "SELECT n, 'x' || n FROM generate_series(1, $1::int4) n", &[&3])
@@ -36,9 +49,8 @@ async fn a_simple_query_gives_its_rows() {
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Usage, Retry::No));
 }
 
-#[tokio::test]
-async fn writes_ddl_and_batches_take_effect() {
-    let world = World::start(Shape::default());
+async fn writes_ddl_and_batches_take_effect(door: Door) {
+    let Some(world) = World::at(door, Shape::default()) else { return };
     let pool = world.pool();
     pool.ddl()
         .batch("CREATE TABLE t (a int4 PRIMARY KEY); INSERT INTO t VALUES (0)")
@@ -58,9 +70,8 @@ async fn writes_ddl_and_batches_take_effect() {
     assert_eq!(error.db_error().unwrap().constraint(), Some("t_pkey"));
 }
 
-#[tokio::test]
-async fn statistics_count_statements_by_kind() {
-    let world = World::start(Shape::default());
+async fn statistics_count_statements_by_kind(door: Door) {
+    let Some(world) = World::at(door, Shape::default()) else { return };
     let pool = world.pool();
     for _ in 0..20 {
         pool.read().query("SELECT 1", &[]).await.unwrap();
@@ -90,15 +101,16 @@ async fn statistics_count_statements_by_kind() {
     assert_eq!((&json["total"], &json["reads"]), (&26.into(), &20.into()));
 }
 
-#[tokio::test]
-async fn a_health_check_asks_every_node() {
-    let world = World::start(Shape { shards: 1, replicas: 1, ..Shape::default() });
+async fn a_health_check_asks_every_node(door: Door) {
+    let Some(world) = World::at(door, Shape { shards: 1, replicas: 1, ..Shape::default() }) else {
+        return;
+    };
     let pool = world.pool();
     let report = pool.health_check().await;
     assert!(report.is_healthy(), "{report:?}");
     let json = serde_json::to_value(&report).unwrap();
     let coordinator = serde_json::json!(
-        {"host": "127.0.0.1", "port": world.port("coordinator"), "healthy": true}
+        {"host": "127.0.0.1", "port": world.door("coordinator"), "healthy": true}
     );
     assert_eq!(json["coordinator"], coordinator);
     assert_eq!(json["workers"], serde_json::json!([{"shard_id": 0, "healthy": true}]));
@@ -112,9 +124,8 @@ async fn a_health_check_asks_every_node() {
     assert!(report.node("shard-0").unwrap().last_error.is_some());
 }
 
-#[tokio::test]
-async fn a_closed_pool_refuses_and_leaves_no_session() {
-    let world = World::start(Shape::default());
+async fn a_closed_pool_refuses_and_leaves_no_session(door: Door) {
+    let Some(world) = World::at(door, Shape::default()) else { return };
     let pool = world.pool();
     let lease = pool.acquire(QueryType::Write, None).await.unwrap();
     pool.read().query("SELECT 1", &[]).await.unwrap();
@@ -123,8 +134,7 @@ async fn a_closed_pool_refuses_and_leaves_no_session() {
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Acquire, Retry::No));
     lease.query("SELECT 1", &[]).await.unwrap();
     drop(lease);
-    let count = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pgherd%'";
-    until("all sessions end", async || world.sql("coordinator", count) == "0").await;
+    until("all sessions end", async || world.sessions("coordinator").await == 0).await;
 }
 
 // What follows goes beyond the six: how a lease ends.

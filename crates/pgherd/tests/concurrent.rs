@@ -10,11 +10,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pgherd::QueryType;
-use world::{Shape, World, until};
+use world::{Door, Shape, World, at_each_door, until};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_tasks_share_few_backends_and_none_fails() {
-    let world = World::start(Shape::default());
+at_each_door! {
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    many_tasks_share_few_backends_and_none_fails,
+}
+
+async fn many_tasks_share_few_backends_and_none_fails(door: Door) {
+    let Some(world) = World::at(door, Shape::default()) else { return };
     let pool = world.builder().pool_size(10).build().unwrap();
     pool.ddl().execute("CREATE TABLE t (a int4)", &[]).await.unwrap();
     let tasks: Vec<_> = (0..50)

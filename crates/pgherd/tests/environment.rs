@@ -8,25 +8,26 @@ mod world;
 use std::process::Command;
 
 use pgherd::{DistributedPool, ErrorKind};
-use world::{PASSWORD, Shape, WHERE, World, port_of};
+use world::{Door, PASSWORD, Shape, WHERE, World, at_each_door, port_of};
 
 /// Set in the child process, which has an environment of its own to read.
 const CHILD: &str = "PGHERD_TEST_PORTS";
 
-#[test]
-fn a_pool_is_built_from_the_environment() {
-    if std::env::var_os(CHILD).is_some() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        return runtime.block_on(in_the_child());
-    }
-    let world = World::start(Shape { shards: 2, replicas: 1, ..Shape::default() });
-    let [coordinator, shard_0, shard_1, replica] =
-        ["coordinator", "shard-0", "shard-1", "coordinator-r1"].map(|name| world.port(name));
+at_each_door! {
+    #[tokio::test]
+    a_pool_is_built_from_the_environment,
+}
+
+async fn a_pool_is_built_from_the_environment(door: Door) {
+    let shape = Shape { shards: 2, replicas: 1, ..Shape::default() };
+    let Some(world) = World::at(door, shape) else { return };
+    let names = ["coordinator", "shard-0", "shard-1", "coordinator-r1"];
+    let [coordinator, shard_0, shard_1, replica] = names.map(|name| world.door(name).to_string());
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_pool_is_built_from_the_environment", "--nocapture"])
-        .env(CHILD, format!("{coordinator},{shard_0},{shard_1},{replica}"))
+        .args(["--exact", "the_child_reads_its_environment", "--nocapture"])
+        .env(CHILD, names.map(|name| world.port(name).to_string()).join(","))
         .env("COORDINATOR_HOST", "127.0.0.1")
-        .env("COORDINATOR_PORT", coordinator.to_string())
+        .env("COORDINATOR_PORT", coordinator)
         .env("COORDINATOR_DB", "app")
         .env("COORDINATOR_USER", "app")
         .env("COORDINATOR_PASSWORD", PASSWORD)
@@ -35,18 +36,20 @@ fn a_pool_is_built_from_the_environment() {
         .env("WORKER_PORTS", format!("5432,{shard_0}"))
         .env("WORKER_SHARD_IDS", "1,0")
         .env("REPLICA_HOSTS", "127.0.0.1")
-        .env("REPLICA_PORTS", replica.to_string())
+        .env("REPLICA_PORTS", replica)
         .env("PGHERD_POOL_SIZE", "3")
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}");
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
     assert!(!text.contains(PASSWORD), "{text}");
 }
 
-async fn in_the_child() {
-    let ports: Vec<u16> =
-        std::env::var(CHILD).unwrap().split(',').map(|port| port.parse().unwrap()).collect();
+/// The other half of the test above, in its child; by itself it has nothing to read.
+#[tokio::test]
+async fn the_child_reads_its_environment() {
+    let Ok(ports) = std::env::var(CHILD) else { return };
+    let ports: Vec<u16> = ports.split(',').map(|port| port.parse().unwrap()).collect();
     let [coordinator, shard_0, shard_1, replica] = ports[..] else { panic!("{ports:?}") };
     let pool = DistributedPool::from_env().unwrap();
     println!("{pool:?} {:?}", pool.settings());

@@ -1,4 +1,4 @@
-//! The main operations with PgBouncer in transaction mode in front of each node, where each
+//! What is different with PgBouncer in transaction mode in front of each node, where each
 //! transaction gets another backend and prepared statements stay behind on the last one.
 
 // Clippy's leave for tests does not reach the helpers of integration tests.
@@ -12,23 +12,19 @@ use std::time::Duration;
 use futures_util::SinkExt;
 use futures_util::future::join_all;
 use pgherd::{DistributedPool, ErrorKind, QueryType, Retry};
-use pgherd_lab::PgBouncer;
-use world::{Shape, WHERE, World, port_of, until};
+use world::{Door, Shape, WHERE, World, port_of, until};
 
 /// A cluster, a PgBouncer in front of each of its nodes, and a pool that knows only those.
 struct Pooled {
     pool: DistributedPool,
-    _poolers: Vec<PgBouncer>,
     world: World,
 }
 
 impl Pooled {
     /// `None` without PgBouncer on this machine: the test is skipped, and has said so.
     async fn start(shape: Shape) -> Option<Self> {
-        let world = World::start(shape);
-        let poolers = world.poolers()?;
-        let pool = world.builder_through(&poolers).build().unwrap();
-        let pooled = Self { pool, _poolers: poolers, world };
+        let world = World::at(Door::PgBouncer, shape)?;
+        let pooled = Self { pool: world.pool(), world };
         pooled.warm_up().await;
         Some(pooled)
     }

@@ -8,7 +8,7 @@ mod world;
 use std::collections::BTreeMap;
 
 use pgherd::{DistributedPool, NodeRole, QueryType, Rule};
-use world::{Shape, WHERE, World, port_of, until};
+use world::{Door, Shape, WHERE, World, at_each_door, port_of, until};
 
 const SHAPE: Shape = Shape { shards: 0, replicas: 2, max_prepared: 16 };
 
@@ -21,9 +21,17 @@ async fn ports_of_reads(pool: &DistributedPool, reads: usize) -> BTreeMap<u16, u
     ports
 }
 
-#[tokio::test]
-async fn reads_go_to_the_replicas_in_turn() {
-    let world = World::start(SHAPE);
+at_each_door! {
+    #[tokio::test]
+    reads_go_to_the_replicas_in_turn,
+    #[tokio::test]
+    writes_and_ddl_go_to_the_coordinator,
+    #[tokio::test]
+    reads_fall_back_to_the_coordinator_without_replicas_and_return_to_them,
+}
+
+async fn reads_go_to_the_replicas_in_turn(door: Door) {
+    let Some(world) = World::at(door, SHAPE) else { return };
     let pool = world.pool();
     let ports = ports_of_reads(&pool, 20).await;
     let expected: BTreeMap<_, _> =
@@ -34,9 +42,8 @@ async fn reads_go_to_the_replicas_in_turn() {
     assert!(lease.node().starts_with("coordinator-r"));
 }
 
-#[tokio::test]
-async fn writes_and_ddl_go_to_the_coordinator() {
-    let world = World::start(SHAPE);
+async fn writes_and_ddl_go_to_the_coordinator(door: Door) {
+    let Some(world) = World::at(door, SHAPE) else { return };
     let pool = world.pool();
     let coordinator = world.port("coordinator");
     for query_type in [QueryType::Write, QueryType::Ddl, QueryType::Distributed] {
@@ -63,9 +70,8 @@ async fn writes_and_ddl_go_to_the_coordinator() {
     assert!(world.replica_ports().contains(&port_of(&row)));
 }
 
-#[tokio::test]
-async fn reads_fall_back_to_the_coordinator_without_replicas_and_return_to_them() {
-    let world = World::start(SHAPE);
+async fn reads_fall_back_to_the_coordinator_without_replicas_and_return_to_them(door: Door) {
+    let Some(world) = World::at(door, SHAPE) else { return };
     let pool = world.pool();
     world.kill("coordinator-r1");
     world.kill("coordinator-r2");

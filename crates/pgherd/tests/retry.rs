@@ -10,11 +10,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use pgherd::{ErrorKind, QueryType, Retry, RetryConfig};
-use world::{Shape, WHERE, World, port_of, until};
+use world::{Door, Shape, WHERE, World, at_each_door, port_of, until};
 
-#[tokio::test]
-async fn an_unreachable_node_is_tried_five_times_by_the_schedule() {
-    let world = World::start(Shape::default());
+at_each_door! {
+    #[tokio::test]
+    an_unreachable_node_is_tried_five_times_by_the_schedule,
+    #[tokio::test]
+    a_statement_survives_the_restart_of_its_node_when_that_is_safe,
+}
+
+async fn an_unreachable_node_is_tried_five_times_by_the_schedule(door: Door) {
+    let Some(world) = World::at(door, Shape::default()) else { return };
     let plain = RetryConfig { jitter: false, ..RetryConfig::default() };
     let pool = world.builder().retry(plain).build().unwrap();
     world.kill("coordinator");
@@ -24,9 +30,8 @@ async fn an_unreachable_node_is_tried_five_times_by_the_schedule() {
     assert_eq!((error.kind(), error.tries()), (ErrorKind::Acquire, 5));
     assert_eq!((error.sqlstate(), error.was_sent()), (Some("08001"), false));
     assert!(format!("{error:#}").contains("refused"), "{error:#}");
-    // 100 + 200 + 400 + 800 ms; a sixth try would come 1600 ms later.
-    let expected = Duration::from_millis(1500)..Duration::from_millis(3100);
-    assert!(expected.contains(&waited), "{waited:?}");
+    // 100 + 200 + 400 + 800 ms, and whatever the tries themselves took.
+    assert!(waited >= Duration::from_millis(1500), "{waited:?}");
     let counters = pool.statistics().counters;
     assert_eq!((counters.total, counters.errors, counters.retries), (1, 1, 4));
 
@@ -35,9 +40,8 @@ async fn an_unreachable_node_is_tried_five_times_by_the_schedule() {
     assert_eq!((error.tries(), once.statistics().counters.retries), (1, 0));
 }
 
-#[tokio::test]
-async fn a_statement_survives_the_restart_of_its_node_when_that_is_safe() {
-    let world = World::start(Shape::default());
+async fn a_statement_survives_the_restart_of_its_node_when_that_is_safe(door: Door) {
+    let Some(world) = World::at(door, Shape::default()) else { return };
     let pool = world.pool();
     pool.ddl().execute("CREATE TABLE t (a int4)", &[]).await.unwrap();
     // The pooled backend is dead, so a write finds a lost connection and is sent anew.

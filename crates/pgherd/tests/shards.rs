@@ -8,7 +8,7 @@ mod world;
 use std::time::Duration;
 
 use pgherd::{DistributedPool, ErrorKind, Key, QueryType, Retry, Rule, ShardId};
-use world::{Shape, WHERE, World, port_of, until};
+use world::{Door, Shape, WHERE, World, at_each_door, port_of, until};
 
 const SHAPE: Shape = Shape { shards: 2, replicas: 0, max_prepared: 16 };
 
@@ -16,9 +16,17 @@ const SHAPE: Shape = Shape { shards: 2, replicas: 0, max_prepared: 16 };
 const ON_SHARD_0: [i32; 3] = [2, 4, 6];
 const ON_SHARD_1: [i32; 3] = [1, 5, 8];
 
-#[tokio::test]
-async fn writes_with_a_key_go_to_the_worker_of_its_shard() {
-    let world = World::start(SHAPE);
+at_each_door! {
+    #[tokio::test]
+    writes_with_a_key_go_to_the_worker_of_its_shard,
+    #[tokio::test]
+    a_key_always_leads_to_the_same_shard_and_keys_spread_evenly,
+    #[tokio::test]
+    reads_with_a_key_go_to_the_shard_and_ddl_stays_on_the_coordinator,
+}
+
+async fn writes_with_a_key_go_to_the_worker_of_its_shard(door: Door) {
+    let Some(world) = World::at(door, SHAPE) else { return };
     let pool = world.pool();
     let mut keys: Vec<(Key, &str)> = Vec::new();
     keys.extend(ON_SHARD_0.map(|key| (key.into(), "shard-0")));
@@ -32,9 +40,8 @@ async fn writes_with_a_key_go_to_the_worker_of_its_shard() {
     }
 }
 
-#[tokio::test]
-async fn a_key_always_leads_to_the_same_shard_and_keys_spread_evenly() {
-    let world = World::start(SHAPE);
+async fn a_key_always_leads_to_the_same_shard_and_keys_spread_evenly(door: Door) {
+    let Some(world) = World::at(door, SHAPE) else { return };
     let (pool, again) = (world.pool(), world.pool());
     let mut on_first = 0;
     for key in 0..100 {
@@ -47,9 +54,8 @@ async fn a_key_always_leads_to_the_same_shard_and_keys_spread_evenly() {
     assert!((30..=70).contains(&on_first), "{on_first} of 100 keys on shard 0");
 }
 
-#[tokio::test]
-async fn reads_with_a_key_go_to_the_shard_and_ddl_stays_on_the_coordinator() {
-    let world = World::start(SHAPE);
+async fn reads_with_a_key_go_to_the_shard_and_ddl_stays_on_the_coordinator(door: Door) {
+    let Some(world) = World::at(door, SHAPE) else { return };
     let pool = world.pool();
     for (key, shard) in [(ON_SHARD_0[0], "shard-0"), (ON_SHARD_1[0], "shard-1")] {
         let row = pool.read().shard_key(key).query_one(WHERE, &[]).await.unwrap();

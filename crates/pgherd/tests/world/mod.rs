@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use pgherd::{Builder, DistributedPool};
+use pgherd::{Builder, DistributedPool, tokio_postgres};
 use pgherd_lab::{Cluster, ClusterSpec, Node, PgBouncer, Role, cluster};
 
 pub const PASSWORD: &str = cluster::PASSWORD;
@@ -27,11 +27,58 @@ impl Default for Shape {
     }
 }
 
+/// How a pool reaches the nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// The nodes themselves.
+    Direct,
+    /// A PgBouncer in transaction mode in front of each node.
+    PgBouncer,
+}
+
+/// Makes two tests of each function `async fn name(door: Door)`: `direct::name` and
+/// `behind_pgbouncer::name`.
+#[allow(unused_macros)]
+macro_rules! at_each_door {
+    ($(#[$test:meta] $name:ident,)+) => {
+        mod direct {
+            $(#[$test]
+            async fn $name() {
+                super::$name(crate::world::Door::Direct).await;
+            })+
+        }
+        mod behind_pgbouncer {
+            $(#[$test]
+            async fn $name() {
+                super::$name(crate::world::Door::PgBouncer).await;
+            })+
+        }
+    };
+}
+#[allow(unused_imports)]
+pub(crate) use at_each_door;
+
 pub struct World {
+    // Before the cluster whose nodes they stand in front of.
+    poolers: Vec<PgBouncer>,
     cluster: Cluster,
 }
 
 impl World {
+    /// A cluster whose nodes are reached through this door. `None`, said aloud, for PgBouncer's
+    /// where that is not installed.
+    pub fn at(door: Door, shape: Shape) -> Option<Self> {
+        if door == Door::Direct {
+            return Some(Self::start(shape));
+        }
+        if PgBouncer::is_missing() {
+            return None;
+        }
+        let Self { cluster, .. } = Self::start(shape);
+        let start = |node| PgBouncer::start(&cluster, node).unwrap();
+        Some(Self { poolers: cluster.nodes().iter().map(start).collect(), cluster })
+    }
+
     pub fn start(shape: Shape) -> Self {
         let spec = ClusterSpec {
             shards: shape.shards,
@@ -43,20 +90,12 @@ impl World {
             ],
             ..ClusterSpec::default()
         };
-        Self { cluster: Cluster::start(&spec).unwrap() }
+        Self { poolers: Vec::new(), cluster: Cluster::start(&spec).unwrap() }
     }
 
-    /// A builder that knows the nodes and the login, and probes often.
+    /// A builder that knows the doors and the login, and probes often.
     pub fn builder(&self) -> Builder {
-        self.builder_through(&[])
-    }
-
-    /// The same with these in between.
-    pub fn builder_through(&self, poolers: &[PgBouncer]) -> Builder {
-        let port = |node: &Node| {
-            let pooler = poolers.iter().find(|pooler| pooler.node() == node.name);
-            pooler.map_or(node.port, PgBouncer::port)
-        };
+        let port = |node: &Node| self.door(&node.name);
         let builder = DistributedPool::builder()
             .database(cluster::DATABASE)
             .user(cluster::USER)
@@ -74,25 +113,45 @@ impl World {
         self.builder().build().unwrap()
     }
 
-    /// A PgBouncer in front of each node; `None`, said aloud, where PgBouncer is not installed.
-    pub fn poolers(&self) -> Option<Vec<PgBouncer>> {
-        if PgBouncer::is_missing() {
-            return None;
-        }
-        let start = |node| PgBouncer::start(&self.cluster, node).unwrap();
-        Some(self.cluster.nodes().iter().map(start).collect())
-    }
-
     fn node(&self, name: &str) -> &Node {
         self.cluster.node(name).unwrap()
     }
 
+    /// The port on which a node itself listens.
     pub fn port(&self, name: &str) -> u16 {
         self.node(name).port
     }
 
+    /// The port on which a pool reaches a node.
+    pub fn door(&self, name: &str) -> u16 {
+        let pooler = self.poolers.iter().find(|pooler| pooler.node() == name);
+        pooler.map_or(self.port(name), PgBouncer::port)
+    }
+
     pub fn replica_ports(&self) -> Vec<u16> {
         self.cluster.replicas(None).map(|node| node.port).collect()
+    }
+
+    /// Connections of pools to a node: to PgBouncer where that is in front, which keeps its own.
+    pub async fn sessions(&self, name: &str) -> usize {
+        if self.poolers.is_empty() {
+            let count =
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pgherd%'";
+            return self.sql(name, count).parse().unwrap();
+        }
+        let mut config = tokio_postgres::Config::new();
+        config.host("127.0.0.1").port(self.door(name));
+        config.user("postgres").password(PASSWORD).dbname("pgbouncer");
+        let (console, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let clients = console.simple_query("SHOW CLIENTS").await.unwrap();
+        drop(console);
+        connection.await.unwrap().unwrap();
+        let is_pool_s = |message: &&tokio_postgres::SimpleQueryMessage| {
+            matches!(message, tokio_postgres::SimpleQueryMessage::Row(row)
+                if row.get("database") == Some(cluster::DATABASE))
+        };
+        clients.iter().filter(is_pool_s).count()
     }
 
     /// SIGKILL to all processes of a node.
