@@ -50,15 +50,18 @@ pub(crate) fn replace(
 
 /// Where cargo puts a program of this workspace.
 pub(crate) fn built(profile: &str, name: &str) -> Result<PathBuf> {
-    let target = match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(folder) => PathBuf::from(folder),
-        None => workspace().join("target"),
-    };
-    let path = target.join(profile).join(name);
+    let path = target().join(profile).join(name);
     if !path.exists() {
         bail!("{} was not built", path.display());
     }
     Ok(path)
+}
+
+/// Where cargo builds this workspace.
+pub(crate) fn target() -> PathBuf {
+    let folder =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    workspace().join(folder)
 }
 
 /// The workspace's folder.

@@ -5,6 +5,7 @@
 
 mod bindings;
 mod command;
+mod package;
 mod setup;
 mod tools;
 
@@ -19,7 +20,7 @@ struct Task {
     run: fn(&[String]) -> Result<()>,
 }
 
-const TASKS: [Task; 8] = [
+const TASKS: [Task; 9] = [
     Task { name: "setup", about: "install what building and testing need", run: setup_only },
     Task { name: "check", about: "format, lints, fast tests: before each commit", run: check },
     Task { name: "test", about: "set up, then all tests, against real servers", run: test },
@@ -30,6 +31,11 @@ const TASKS: [Task; 8] = [
         name: "bindings",
         about: "write the SQL parser's Rust types anew (--check: are they right?)",
         run: bindings,
+    },
+    Task {
+        name: "package",
+        about: "build each package as published, and a project that uses one",
+        run: package,
     },
     Task { name: "doc", about: "build the documentation of all crates", run: doc },
 ];
@@ -76,6 +82,7 @@ fn check(_: &[String]) -> Result<()> {
     let environment = setup::run(setup::wants_wheels())?;
     command::cargo(&["fmt", "--all", "--check"], &environment)?;
     bindings::run(true)?;
+    package::pack()?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     command::cargo(&clippy, &environment)?;
     let fast = ["test", "--workspace", "--lib", "--bins", "--test", "reference"];
@@ -118,6 +125,11 @@ fn bindings(rest: &[String]) -> Result<()> {
         [option] if option == "--check" => bindings::run(true),
         _ => bail!("it takes --check or nothing, not `{}`", rest.join(" ")),
     }
+}
+
+fn package(_: &[String]) -> Result<()> {
+    setup::run(setup::wants_wheels())?;
+    package::run()
 }
 
 fn fmt(_: &[String]) -> Result<()> {

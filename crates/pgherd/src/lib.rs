@@ -75,5 +75,5 @@ pub use tokio_postgres;
 
 /// The example in the README compiles.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;
