@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::Engine;
 use crate::account::Account;
 use crate::guardian::Guardian;
-use crate::node::{Node, Role, run};
+use crate::node::{Node, Role, StopMode, run};
 
 /// Ports are taken from below the range the system takes for outgoing connections (32768 on
 /// Linux), or one of those could sit on a port between our looking and the server's start.
@@ -198,6 +198,17 @@ impl Cluster {
             replica.wait_caught_up(primary)?;
         }
         Ok(())
+    }
+
+    /// Makes a node a standby of another, from a new copy of that one's data; its own is removed.
+    ///
+    /// # Errors
+    /// What failed; the node may then have no data.
+    pub fn rejoin(&self, node: &Node, primary: &Node) -> Result<()> {
+        node.stop(StopMode::Immediate)?;
+        std::fs::remove_dir_all(node.data())?;
+        base_backup(primary, node, Account::find()?)?;
+        node.start()
     }
 
     /// Settings for pgherd in front of this cluster: nodes, database, user. `more` is appended.

@@ -10,7 +10,7 @@ use pgherd_wire::sqlstate;
 use tokio_postgres::error::{DbError, SqlState};
 
 use crate::txn::{CommitError, InDoubt};
-use crate::{AcquireError, ConnectError};
+use crate::{AcquireError, ConnectError, NoPrimary};
 
 /// What went wrong, with where and what next.
 ///
@@ -37,6 +37,8 @@ pub enum ErrorKind {
     Route,
     /// No backend came free in time, or none could be opened. Nothing was sent.
     Acquire,
+    /// The group had no primary for as long as `routing.primary_wait` says. Nothing was sent.
+    NoPrimary,
     /// The connection was lost. [`Error::was_sent`] says whether the statement had left.
     ConnectionLost,
     /// PostgreSQL reported an error: [`Error::db_error`] has every field of it.
@@ -56,6 +58,7 @@ pub(crate) enum Cause {
     NoRuntime,
     Route(RouteError),
     Acquire(AcquireError),
+    NoPrimary(NoPrimary),
     Statement {
         error: tokio_postgres::Error,
         is_lost: bool,
@@ -122,6 +125,7 @@ impl Error {
             Cause::NoRuntime => ErrorKind::NoRuntime,
             Cause::Route(_) => ErrorKind::Route,
             Cause::Acquire(_) => ErrorKind::Acquire,
+            Cause::NoPrimary(_) => ErrorKind::NoPrimary,
             Cause::Statement { is_lost: true, .. } => ErrorKind::ConnectionLost,
             Cause::Statement { error, .. } if error.as_db_error().is_some() => ErrorKind::Database,
             Cause::Statement { .. } | Cause::Rows { .. } => ErrorKind::Usage,
@@ -135,6 +139,7 @@ impl Error {
     pub fn retry(&self) -> Retry {
         match &self.0.cause {
             Cause::Acquire(error) => error.retry(),
+            Cause::NoPrimary(_) => Retry::Elsewhere,
             Cause::Statement { is_lost: true, was_sent, .. } => {
                 if self.0.is_read || !was_sent {
                     Retry::Elsewhere
@@ -171,6 +176,7 @@ impl Error {
             | Cause::BadSettings(_)
             | Cause::NoRuntime
             | Cause::Route(_)
+            | Cause::NoPrimary(_)
             | Cause::Acquire(_) => false,
         }
     }
@@ -184,6 +190,7 @@ impl Error {
                 let refusal = error.connect().and_then(ConnectError::sqlstate);
                 refusal.or(Some(sqlstate::CANNOT_CONNECT))
             }
+            Cause::NoPrimary(_) => Some(sqlstate::CANNOT_CONNECT),
             Cause::Statement { is_lost: true, was_sent, .. } => {
                 let is_unknown = *was_sent && !self.0.is_read;
                 Some(if is_unknown {
@@ -234,6 +241,14 @@ impl Error {
         }
     }
 
+    /// Which group had no primary, and what was last heard of its nodes, if that was it.
+    pub fn no_primary(&self) -> Option<&NoPrimary> {
+        match &self.0.cause {
+            Cause::NoPrimary(error) => Some(error),
+            _ => None,
+        }
+    }
+
     /// The prepared transactions that recovery has still to finish.
     pub fn in_doubt(&self) -> &[InDoubt] {
         match &self.0.cause {
@@ -252,6 +267,7 @@ impl fmt::Display for Error {
             Cause::NoRuntime => f.write_str("a pool is built inside a tokio runtime")?,
             Cause::Route(error) => write!(f, "{error}")?,
             Cause::Acquire(error) => write!(f, "{error}")?,
+            Cause::NoPrimary(error) => write!(f, "{error}")?,
             Cause::Statement { is_lost: true, was_sent, .. } => {
                 let when = if *was_sent { "after" } else { "before" };
                 write!(f, "connection to {} lost {when} the statement was sent", node())?;
@@ -315,6 +331,7 @@ impl std::error::Error for Error {
             | Cause::BadSettings(_)
             | Cause::NoRuntime
             | Cause::Route(_)
+            | Cause::NoPrimary(_)
             | Cause::Rows { .. } => None,
         }
     }
@@ -335,6 +352,12 @@ impl From<RouteError> for Error {
 impl From<AcquireError> for Error {
     fn from(error: AcquireError) -> Self {
         Self::new(Cause::Acquire(error))
+    }
+}
+
+impl From<NoPrimary> for Error {
+    fn from(error: NoPrimary) -> Self {
+        Self::new(Cause::NoPrimary(error))
     }
 }
 

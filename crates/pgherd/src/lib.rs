@@ -51,7 +51,7 @@ pub use cluster::{
 };
 pub use conn::{ConnectError, ConnectStep};
 pub use error::{Error, ErrorKind};
-pub use health::{HealthMonitor, ProbeAnswer};
+pub use health::{HealthMonitor, NoPrimary, ProbeAnswer};
 pub use pool::{AcquireError, Lease};
 pub use session::{Auto, Request};
 pub use txn::{

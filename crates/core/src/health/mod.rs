@@ -1,14 +1,18 @@
-//! Decides which nodes are in rotation.
+//! Decides which nodes are in rotation, and which node of a group is its primary.
 //!
 //! In: answers and failures of probes, failures of ordinary traffic, and when they came.
-//! Out: what is now believed of each node, and what the caller should do about it.
+//! Out: what is now believed of each node and group, and what the caller should do about it.
 //!
 //! Who probes, and how often, is not here.
+
+mod primary;
+
+pub use primary::{GroupTransition, GroupWatch};
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::id::NodeId;
+use crate::id::{GroupId, NodeId};
 use crate::topology::{NodeHealth, NodeState, Topology};
 use crate::units::Lsn;
 
@@ -36,6 +40,10 @@ pub enum HealthEvent {
         in_recovery: bool,
         /// The position of the WAL: written on a primary, replayed on a standby.
         lsn: Option<Lsn>,
+        /// The timeline, if the node tells it.
+        timeline: Option<u32>,
+        /// The system identifier, if the node tells it.
+        system_id: Option<u64>,
         /// How long the answer took.
         rtt: Duration,
     },
@@ -80,6 +88,8 @@ pub struct HealthEffects {
     pub probe_now: bool,
     /// What changed, for the log.
     pub transitions: Vec<Transition>,
+    /// What changed in the node's group, for the log.
+    pub group_transitions: Vec<GroupTransition>,
 }
 
 /// The opinion of one node.
@@ -113,10 +123,14 @@ impl NodeWatch {
     /// Takes an observation in.
     pub fn on(&mut self, event: HealthEvent, now: Instant) -> HealthEffects {
         match event {
-            HealthEvent::ProbeOk { in_recovery, lsn, rtt } => {
+            HealthEvent::ProbeOk { in_recovery, lsn, timeline, system_id, rtt } => {
                 self.lsn = lsn;
                 self.health.rtt = Some(rtt);
-                self.on_answer(in_recovery, now)
+                self.health.system_id = system_id.or(self.health.system_id);
+                let is_new_timeline = self.health.timeline != timeline;
+                self.health.timeline = timeline;
+                let effects = self.on_answer(in_recovery, now);
+                HealthEffects { publish: effects.publish || is_new_timeline, ..effects }
             }
             HealthEvent::ProbeFailed { error } => self.on_failure(error, now),
             HealthEvent::TrafficFailed { error } => {
@@ -184,26 +198,23 @@ impl NodeWatch {
     }
 }
 
-/// The opinions of all nodes of a cluster, and the lag between them.
+/// The opinions of all nodes and groups of a cluster, and the lag between nodes.
 #[derive(Debug, Clone)]
 pub struct ClusterWatch {
     nodes: Vec<NodeWatch>,
-    // The primary whose WAL a node follows; a primary follows itself.
-    primaries: Vec<NodeId>,
+    // In the order of the topology, and by node the index of its group.
+    groups: Vec<GroupWatch>,
+    group_of: Vec<usize>,
 }
 
 impl ClusterWatch {
     /// Nothing heard yet of any node of `topology`.
     pub fn new(topology: &Topology, config: HealthConfig) -> Self {
-        let primaries = topology
-            .nodes()
-            .iter()
-            .map(|node| {
-                topology.group(node.group()).expect("each node's group is in its topology").primary
-            })
-            .collect();
+        let groups: Vec<_> = topology.groups().iter().map(GroupWatch::new).collect();
+        let index_of = |id: GroupId| id.shard().map_or(0, |shard| shard.index() + 1);
+        let group_of = topology.nodes().iter().map(|node| index_of(node.group())).collect();
         let nodes = topology.nodes().iter().map(|_| NodeWatch::new(config)).collect();
-        Self { nodes, primaries }
+        Self { nodes, groups, group_of }
     }
 
     /// Takes an observation of one node in.
@@ -211,14 +222,23 @@ impl ClusterWatch {
     /// # Panics
     /// If the id belongs to another topology.
     pub fn on(&mut self, id: NodeId, event: HealthEvent, now: Instant) -> HealthEffects {
-        let effects = self.nodes[id.index()].on(event, now);
+        let mut effects = self.nodes[id.index()].on(event, now);
+        let Self { nodes, groups, group_of } = self;
+        let changes = groups[group_of[id.index()]].look(|id| &nodes[id.index()].health);
+        effects.publish |= !changes.is_empty();
+        effects.group_transitions = changes;
         self.measure_lag();
         effects
     }
 
-    /// What is believed of each node, to be given to [`Topology::with_health`].
+    /// What is believed of each node, to be given to [`Topology::observed`].
     pub fn health(&self) -> impl Iterator<Item = (NodeId, NodeHealth)> + '_ {
         (0..).map(NodeId).zip(self.nodes.iter().map(|node| node.health.clone()))
+    }
+
+    /// The primary of each group, or the last there was, to be given to [`Topology::observed`].
+    pub fn primaries(&self) -> impl Iterator<Item = (GroupId, NodeId)> + '_ {
+        self.groups.iter().map(|group| (group.id(), group.primary()))
     }
 
     /// What is believed of one node.
@@ -231,9 +251,11 @@ impl ClusterWatch {
 
     fn measure_lag(&mut self) {
         for index in 0..self.nodes.len() {
-            let primary = self.primaries[index].index();
+            let primary = self.groups[self.group_of[index]].primary().index();
+            // A fenced one has written on, and has no lag that means anything.
+            let is_standby = self.nodes[index].health.in_recovery == Some(true);
             let lag = match (self.nodes[primary].lsn, self.nodes[index].lsn) {
-                (Some(written), Some(replayed)) if primary != index => {
+                (Some(written), Some(replayed)) if primary != index && is_standby => {
                     Some(written.bytes_since(replayed))
                 }
                 _ => None,

@@ -4,7 +4,12 @@ use super::*;
 use crate::topology::{Node, NodeRole};
 
 fn answer() -> HealthEvent {
-    HealthEvent::ProbeOk { in_recovery: true, lsn: None, rtt: Duration::from_millis(1) }
+    says(true, None)
+}
+
+fn says(in_recovery: bool, lsn: Option<Lsn>) -> HealthEvent {
+    let rtt = Duration::from_millis(1);
+    HealthEvent::ProbeOk { in_recovery, lsn, timeline: None, system_id: None, rtt }
 }
 
 fn failure() -> HealthEvent {
@@ -57,9 +62,7 @@ fn effects_say_what_changed() {
     assert_eq!(node.health().since, Some(later));
     assert_eq!(node.health().last_error.as_deref(), Some("reset"));
 
-    let promoted =
-        HealthEvent::ProbeOk { in_recovery: false, lsn: None, rtt: Duration::from_millis(1) };
-    let back = node.on(promoted, later);
+    let back = node.on(says(false, None), later);
     assert_eq!(
         back.transitions,
         [Transition::RoleChanged { in_recovery: false }, Transition::LetIn]
@@ -81,11 +84,7 @@ fn lag_is_measured_against_the_primary_of_the_group() {
     let mut cluster = ClusterWatch::new(&topology, config());
     let now = Instant::now();
     let mut at = |id: u16, lsn: u64| {
-        let event = HealthEvent::ProbeOk {
-            in_recovery: id % 2 == 1,
-            lsn: Some(Lsn(lsn)),
-            rtt: Duration::from_millis(1),
-        };
+        let event = says(id % 2 == 1, Some(Lsn(lsn)));
         let _ = cluster.on(NodeId(id), event, now);
     };
     at(1, 900);

@@ -160,7 +160,8 @@ pub fn route(
         .or(session.pinned.map(|node| (node, Rule::Pinned)));
     if let Some((id, rule)) = bound {
         let node = topology.node(id);
-        return Ok(Route { group: node.group(), role: node.role, node: id, rule });
+        let (group, role) = (node.group(), topology.role(id));
+        return Ok(Route { group, role, node: id, rule });
     }
     match (query.query_type, &query.shard_by) {
         (QueryType::Ddl, _) => Ok(primary(topology.coordinator(), Rule::DdlOnCoordinator)),

@@ -196,6 +196,11 @@ section! {
         ///
         /// Range: 0 to 1000000; 0 is `pool.size`. Default: 0. Reload: live.
         zone_limit: u32 = 0, between(0, 1_000_000);
+        /// How long a statement for a primary waits while its group has none, because it has failed
+        /// or is being switched over. A group of one node is not waited for.
+        ///
+        /// Unit: duration. Range: 0 to 10m; 0 fails at once. Default: 10s. Reload: live.
+        primary_wait: Duration = secs(10), between(Duration::ZERO, secs(600));
     }
 }
 

@@ -37,6 +37,11 @@ pub struct NodeHealth {
     /// How much of its part of the reads it gets, in percent: less than 100 while it is warmed
     /// up after an outage.
     pub share: u8,
+    /// The timeline it last said to be on. A promotion begins a new one, with a higher number. Of
+    /// a standby it may stay behind until its next restart point.
+    pub timeline: Option<u32>,
+    /// What tells its data from those of any other cluster; its standbys have the same.
+    pub system_id: Option<u64>,
 }
 
 impl NodeHealth {
@@ -50,6 +55,8 @@ impl NodeHealth {
             rtt: None,
             in_recovery: None,
             share: 100,
+            timeline: None,
+            system_id: None,
         }
     }
 
@@ -59,5 +66,10 @@ impl NodeHealth {
             NodeState::Unknown | NodeState::Up | NodeState::Suspect => true,
             NodeState::Down => false,
         }
+    }
+
+    /// Whether it takes writes, as far as is known: it is in rotation and no standby.
+    pub fn takes_writes(&self) -> bool {
+        self.is_healthy() && self.in_recovery != Some(true)
     }
 }

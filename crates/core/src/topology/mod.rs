@@ -2,8 +2,9 @@
 //!
 //! In: a list of nodes, checked once. Out: immutable snapshots with a generation number.
 //!
-//! Health is part of the snapshot, so whoever holds one never waits to read it. Who observes
-//! health, and who publishes snapshots, is not here.
+//! Health is part of the snapshot, and so is which node of a group is its primary: whoever holds
+//! one never waits to read it. Who observes health and roles, and who publishes snapshots, is not
+//! here.
 
 mod error;
 mod health;
@@ -23,10 +24,26 @@ use crate::id::{Generation, GroupId, NodeId, ShardId};
 pub struct Group {
     /// Which group this is.
     pub id: GroupId,
-    /// The node that takes writes.
+    /// The node that takes writes: the one that was listed as such, or the one that was promoted
+    /// in its place. While there is none, the last there was; see [`Topology::has_primary`].
     pub primary: NodeId,
-    /// The nodes that replicate it, in the order they were listed.
+    /// The other nodes, in the order they were listed. One of them may be fenced; see
+    /// [`Topology::is_fenced`].
     pub replicas: Vec<NodeId>,
+}
+
+impl Group {
+    /// The primary, then the others.
+    pub fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
+        std::iter::once(self.primary).chain(self.replicas.iter().copied())
+    }
+
+    /// The same nodes under another primary.
+    fn led_by(&self, primary: NodeId) -> Self {
+        let mut replicas: Vec<NodeId> = self.members().filter(|id| *id != primary).collect();
+        replicas.sort_unstable();
+        Self { id: self.id, primary, replicas }
+    }
 }
 
 /// One version of the cluster. Cheap to clone.
@@ -66,13 +83,37 @@ impl Topology {
     /// Ids that are not part of this topology are left out.
     #[must_use]
     pub fn with_health(&self, changes: impl IntoIterator<Item = (NodeId, NodeHealth)>) -> Self {
+        self.observed(changes, [])
+    }
+
+    /// The next generation: the same nodes, these in another health, and these the primaries of
+    /// their groups.
+    ///
+    /// Ids that are not part of this topology, or not of the group, are left out.
+    #[must_use]
+    pub fn observed(
+        &self,
+        changes: impl IntoIterator<Item = (NodeId, NodeHealth)>,
+        primaries: impl IntoIterator<Item = (GroupId, NodeId)>,
+    ) -> Self {
         let mut health = self.health.to_vec();
         for (id, new) in changes {
             if let Some(entry) = health.get_mut(id.index()) {
                 *entry = new;
             }
         }
-        Self { generation: self.generation.next(), health: health.into(), ..self.clone() }
+        let mut groups = Arc::clone(&self.groups);
+        for (id, primary) in primaries {
+            let is_new = |group: &&Group| group.replicas.contains(&primary);
+            let led = self.group(id).filter(is_new).map(|group| group.led_by(primary));
+            if let Some(led) = led {
+                let others = groups.iter().filter(|group| group.id < id);
+                let at = others.count();
+                Arc::make_mut(&mut groups)[at] = led;
+            }
+        }
+        let generation = self.generation.next();
+        Self { generation, nodes: self.nodes.clone(), groups, health: health.into() }
     }
 
     /// This version's number.
@@ -134,8 +175,42 @@ impl Topology {
         u16::try_from(self.shards().len()).expect("there are at most as many shards as nodes")
     }
 
-    /// Whether reads may be sent to this replica: it is in rotation, and it has not been seen
-    /// to have left recovery (then it is a primary of something else).
+    /// What a node is to its group now, whatever it was configured as.
+    ///
+    /// # Panics
+    /// If the id belongs to another topology.
+    pub fn role(&self, id: NodeId) -> NodeRole {
+        match self.group_of(id) {
+            group if group.primary != id => NodeRole::Replica,
+            Group { id: GroupId::Coordinator, .. } => NodeRole::Coordinator,
+            Group { id: GroupId::Shard(_), .. } => NodeRole::Worker,
+        }
+    }
+
+    /// The group of a node.
+    ///
+    /// # Panics
+    /// If the id belongs to another topology.
+    pub fn group_of(&self, id: NodeId) -> &Group {
+        self.group(self.node(id).group()).expect("each node's group is in its topology")
+    }
+
+    /// Whether there is a node in this group that takes writes, as far as is known. `false` for a
+    /// group that does not exist.
+    pub fn has_primary(&self, id: GroupId) -> bool {
+        self.group(id).is_some_and(|group| self.health(group.primary).takes_writes())
+    }
+
+    /// Whether a node is shut out: it was last seen to take writes, and another is the primary of
+    /// its group. Nothing is sent to it until it is a standby.
+    ///
+    /// # Panics
+    /// If the id belongs to another topology.
+    pub fn is_fenced(&self, id: NodeId) -> bool {
+        self.health(id).in_recovery == Some(false) && self.group_of(id).primary != id
+    }
+
+    /// Whether reads may be sent to this replica: it is in rotation and not fenced.
     pub fn is_readable_replica(&self, id: NodeId) -> bool {
         let health = self.health(id);
         health.is_healthy() && health.in_recovery != Some(false)

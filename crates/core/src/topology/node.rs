@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::id::{GroupId, NodeId, ShardId};
 
-/// What a node is to its group, as configured.
+/// What a node is to its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeRole {
@@ -63,7 +63,8 @@ pub struct Node {
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// What it is to its group.
+    /// What it is to its group, as configured; see [`Topology::role`](super::Topology::role) for
+    /// what it is now.
     pub role: NodeRole,
     /// The shard it carries. `None` for the coordinator and its replicas.
     pub shard: Option<ShardId>,

@@ -80,3 +80,40 @@ fn a_replica_that_left_recovery_gets_no_reads() {
     let topology = Topology::new(herd()).unwrap().with_health([(NodeId(5), left)]);
     assert!(!topology.is_readable_replica(NodeId(5)));
 }
+
+#[test]
+fn a_promoted_node_changes_places_with_the_primary_and_roles_follow() {
+    let topology = Topology::new(herd()).unwrap();
+    let id = |name: &str| topology.node_named(name).unwrap().id;
+    let (old, new) = (id("coordinator"), id("replica-2"));
+    let takes_writes = NodeHealth { in_recovery: Some(false), ..NodeHealth::unknown() };
+    let seen = [(old, takes_writes.clone()), (new, takes_writes)];
+    let shard_1 = GroupId::Shard(ShardId(1));
+    let after = topology.observed(seen, [(GroupId::Coordinator, new), (shard_1, new)]);
+    assert_eq!(after.generation(), topology.generation().next());
+    assert_eq!(after.coordinator().primary, new);
+    assert_eq!(after.coordinator().replicas, [id("replica-1"), old]);
+    assert_eq!((after.role(new), after.role(old)), (NodeRole::Coordinator, NodeRole::Replica));
+    assert!(after.is_fenced(old) && !after.is_fenced(new) && !after.is_readable_replica(old));
+    // Not one of its own: nothing changes there.
+    assert_eq!(after.group(shard_1), topology.group(shard_1));
+    assert_eq!(after.role(id("shard-1")), NodeRole::Worker);
+
+    let standby = NodeHealth { in_recovery: Some(true), ..NodeHealth::unknown() };
+    let returned = after.with_health([(old, standby)]);
+    assert!(!returned.is_fenced(old) && returned.is_readable_replica(old));
+    assert_eq!(returned.coordinator(), after.coordinator());
+}
+
+#[test]
+fn a_group_is_without_a_primary_while_that_is_down_or_a_standby() {
+    let topology = Topology::new(herd()).unwrap();
+    let primary = topology.coordinator().primary;
+    let with = |health: NodeHealth| topology.with_health([(primary, health)]);
+    let has = |topology: &Topology| topology.has_primary(GroupId::Coordinator);
+    assert!(has(&topology), "one that was not heard of yet may be there");
+    assert!(!has(&with(NodeHealth { state: NodeState::Down, ..NodeHealth::unknown() })));
+    assert!(!has(&with(NodeHealth { in_recovery: Some(true), ..NodeHealth::unknown() })));
+    assert!(has(&with(NodeHealth { state: NodeState::Suspect, ..NodeHealth::unknown() })));
+    assert!(!topology.has_primary(GroupId::Shard(ShardId(9))));
+}

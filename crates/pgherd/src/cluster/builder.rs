@@ -182,6 +182,13 @@ impl Builder {
         self
     }
 
+    /// How long a statement for a primary waits while its group has none, because it has failed or
+    /// is being switched over; zero fails at once. Default: 10 s.
+    pub fn primary_wait(mut self, limit: Duration) -> Self {
+        self.settings.routing.primary_wait = limit;
+        self
+    }
+
     /// The time between two probes of a node. Default: 1 s.
     pub fn health_interval(mut self, interval: Duration) -> Self {
         self.settings.health.interval = interval;

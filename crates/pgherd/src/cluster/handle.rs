@@ -282,7 +282,7 @@ impl DistributedPool {
                 let (counts, load) = (pool.counts(), pool.load());
                 NodeStatistics {
                     name: pool.node().to_string(),
-                    role: topology.node(pool.id()).role,
+                    role: topology.role(pool.id()),
                     statements: counts.statements.load(Ordering::Relaxed),
                     errors: counts.errors.load(Ordering::Relaxed),
                     acquires: counts.acquires.load(Ordering::Relaxed),

@@ -1,7 +1,7 @@
 //! What `health_check()` answers.
 
 use pgherd_core::stats::Counters;
-use pgherd_core::topology::{NodeHealth, NodeState};
+use pgherd_core::topology::{Node, NodeState};
 use pgherd_core::{NodeRole, ShardId, Topology};
 use serde::Serialize;
 
@@ -18,7 +18,7 @@ pub struct HealthReport {
     pub coordinator: CoordinatorHealth,
     /// The workers, by shard.
     pub workers: Vec<WorkerHealth>,
-    /// The replicas of all groups, in the order of the settings.
+    /// The nodes that are not the primary of their group, in the order of the settings.
     pub replicas: Vec<ReplicaHealth>,
     /// What was asked for so far.
     pub statistics: Counters,
@@ -48,7 +48,7 @@ pub struct WorkerHealth {
     pub healthy: bool,
 }
 
-/// A replica.
+/// A replica, or a primary that another was promoted in the place of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ReplicaHealth {
     /// Its host.
@@ -63,7 +63,7 @@ pub struct ReplicaHealth {
 pub struct NodeReport {
     /// Its name.
     pub name: String,
-    /// What it is to its group, as configured.
+    /// What it is to its group now: a replica that was promoted is `coordinator` or `worker`.
     pub role: NodeRole,
     /// The shard it carries.
     pub shard: Option<ShardId>,
@@ -73,12 +73,18 @@ pub struct NodeReport {
     pub port: u16,
     /// Whether it answered.
     pub healthy: bool,
-    /// Whether statements are routed to it; lags behind `healthy` by the thresholds.
+    /// Whether statements are routed to it, unless it is fenced; lags behind `healthy` by the
+    /// thresholds.
     pub in_rotation: bool,
     /// What is believed of it.
     pub state: NodeState,
     /// Whether it last said to be a standby.
     pub in_recovery: Option<bool>,
+    /// Whether it is shut out: it takes writes, or took them when it was last heard of, and another
+    /// node is the primary of its group.
+    pub fenced: bool,
+    /// The timeline it last said to be on.
+    pub timeline: Option<u32>,
     /// Bytes of WAL it has yet to replay.
     pub lag_bytes: Option<u64>,
     /// How long its last answer took, in seconds.
@@ -90,10 +96,11 @@ pub struct NodeReport {
 impl HealthReport {
     /// `answers` has one entry for each node, in the order of ids.
     pub(super) fn new(topology: &Topology, answers: &[ProbeAnswer], statistics: Counters) -> Self {
-        let is_ok = |node: &pgherd_core::topology::Node| answers[node.id.index()].is_ok();
+        let is_ok = |node: &Node| answers[node.id.index()].is_ok();
         let coordinator = topology.node(topology.coordinator().primary);
         let workers = topology.shards().iter().map(|group| topology.node(group.primary));
-        let replicas = topology.nodes().iter().filter(|node| node.role == NodeRole::Replica);
+        let is_replica = |node: &&Node| topology.role(node.id) == NodeRole::Replica;
+        let replicas = topology.nodes().iter().filter(is_replica);
         Self {
             coordinator: CoordinatorHealth {
                 host: coordinator.host.clone(),
@@ -113,7 +120,7 @@ impl HealthReport {
             nodes: topology
                 .nodes()
                 .iter()
-                .map(|node| NodeReport::new(node, topology.health(node.id), is_ok(node)))
+                .map(|node| NodeReport::new(topology, node, is_ok(node)))
                 .collect(),
         }
     }
@@ -130,10 +137,11 @@ impl HealthReport {
 }
 
 impl NodeReport {
-    fn new(node: &pgherd_core::topology::Node, health: &NodeHealth, healthy: bool) -> Self {
+    fn new(topology: &Topology, node: &Node, healthy: bool) -> Self {
+        let health = topology.health(node.id);
         Self {
             name: node.name.clone(),
-            role: node.role,
+            role: topology.role(node.id),
             shard: node.shard,
             host: node.host.clone(),
             port: node.port,
@@ -141,6 +149,8 @@ impl NodeReport {
             in_rotation: health.is_healthy(),
             state: health.state,
             in_recovery: health.in_recovery,
+            fenced: topology.is_fenced(node.id),
+            timeline: health.timeline,
             lag_bytes: health.lag_bytes,
             rtt_seconds: health.rtt.map(|rtt| rtt.as_secs_f64()),
             last_error: health.last_error.as_deref().map(str::to_owned),
@@ -151,8 +161,6 @@ impl NodeReport {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-
-    use pgherd_core::topology::Node;
 
     use super::*;
 

@@ -41,7 +41,7 @@ impl Statistics {
 pub struct NodeStatistics {
     /// Its name.
     pub name: String,
-    /// What it is to its group.
+    /// What it is to its group now.
     pub role: NodeRole,
     /// Statements that were sent to it; a statement that was tried twice is two.
     pub statements: u64,

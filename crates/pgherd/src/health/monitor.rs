@@ -5,19 +5,26 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
-use pgherd_core::health::{ClusterWatch, HealthEvent, Transition};
-use pgherd_core::{NodeId, Settings, Topology};
+use pgherd_core::health::{ClusterWatch, GroupTransition, HealthEvent, Transition};
+use pgherd_core::id::Generation;
+use pgherd_core::topology::Group;
+use pgherd_core::{GroupId, NodeId, Settings, Topology};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
+use super::NoPrimary;
 use super::prober::Prober;
 use crate::conn::{Dialer, Login};
 use crate::mutex::Mutex;
 
 /// The shortest time between two probes of a node, however many failures are reported.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How often the nodes of a group without a primary are probed while somebody waits for one: a
+/// promotion is then seen within that time, whatever `health.interval` is.
+const SEARCH_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Requests for an early probe that may wait for one node; one more is dropped, because a
 /// probe is due anyway.
@@ -62,6 +69,8 @@ struct Shared {
     topology: Arc<ArcSwap<Topology>>,
     // Also held while a snapshot is published, so that generations go up.
     watch: Mutex<ClusterWatch>,
+    // Told the generation of each new snapshot.
+    published: watch::Sender<Generation>,
     requests: Vec<mpsc::Sender<Request>>,
     names: Vec<Arc<str>>,
 }
@@ -101,7 +110,9 @@ impl HealthMonitor {
             .iter()
             .map(|node| Prober::new(Dialer::new(node, login.clone(), limit), limit))
             .collect();
+        let (published, _) = watch::channel(topology.generation());
         let shared = Arc::new(Shared {
+            published,
             topology: Arc::new(ArcSwap::from_pointee(topology)),
             watch: Mutex::new(watch),
             requests,
@@ -140,6 +151,61 @@ impl HealthMonitor {
 
     pub(crate) fn reporter(&self) -> Reporter {
         Reporter(self.shared.clone())
+    }
+
+    /// Probes this node at once: something was seen that does not fit what is believed of it.
+    pub(crate) fn probe_now(&self, node: NodeId) {
+        // A full queue means that a probe is due anyway.
+        let _ = self.shared.requests[node.index()].try_send(None);
+    }
+
+    /// Waits for a snapshot in which this group has a primary, `limit` at most; its nodes are
+    /// probed often meanwhile.
+    ///
+    /// Dropping the future does no harm.
+    pub(crate) async fn wait_for_primary(
+        &self,
+        group: GroupId,
+        limit: Duration,
+    ) -> Result<Arc<Topology>, NoPrimary> {
+        let began = Instant::now();
+        let found = self.wait_for(|topology| topology.has_primary(group));
+        let search = async {
+            let mut turn = interval(SEARCH_INTERVAL);
+            turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                turn.tick().await;
+                let topology = self.snapshot();
+                let members = topology.group(group).into_iter().flat_map(Group::members);
+                members.for_each(|node| self.probe_now(node));
+            }
+        };
+        tokio::select! {
+            biased;
+            topology = found => Ok(topology),
+            () = tokio::time::sleep(limit) => {
+                let now = Instant::now();
+                let waited = now.saturating_duration_since(began);
+                Err(NoPrimary::new(&self.snapshot(), group, waited, limit, now))
+            }
+            () = search => unreachable!("the search has no end"),
+        }
+    }
+
+    /// Waits for a snapshot of which `is_it` holds, the newest included.
+    ///
+    /// Dropping the future does no harm.
+    pub(crate) async fn wait_for(&self, is_it: impl Fn(&Topology) -> bool) -> Arc<Topology> {
+        // Before looking, so that no snapshot in between is missed.
+        let mut published = self.shared.published.subscribe();
+        loop {
+            published.mark_unchanged();
+            let topology = self.snapshot();
+            if is_it(&topology) {
+                return topology;
+            }
+            published.changed().await.expect("the monitor keeps the sender");
+        }
     }
 
     /// Probes every node now and waits for the answers, in the order of node ids. Takes at
@@ -202,7 +268,10 @@ impl Shared {
             let current = self.topology.load();
             let has_lag_changed = watch.node(id).lag_bytes != current.health(id).lag_bytes;
             if effects.publish || has_lag_changed {
-                self.topology.store(Arc::new(current.with_health(watch.health())));
+                let next = current.observed(watch.health(), watch.primaries());
+                let generation = next.generation();
+                self.topology.store(Arc::new(next));
+                self.published.send_replace(generation);
             }
             effects
         };
@@ -218,7 +287,33 @@ impl Shared {
                 }
             }
         }
+        let group = self.topology.load().node(id).group();
+        for change in effects.group_transitions {
+            self.log(group, change);
+        }
         effects.probe_now
+    }
+
+    fn log(&self, group: GroupId, change: GroupTransition) {
+        let name = |id: NodeId| &self.names[id.index()];
+        match change {
+            GroupTransition::Followed { from, to, timeline } => {
+                let (from, to) = (name(from), name(to));
+                warn!(%group, %from, %to, timeline, "another node is the primary now");
+            }
+            GroupTransition::PrimaryLost { primary } => {
+                let last = name(primary);
+                warn!(%group, %last, "no primary: its writers wait");
+            }
+            GroupTransition::PrimaryBack { primary } => {
+                let primary = name(primary);
+                info!(%group, %primary, "the primary takes writes again");
+            }
+            GroupTransition::Fenced { node } => {
+                let node = name(node);
+                warn!(%group, %node, "takes writes and is not the primary: nothing is sent to it");
+            }
+        }
     }
 }
 

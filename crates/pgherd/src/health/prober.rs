@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use pgherd_core::health::HealthEvent;
-use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
 
 use crate::conn::{Backend, Dialer};
 
@@ -13,17 +14,31 @@ const PROBE: &str = "SELECT pg_catalog.pg_is_in_recovery(), \
      CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
      ELSE pg_catalog.pg_current_wal_insert_lsn() END";
 
+/// The same with timeline and system identifier. A primary's timeline is in the name of the file
+/// it writes: the control file tells of a promotion only after the next checkpoint.
+const FULL_PROBE: &str = "SELECT pg_catalog.pg_is_in_recovery(), \
+     CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
+     ELSE pg_catalog.pg_current_wal_insert_lsn() END, \
+     CASE WHEN NOT pg_catalog.pg_is_in_recovery() \
+     THEN pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()) END, \
+     (SELECT greatest(checkpoint.timeline_id, recovery.min_recovery_end_timeline) \
+     FROM pg_catalog.pg_control_checkpoint() AS checkpoint, \
+     pg_catalog.pg_control_recovery() AS recovery), \
+     (SELECT system_identifier FROM pg_catalog.pg_control_system())";
+
 /// See the module's header.
 pub(super) struct Prober {
     dialer: Dialer,
     limit: Duration,
     backend: Option<Backend>,
+    // Whether the node lets us ask for everything; asked anew on each connection.
+    tells_all: bool,
 }
 
 impl Prober {
     /// `limit` is for one probe, connecting included.
     pub(super) fn new(dialer: Dialer, limit: Duration) -> Self {
-        Self { dialer, limit, backend: None }
+        Self { dialer, limit, backend: None, tells_all: true }
     }
 
     /// Asks once. A connection that failed, or was too slow, is not used again.
@@ -45,13 +60,21 @@ impl Prober {
         }
     }
 
-    async fn ask(&self, kept: Option<Backend>) -> Result<(Backend, HealthEvent), String> {
+    async fn ask(&mut self, kept: Option<Backend>) -> Result<(Backend, HealthEvent), String> {
         let backend = match kept {
             Some(backend) => backend,
-            None => self.dialer.open(|_| ()).await.map_err(|error| error.to_string())?,
+            None => {
+                self.tells_all = true;
+                self.dialer.open(|_| ()).await.map_err(|error| error.to_string())?
+            }
         };
         let asked = Instant::now();
-        let messages = backend.client().simple_query(PROBE).await.map_err(|error| {
+        let mut answer = backend.client().simple_query(self.question()).await;
+        if self.tells_all && answer.as_ref().is_err_and(is_about_the_question) {
+            self.tells_all = false;
+            answer = backend.client().simple_query(self.question()).await;
+        }
+        let messages = answer.map_err(|error| {
             let text = error.as_db_error().map(tokio_postgres::error::DbError::message);
             format!("probe failed: {}", text.map_or(error.to_string(), str::to_owned))
         })?;
@@ -61,8 +84,53 @@ impl Prober {
             _ => None,
         });
         let row = row.ok_or("a probe was answered without a row")?;
-        let in_recovery = row.get(0) == Some("t");
-        let lsn = row.get(1).and_then(|lsn| lsn.parse().ok());
-        Ok((backend, HealthEvent::ProbeOk { in_recovery, lsn, rtt }))
+        Ok((backend, read(row, rtt)))
+    }
+
+    fn question(&self) -> &'static str {
+        if self.tells_all { FULL_PROBE } else { PROBE }
+    }
+}
+
+/// Whether the node does not answer this question, but may answer a smaller one: a function that
+/// this role may not call, or that this kind of PostgreSQL does not have.
+fn is_about_the_question(error: &tokio_postgres::Error) -> bool {
+    let refusals = [
+        SqlState::INSUFFICIENT_PRIVILEGE,
+        SqlState::UNDEFINED_FUNCTION,
+        SqlState::UNDEFINED_COLUMN,
+        SqlState::FEATURE_NOT_SUPPORTED,
+    ];
+    error.code().is_some_and(|code| refusals.contains(code))
+}
+
+fn read(row: &SimpleQueryRow, rtt: Duration) -> HealthEvent {
+    let column = |at: usize| (at < row.len()).then(|| row.get(at)).flatten();
+    let written_on = column(2).and_then(timeline_of_file);
+    HealthEvent::ProbeOk {
+        in_recovery: column(0) == Some("t"),
+        lsn: column(1).and_then(|lsn| lsn.parse().ok()),
+        timeline: written_on.or_else(|| column(3)?.parse().ok()),
+        system_id: column(4).and_then(|id| id.parse().ok()),
+        rtt,
+    }
+}
+
+/// The first eight digits of a WAL file's name, in base 16.
+fn timeline_of_file(name: &str) -> Option<u32> {
+    u32::from_str_radix(name.get(..8)?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_wal_file_begins_with_its_timeline() {
+        assert_eq!(timeline_of_file("000000020000000000000003"), Some(2));
+        assert_eq!(timeline_of_file("0000001F00000000000000A0"), Some(31));
+        for odd in ["", "1234567", "zzzzzzzz0000000000000001", "é"] {
+            assert_eq!(timeline_of_file(odd), None, "{odd}");
+        }
     }
 }

@@ -44,6 +44,7 @@ impl Failed<'_> {
             | Cause::BadSettings(_)
             | Cause::NoRuntime
             | Cause::Route(_)
+            | Cause::NoPrimary(_)
             | Cause::Rows { .. }
             | Cause::Transaction(_)
             | Cause::Deadlock { .. } => false,

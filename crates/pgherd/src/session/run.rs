@@ -6,6 +6,7 @@ use std::time::Instant;
 use pgherd_core::route::{Loads, QuerySpec, Route, RoutePolicy, Rule, SessionState, route};
 use pgherd_core::sql::QueryType;
 use pgherd_core::{NodeId, NodeRole, Topology};
+use pgherd_wire::sqlstate;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use tracing::{debug, warn};
@@ -52,10 +53,9 @@ impl DistributedPool {
         self.counting().count(spec.query_type);
         let mut tries = Tries::default();
         let outcome = loop {
-            let topology = self.topology();
-            let route = match self.choose(spec, &topology, &mut tries) {
-                Ok(route) => route,
-                Err(error) => break Err(error),
+            let (topology, route) = match self.choose(spec, &mut tries).await {
+                Ok(chosen) => chosen,
+                Err(error) => break Err(error.after_tries(tries.count + 1)),
             };
             let error = match self.run_once(route, sql, act, tries.count + 1).await {
                 Ok(answer) => break Ok(answer),
@@ -79,8 +79,7 @@ impl DistributedPool {
     pub(crate) async fn lease(&self, spec: &QuerySpec) -> Result<Lease, Error> {
         let mut tries = Tries::default();
         loop {
-            let topology = self.topology();
-            let route = self.choose(spec, &topology, &mut tries)?;
+            let (topology, route) = self.choose(spec, &mut tries).await?;
             let error = match Lease::acquire(self.node_pool(route.node), route).await {
                 Ok(mut lease) => {
                     lease.count_in(self.counting().clone(), spec.query_type);
@@ -102,7 +101,27 @@ impl DistributedPool {
         }
     }
 
-    fn choose(
+    /// Routes by the newest snapshot. What belongs on a primary waits while its group has none,
+    /// unless there is no other node that could become it: then the attempt tells.
+    async fn choose(
+        &self,
+        spec: &QuerySpec,
+        tries: &mut Tries,
+    ) -> Result<(Arc<Topology>, Route), Error> {
+        let topology = self.topology();
+        let route = self.route_by(spec, &topology, tries)?;
+        let group = topology.group_of(route.node);
+        let is_for_primary = route.node == group.primary;
+        if !is_for_primary || group.replicas.is_empty() || topology.has_primary(group.id) {
+            return Ok((topology, route));
+        }
+        let limit = self.settings().routing.primary_wait;
+        let topology = self.health().wait_for_primary(group.id, limit).await?;
+        let route = self.route_by(spec, &topology, tries)?;
+        Ok((topology, route))
+    }
+
+    fn route_by(
         &self,
         spec: &QuerySpec,
         topology: &Topology,
@@ -160,6 +179,10 @@ impl DistributedPool {
         error: &Error,
     ) -> bool {
         tries.note(node, error);
+        if error.sqlstate() == Some(sqlstate::READ_ONLY_TRANSACTION) {
+            // It may have been the primary until now.
+            self.health().probe_now(node);
+        }
         if !may_retry {
             return false;
         }
@@ -178,7 +201,7 @@ impl Tries {
     fn note(&mut self, node: NodeId, error: &Error) {
         self.count += 1;
         self.nodes.push(node);
-        self.needs_primary |= error.sqlstate() == Some("25006");
+        self.needs_primary |= error.sqlstate() == Some(sqlstate::READ_ONLY_TRANSACTION);
     }
 
     fn is_another_left(&self, route: Route, topology: &Topology, policy: &RoutePolicy) -> bool {
@@ -188,7 +211,7 @@ impl Tries {
     /// The same route to a node that was not tried yet, if there is one.
     fn redirect(&mut self, route: Route, topology: &Topology, policy: &RoutePolicy) -> Route {
         let to = |id: NodeId| {
-            let role = topology.node(id).role;
+            let role = topology.role(id);
             let rule = match (route.rule, role) {
                 (Rule::ReadOnReplica, NodeRole::Coordinator) => Rule::ReadOnCoordinator,
                 (Rule::KeyedReadOnReplica, NodeRole::Worker) => Rule::KeyedReadOnWorker,

@@ -27,6 +27,21 @@ impl Default for Shape {
     }
 }
 
+impl Shape {
+    fn spec(self) -> ClusterSpec {
+        ClusterSpec {
+            shards: self.shards,
+            coordinator_replicas: self.replicas,
+            settings: vec![
+                format!("max_prepared_transactions = {}", self.max_prepared),
+                // A replica looks for its primary again soon after a restart.
+                "wal_retrieve_retry_interval = 200ms".to_owned(),
+            ],
+            ..ClusterSpec::default()
+        }
+    }
+}
+
 /// How a pool reaches the nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Door {
@@ -68,29 +83,28 @@ impl World {
     /// A cluster whose nodes are reached through this door. `None`, said aloud, for PgBouncer's
     /// where that is not installed.
     pub fn at(door: Door, shape: Shape) -> Option<Self> {
+        Self::at_spec(door, &shape.spec())
+    }
+
+    /// The same with a cluster of any kind.
+    pub fn at_spec(door: Door, spec: &ClusterSpec) -> Option<Self> {
         if door == Door::Direct {
-            return Some(Self::start(shape));
+            return Some(Self::start_spec(spec));
         }
         if PgBouncer::is_missing() {
             return None;
         }
-        let Self { cluster, .. } = Self::start(shape);
+        let Self { cluster, .. } = Self::start_spec(spec);
         let start = |node| PgBouncer::start(&cluster, node).unwrap();
         Some(Self { poolers: cluster.nodes().iter().map(start).collect(), cluster })
     }
 
     pub fn start(shape: Shape) -> Self {
-        let spec = ClusterSpec {
-            shards: shape.shards,
-            coordinator_replicas: shape.replicas,
-            settings: vec![
-                format!("max_prepared_transactions = {}", shape.max_prepared),
-                // A replica looks for its primary again soon after a restart.
-                "wal_retrieve_retry_interval = 200ms".to_owned(),
-            ],
-            ..ClusterSpec::default()
-        };
-        Self { poolers: Vec::new(), cluster: Cluster::start(&spec).unwrap() }
+        Self::start_spec(&shape.spec())
+    }
+
+    pub fn start_spec(spec: &ClusterSpec) -> Self {
+        Self { poolers: Vec::new(), cluster: Cluster::start(spec).unwrap() }
     }
 
     /// A builder that knows the doors and the login, and probes often.
@@ -162,6 +176,16 @@ impl World {
     /// Starts a node that was killed and waits until it answers.
     pub fn start_node(&self, name: &str) {
         self.node(name).start().unwrap();
+    }
+
+    /// Makes a replica a primary, and waits until it is.
+    pub fn promote(&self, name: &str) {
+        self.node(name).promote().unwrap();
+    }
+
+    /// Makes a node a standby of another, from a copy of that one's data.
+    pub fn rejoin(&self, name: &str, primary: &str) {
+        self.cluster.rejoin(self.node(name), self.node(primary)).unwrap();
     }
 
     /// Runs statements on a node past pgherd, as a superuser; what psql prints.
