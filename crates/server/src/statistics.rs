@@ -10,7 +10,7 @@ use crate::reactor::{Count, Counts, NodeCounts};
 pub struct NodeStatistics {
     /// Its name.
     pub name: String,
-    /// What it is to its group.
+    /// What it is to its group now.
     pub role: NodeRole,
     /// Batches answered to clients: a simple query each, or all up to a Sync. A statement of a
     /// driver is one batch, or two when it is prepared first.
@@ -29,16 +29,16 @@ pub struct NodeStatistics {
 
 /// Sums the counters of the cores up.
 pub(crate) fn statistics(topology: &Topology, counts: &Counts) -> Vec<NodeStatistics> {
-    topology.nodes().iter().map(|node| of_node(node, counts)).collect()
+    topology.nodes().iter().map(|node| of_node(topology, node, counts)).collect()
 }
 
-fn of_node(node: &Node, counts: &Counts) -> NodeStatistics {
+fn of_node(topology: &Topology, node: &Node, counts: &Counts) -> NodeStatistics {
     let sum = |count: fn(&NodeCounts) -> &Count| {
         counts.of_node(node.id.index()).map(|counts| count(counts).get()).sum()
     };
     NodeStatistics {
         name: node.name.to_string(),
-        role: node.role,
+        role: topology.role(node.id),
         batches: sum(|counts| &counts.batches),
         leases: sum(|counts| &counts.leases),
         opens: sum(|counts| &counts.opens),

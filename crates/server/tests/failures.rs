@@ -128,6 +128,36 @@ async fn the_end_of_every_replica_fails_no_read() {
     reading.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promoted_replica_takes_the_writes_and_a_primary_that_returns_as_it_died_gets_nothing() {
+    let more = "[listen]\nport = 0\nworkers = 2\n[pool]\nacquire_timeout = \"60s\"\n\
+                [health]\ninterval = \"100ms\"\n";
+    let world = World::start(2, more);
+    world.psql("create table t (id int)");
+    world.cluster.wait_caught_up().unwrap();
+    let (client, waiting) = (world.connect().await, world.connect().await);
+    world.node("coordinator").kill().unwrap();
+    in_rotation(&world, "coordinator", false).await;
+    // It waits until there is somebody to run it.
+    let write = tokio::spawn(async move { waiting.execute("insert into t values (1)", &[]).await });
+    world.node("coordinator-r1").promote().unwrap();
+    assert_eq!(write.await.unwrap().unwrap(), 1);
+    client.batch_execute("begin; insert into t values (2); commit").await.unwrap();
+    assert_eq!(world.node("coordinator-r1").psql("select count(*) from t").unwrap(), "2");
+
+    world.node("coordinator").start().unwrap();
+    in_rotation(&world, "coordinator", true).await;
+    let before = batches(&world, "coordinator");
+    for _ in 0..20 {
+        client.simple_query("select count(*) from t").await.unwrap();
+        client.batch_execute("insert into t values (3)").await.unwrap();
+    }
+    assert_eq!(batches(&world, "coordinator"), before);
+    let statistics = world.server().statistics();
+    let role = |node: &str| statistics.iter().find(|of| of.name == node).unwrap().role.as_str();
+    assert_eq!((role("coordinator"), role("coordinator-r1")), ("replica", "coordinator"));
+}
+
 #[tokio::test]
 async fn a_backend_that_dies_in_a_write_is_reported_once_and_the_next_client_is_served() {
     let world = World::start(0, TWO_CORES);

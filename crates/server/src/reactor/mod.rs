@@ -144,8 +144,9 @@ pub struct Worker<D: Driver> {
     deadlines: VecDeque<(Instant, usize, u64)>,
     next_serial: u64,
     draining: bool,
-    // The newest snapshot whose news were acted on.
+    // The newest snapshot whose news were acted on, and its primary.
     generation: Generation,
+    primary: NodeId,
     now: Instant,
 }
 
@@ -158,7 +159,8 @@ impl<D: Driver> Worker<D> {
     /// The loop of core number `core`.
     pub fn new(proxy: Arc<Proxy>, core: usize, driver: D, now: Instant) -> Self {
         let judge = Judge(ClassCache::new(proxy.classifier.clone(), proxy.class_cache_bytes));
-        let generation = proxy.topology.load().generation();
+        let topology = proxy.topology.load();
+        let (generation, primary) = (topology.generation(), topology.coordinator().primary);
         Self {
             proxy,
             core,
@@ -178,6 +180,7 @@ impl<D: Driver> Worker<D> {
             next_serial: 0,
             draining: false,
             generation,
+            primary,
             now,
         }
     }
@@ -251,7 +254,7 @@ impl<D: Driver> Worker<D> {
             self.client_deadline(key, serial);
         }
         self.time_out_backends();
-        self.leave_down_nodes();
+        self.follow_topology();
         let keys: Vec<PoolKey> = self.pools.keys().copied().collect();
         for key in keys {
             self.time_out_pool(key);

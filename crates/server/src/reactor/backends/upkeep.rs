@@ -32,37 +32,47 @@ impl<D: Driver> Worker<D> {
     }
 
     /// A node that was taken out of rotation may never answer again what it was asked: whoever
-    /// can be served elsewhere is.
-    pub(in crate::reactor) fn leave_down_nodes(&mut self) {
+    /// can be served elsewhere is. A fenced node, which took writes while another was promoted, is
+    /// left by everybody. Who waits for the last primary goes on to the present one.
+    pub(in crate::reactor) fn follow_topology(&mut self) {
         let topology = self.proxy.topology.load_full();
         if topology.generation() == self.generation {
             return;
         }
         self.generation = topology.generation();
-        let is_down = |node| !topology.health(node).is_healthy();
+        let primary = topology.coordinator().primary;
+        let last_primary = std::mem::replace(&mut self.primary, primary);
+        let is_left = |node| !topology.health(node).is_healthy() || topology.is_fenced(node);
         let stranded = self.backends_where(|backend| {
-            is_down(backend.pool.node)
+            is_left(backend.pool.node)
                 && matches!(backend.phase, Phase::Leased { .. } | Phase::Syncing { .. })
         });
         for key in stranded {
             let Self { backends, clients, judge, .. } = self;
-            let moves = match backends.get(key).map(|backend| &backend.phase) {
-                Some(Phase::Syncing { .. }) => true,
-                Some(Phase::Leased { client }) => clients[*client].may_move(judge),
+            let leaves = backends.get(key).is_some_and(|backend| match &backend.phase {
+                Phase::Syncing { .. } => true,
+                Phase::Leased { client } => {
+                    clients[*client].may_move(judge) || topology.is_fenced(backend.pool.node)
+                }
                 _ => false,
-            };
-            if moves {
+            });
+            if leaves {
                 self.lose_backend(key, &Loss::NodeDown);
             }
         }
         let pools: Vec<PoolKey> =
-            self.pools.keys().copied().filter(|pool| is_down(pool.node)).collect();
+            self.pools.keys().copied().filter(|pool| is_left(pool.node)).collect();
         for pool in pools {
             // Whether they are still good nobody knows before they are asked.
             let idle: Vec<usize> = self.pool(pool).pool.drain_idle().collect();
             idle.into_iter().for_each(|backend| self.drop_backend(backend));
             self.reroute_waiters(pool);
             self.balance(pool);
+        }
+        if last_primary != primary {
+            let of_last = |pool: &PoolKey| pool.node == last_primary;
+            let pools: Vec<PoolKey> = self.pools.keys().copied().filter(of_last).collect();
+            pools.into_iter().for_each(|pool| self.reroute_waiters(pool));
         }
     }
 
