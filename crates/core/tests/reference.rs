@@ -34,6 +34,8 @@ role = \"coordinator\"          # one; the others are \"worker\" and \"replica\"
 [[node]]\n\
 host = \"replica-1.example.com\"\n\
 role = \"replica\"              # with `shard = 0`: a replica of that shard\n\
+weight = 2                    # its part of the reads, where `balance` goes by weight\n\
+zone = \"eu-west-1a\"           # for `routing.zone`\n\
 \n\
 [[node]]\n\
 host = \"shard-0.example.com\"  # port = 5432 and name = \"shard-0\" are the defaults\n\

@@ -46,8 +46,8 @@ mod session;
 mod txn;
 
 pub use cluster::{
-    Builder, CoordinatorHealth, DistributedPool, HealthReport, NodeReport, NodeStatistics,
-    ReplicaHealth, Statistics, WorkerHealth,
+    Builder, CoordinatorHealth, DistributedPool, HealthReport, LatencySummary, NodeReport,
+    NodeStatistics, QueryTypeStatistics, ReplicaHealth, Statistics, WorkerHealth,
 };
 pub use conn::{ConnectError, ConnectStep};
 pub use error::{Error, ErrorKind};
@@ -61,7 +61,7 @@ pub use txn::{
 
 pub use pgherd_core::balance::Balance;
 pub use pgherd_core::pool::PoolLoad;
-pub use pgherd_core::retry::{Retry, RetryConfig};
+pub use pgherd_core::retry::{Jitter, Retry, RetryConfig};
 pub use pgherd_core::route::{Route, Rule};
 pub use pgherd_core::settings::{NodeSettings, Secret, Settings, SettingsErrors};
 pub use pgherd_core::shard::{ShardFunction, Uuid};

@@ -96,6 +96,13 @@ async fn statistics_count_statements_by_kind(door: Door) {
     assert_eq!((statistics.acquires, statistics.opens), (24, 1));
     assert!(statistics.reuse_ratio > 0.95, "{}", statistics.reuse_ratio);
     assert!(statistics.mean_latency_seconds > 0.0 && statistics.mean_latency_seconds < 1.0);
+    let reads = statistics.latency(QueryType::Read);
+    assert!(reads.count > 0 && reads.p50_seconds > 0.0, "{reads:?}");
+    assert!(reads.p50_seconds <= reads.p99_seconds && reads.p99_seconds <= reads.max_seconds);
+    // The statement that failed is not among what the node answered.
+    let counts = QueryType::ALL.map(|query_type| statistics.latency(query_type).count);
+    assert_eq!(counts, [20, 2, 1, 0]);
+    assert_eq!(statistics.node("coordinator").unwrap().latency.count, 22);
     assert_eq!(statistics.node("coordinator").unwrap().acquires, 24);
     let json = serde_json::to_value(&statistics).unwrap();
     assert_eq!((&json["total"], &json["reads"]), (&26.into(), &20.into()));

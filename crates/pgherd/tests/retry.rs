@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use pgherd::{ErrorKind, QueryType, Retry, RetryConfig};
+use pgherd::{ErrorKind, Jitter, QueryType, Retry, RetryConfig};
 use world::{Door, Shape, WHERE, World, at_each_door, port_of, until};
 
 at_each_door! {
@@ -21,7 +21,7 @@ at_each_door! {
 
 async fn an_unreachable_node_is_tried_five_times_by_the_schedule(door: Door) {
     let Some(world) = World::at(door, Shape::default()) else { return };
-    let plain = RetryConfig { jitter: false, ..RetryConfig::default() };
+    let plain = RetryConfig { jitter: Jitter::None, ..RetryConfig::default() };
     let pool = world.builder().retry(plain).build().unwrap();
     world.kill("coordinator");
     let began = Instant::now();
@@ -38,6 +38,26 @@ async fn an_unreachable_node_is_tried_five_times_by_the_schedule(door: Door) {
     let once = world.builder().retry(RetryConfig::never()).build().unwrap();
     let error = once.write().execute("SELECT 1", &[]).await.unwrap_err();
     assert_eq!((error.tries(), once.statistics().counters.retries), (1, 0));
+}
+
+#[tokio::test]
+async fn retries_that_would_multiply_an_outage_are_not_made() {
+    let world = World::start(Shape::default());
+    let soon = RetryConfig { initial_backoff: Duration::from_millis(1), ..RetryConfig::default() };
+    let change = |settings: &mut pgherd::Settings| {
+        (settings.retry.budget_ratio, settings.retry.budget_burst) = (0.0, 10);
+    };
+    let pool = world.builder().retry(soon).with_settings(change).build().unwrap();
+    world.kill("coordinator");
+    let mut tries = 0;
+    for _ in 0..20 {
+        tries += pool.write().execute("SELECT 1", &[]).await.unwrap_err().tries();
+    }
+    // Of 80 retries ten, and one more for each second that this takes.
+    let statistics = pool.statistics();
+    let retries = statistics.counters.retries;
+    assert_eq!(u64::from(tries), 20 + retries);
+    assert!((10..40).contains(&retries) && statistics.refused_retries >= 10, "{statistics:?}");
 }
 
 async fn a_statement_survives_the_restart_of_its_node_when_that_is_safe(door: Door) {

@@ -25,7 +25,7 @@ pub use sections::{
 pub use value::{AuthMethod, ByteSize, PoolMode, Secret};
 
 use crate::health::HealthConfig;
-use crate::retry::RetryConfig;
+use crate::retry::{BudgetConfig, RetryConfig};
 use crate::route::RoutePolicy;
 use crate::topology::{Node, Topology, TopologyError};
 
@@ -101,6 +101,11 @@ impl Settings {
             zone_limit: if routing.zone_limit == 0 { self.pool.size } else { routing.zone_limit },
             ..policy
         })
+    }
+
+    /// How many retries all statements together may make.
+    pub fn retry_budget(&self) -> BudgetConfig {
+        BudgetConfig { ratio: self.retry.budget_ratio, burst: self.retry.budget_burst }
     }
 
     /// The thresholds of the health machine.

@@ -6,6 +6,7 @@ use super::section::{Range, Section, SettingInfo, Source, section};
 use super::value::{AuthMethod, ByteSize, PoolMode, Secret, Value};
 use crate::balance::Balance;
 use crate::id::ShardId;
+use crate::retry::Jitter;
 use crate::shard::{ShardFunction, ShardMap};
 use crate::topology::NodeRole;
 
@@ -143,14 +144,26 @@ section! {
         ///
         /// Range: 1.0 to 10.0. Default: 2.0. Reload: live.
         multiplier: f64 = 2.0, between(1.0, 10.0);
-        /// Whether up to a quarter is added to each wait, at random.
+        /// What chance does to each wait: "additive" adds up to a quarter, "full" takes any part
+        /// of the wait, "none" keeps the schedule to the millisecond. true and false are
+        /// additive and none.
         ///
-        /// Default: true. Reload: live.
-        jitter: bool = true, Range::Any;
+        /// Default: "additive". Reload: live.
+        jitter: Jitter = Jitter::Additive, Range::Any;
         /// No wait is longer than this, before jitter.
         ///
         /// Unit: duration. Range: 0 to 10m. Default: 10s. Reload: live.
         max_backoff: Duration = secs(10), between(Duration::ZERO, secs(600));
+        /// Retries that each statement adds to the budget that all share: 0.2 is one retry for
+        /// five statements. When the budget is used up, errors are handed on at once, so that
+        /// retries do not multiply an outage.
+        ///
+        /// Range: 0.0 to 100.0. Default: 0.2. Reload: restart.
+        budget_ratio: f64 = 0.2, between(0.0, 100.0);
+        /// Retries the budget holds at most, and at first. It fills up by itself in 10 s.
+        ///
+        /// Range: 1 to 1000000. Default: 100. Reload: restart.
+        budget_burst: u32 = 100, between(1, 1_000_000);
     }
 }
 

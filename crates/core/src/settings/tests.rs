@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::id::ShardId;
+use crate::retry::Jitter;
 use crate::shard::ShardFunction;
 use crate::topology::NodeRole;
 
@@ -88,7 +89,7 @@ fn every_setting_of_a_file_arrives() {
     assert_eq!(settings.pool.acquire_timeout, Duration::from_millis(250));
     assert_eq!(settings.pool.statement_cache_bytes, ByteSize(1_000_000));
     assert_eq!(settings.retry_config().backoff_multiplier, 3.0);
-    assert!(!settings.retry_config().jitter);
+    assert_eq!(settings.retry_config().jitter, Jitter::None);
     assert_eq!(settings.health_config().failures, 2);
     assert_eq!(settings.routing.read_only_functions, ["f", "s.g"]);
     let policy = settings.route_policy().unwrap();
@@ -221,7 +222,7 @@ fn the_environment_of_the_brief_makes_a_cluster() {
     );
     assert_eq!(settings.pool.size, 7);
     assert_eq!(settings.retry_config().initial_backoff, Duration::from_millis(5));
-    assert!(!settings.retry_config().jitter);
+    assert_eq!(settings.retry_config().jitter, Jitter::None);
 }
 
 #[test]

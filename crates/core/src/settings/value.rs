@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use crate::balance::Balance;
+use crate::retry::{BadJitter, Jitter};
 use crate::shard::ShardFunction;
 use crate::topology::NodeRole;
 use crate::units::{format_duration, parse_duration};
@@ -242,6 +243,23 @@ impl Value for bool {
 
     fn to_toml(&self) -> String {
         self.to_string()
+    }
+}
+
+impl Value for Jitter {
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, String> {
+        match value.as_bool() {
+            Some(jitter) => Ok(jitter.into()),
+            None => Self::from_text(text_of(value, "a text, true or false")?),
+        }
+    }
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error: BadJitter| error.to_string())
+    }
+
+    fn to_toml(&self) -> String {
+        quoted(self.as_str())
     }
 }
 

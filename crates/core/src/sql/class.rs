@@ -21,6 +21,9 @@ pub enum QueryType {
 }
 
 impl QueryType {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Read, Self::Write, Self::Ddl, Self::Distributed];
+
     /// The word used in settings and output.
     pub fn as_str(self) -> &'static str {
         match self {

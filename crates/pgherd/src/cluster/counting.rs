@@ -3,21 +3,40 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use pgherd_core::NodeId;
 use pgherd_core::sql::QueryType;
 use pgherd_core::stats::Counters;
 
+use super::latency::{Latencies, LatencySummary};
+
 /// See the module's header. Each number is exact; together they are not of one moment.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Counting {
     reads: AtomicU64,
     writes: AtomicU64,
     errors: AtomicU64,
     retries: AtomicU64,
-    timed: AtomicU64,
-    micros: AtomicU64,
+    refused_retries: AtomicU64,
+    // As their callers saw them, by query type.
+    latencies: [Latencies; QueryType::ALL.len()],
+    // One try each, without the wait for a backend, by node id.
+    node_latencies: Box<[Latencies]>,
 }
 
 impl Counting {
+    /// Nothing yet, of so many nodes.
+    pub(crate) fn new(nodes: usize) -> Self {
+        Self {
+            reads: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
+            refused_retries: AtomicU64::new(0),
+            latencies: Default::default(),
+            node_latencies: (0..nodes).map(|_| Latencies::default()).collect(),
+        }
+    }
+
     /// A statement was asked for.
     pub(crate) fn count(&self, query_type: QueryType) {
         self.count_wire(query_type, 1, 0);
@@ -31,16 +50,41 @@ impl Counting {
     }
 
     /// A statement that was asked for has ended.
-    pub(crate) fn finish(&self, latency: Duration, has_failed: bool) {
-        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        self.timed.fetch_add(1, Ordering::Relaxed);
-        self.micros.fetch_add(micros, Ordering::Relaxed);
+    pub(crate) fn finish(&self, query_type: QueryType, latency: Duration, has_failed: bool) {
+        self.latencies[query_type as usize].record(latency);
         self.errors.fetch_add(u64::from(has_failed), Ordering::Relaxed);
     }
 
     /// A statement is tried once more.
     pub(crate) fn count_retry(&self) {
         self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A statement was not tried once more, because the budget for that is used up.
+    pub(crate) fn count_refused_retry(&self) {
+        self.refused_retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Statements that were not tried once more for want of a budget.
+    pub(crate) fn refused_retries(&self) -> u64 {
+        self.refused_retries.load(Ordering::Relaxed)
+    }
+
+    /// A node answered a statement in this time.
+    pub(crate) fn answered(&self, node: NodeId, latency: Duration) {
+        if let Some(latencies) = self.node_latencies.get(node.index()) {
+            latencies.record(latency);
+        }
+    }
+
+    /// How long the statements of one type took.
+    pub(crate) fn latency(&self, query_type: QueryType) -> LatencySummary {
+        self.latencies[query_type as usize].summary()
+    }
+
+    /// How long one node took.
+    pub(crate) fn node_latency(&self, node: NodeId) -> LatencySummary {
+        self.node_latencies.get(node.index()).map(Latencies::summary).unwrap_or_default()
     }
 
     /// The brief's counters.
@@ -54,13 +98,5 @@ impl Counting {
             errors: self.errors.load(Ordering::Relaxed),
             retries: self.retries.load(Ordering::Relaxed),
         }
-    }
-
-    /// The mean time a statement took, from being asked for to its last row, waits and tries
-    /// included; zero when there was none.
-    pub(crate) fn mean_latency(&self) -> Duration {
-        let timed = self.timed.load(Ordering::Relaxed);
-        let micros = self.micros.load(Ordering::Relaxed);
-        Duration::from_micros(micros.checked_div(timed).unwrap_or(0))
     }
 }

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgherd_core::balance::Balancer;
-use pgherd_core::retry::RetryConfig;
+use pgherd_core::retry::{RetryBudget, RetryConfig};
 use pgherd_core::route::RoutePolicy;
 use pgherd_core::sql::{ClassCache, Classified, Classifier, QueryType};
 use pgherd_core::{Key, NodeId, Settings, Topology};
@@ -15,8 +15,8 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::statistics::reuse_ratio;
-use super::{Builder, Counting, HealthReport, NodeStatistics, Statistics};
+use super::statistics::{mean, reuse_ratio};
+use super::{Builder, Counting, HealthReport, NodeStatistics, QueryTypeStatistics, Statistics};
 use crate::conn::{Dialer, Login};
 use crate::error::Cause;
 use crate::mutex::Mutex;
@@ -51,6 +51,7 @@ pub(crate) struct Inner {
     policy: RoutePolicy,
     retry: RetryConfig,
     balancer: Balancer,
+    budget: RetryBudget,
     // By node id.
     pools: Vec<Arc<NodePool>>,
     monitor: HealthMonitor,
@@ -120,15 +121,17 @@ impl DistributedPool {
         let classifier = Classifier::new(settings.routing.read_only_functions.iter().cloned());
         let transactions = settings.transactions.clone();
         let balancer = Balancer::new(policy.balance, topology.nodes().len(), 0);
+        let budget = RetryBudget::new(settings.retry_budget(), Instant::now());
         let has_shards = topology.shard_count() > 0;
         Ok(Self(Arc::new_cyclic(|inner| Inner {
             _keeper: has_shards.then(|| Keeper::spawn(inner.clone(), transactions)),
             policy,
             retry: settings.retry_config(),
             balancer,
+            budget,
             pools,
             monitor,
-            counting: Arc::default(),
+            counting: Arc::new(Counting::new(topology.nodes().len())),
             classes: Mutex::new(ClassCache::new(classifier, settings.pool.statement_cache_bytes.0)),
             numbering,
             open: OpenTransactions::default(),
@@ -292,7 +295,15 @@ impl DistributedPool {
                     idle: load.idle,
                     opening: load.opening,
                     waiting: load.waiting,
+                    latency: self.0.counting.node_latency(pool.id()),
                 }
+            })
+            .collect();
+        let query_types: Vec<_> = QueryType::ALL
+            .into_iter()
+            .map(|query_type| {
+                let latency = self.0.counting.latency(query_type);
+                QueryTypeStatistics { query_type, latency }
             })
             .collect();
         let acquires = nodes.iter().map(|node| node.acquires).sum();
@@ -303,7 +314,9 @@ impl DistributedPool {
             opens,
             reuse_ratio: reuse_ratio(acquires, opens),
             deadlocks: self.0.open.deadlocks(),
-            mean_latency_seconds: self.0.counting.mean_latency().as_secs_f64(),
+            refused_retries: self.0.counting.refused_retries(),
+            mean_latency_seconds: mean(query_types.iter().map(|entry| entry.latency)),
+            query_types,
             nodes,
         }
     }
@@ -344,6 +357,10 @@ impl DistributedPool {
 
     pub(crate) fn balancer(&self) -> &Balancer {
         &self.0.balancer
+    }
+
+    pub(crate) fn budget(&self) -> &RetryBudget {
+        &self.0.budget
     }
 
     pub(crate) fn retry_config(&self) -> &RetryConfig {

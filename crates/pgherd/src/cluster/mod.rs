@@ -9,6 +9,7 @@ mod builder;
 mod counting;
 mod handle;
 mod instance;
+mod latency;
 mod report;
 mod statistics;
 
@@ -17,5 +18,6 @@ pub(crate) use counting::Counting;
 pub use handle::DistributedPool;
 pub(crate) use handle::Inner;
 pub(crate) use instance::instance_name;
+pub use latency::LatencySummary;
 pub use report::{CoordinatorHealth, HealthReport, NodeReport, ReplicaHealth, WorkerHealth};
-pub use statistics::{NodeStatistics, Statistics};
+pub use statistics::{NodeStatistics, QueryTypeStatistics, Statistics};

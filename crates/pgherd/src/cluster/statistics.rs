@@ -1,8 +1,10 @@
 //! What `statistics()` answers.
 
-use pgherd_core::NodeRole;
 use pgherd_core::stats::Counters;
+use pgherd_core::{NodeRole, QueryType};
 use serde::Serialize;
+
+use super::LatencySummary;
 
 /// What a pool has done since it was built. The first five fields, serialised, are `total`,
 /// `reads`, `writes`, `errors` and `retries`.
@@ -21,9 +23,14 @@ pub struct Statistics {
     pub reuse_ratio: f64,
     /// Deadlocks over several shards that were ended.
     pub deadlocks: u64,
+    /// Statements that were not tried once more because the retry budget was used up.
+    pub refused_retries: u64,
     /// The mean time of a statement that ran through the pool's own methods, waits and further
     /// tries included, in seconds; 0 before the first.
     pub mean_latency_seconds: f64,
+    /// How long statements of each type took that ran through the pool's own methods, as their
+    /// callers saw it: waits and further tries included.
+    pub query_types: Vec<QueryTypeStatistics>,
     /// The same for each node, in the order of the settings.
     pub nodes: Vec<NodeStatistics>,
 }
@@ -33,10 +40,26 @@ impl Statistics {
     pub fn node(&self, name: &str) -> Option<&NodeStatistics> {
         self.nodes.iter().find(|node| node.name == name)
     }
+
+    /// How long statements of this type took.
+    pub fn latency(&self, query_type: QueryType) -> LatencySummary {
+        let found = self.query_types.iter().find(|entry| entry.query_type == query_type);
+        found.map(|entry| entry.latency).unwrap_or_default()
+    }
+}
+
+/// The statements of one type.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct QueryTypeStatistics {
+    /// The type.
+    pub query_type: QueryType,
+    /// How long they took.
+    pub latency: LatencySummary,
 }
 
 /// What was done with one node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct NodeStatistics {
     /// Its name.
@@ -61,8 +84,18 @@ pub struct NodeStatistics {
     pub opening: usize,
     /// Acquires that wait now.
     pub waiting: usize,
+    /// How long it took to answer statements that ran through the pool's own methods: one try
+    /// each, without the wait for a backend.
+    pub latency: LatencySummary,
 }
 
 pub(super) fn reuse_ratio(acquires: u64, opens: u64) -> f64 {
     if acquires == 0 { 0.0 } else { acquires.saturating_sub(opens) as f64 / acquires as f64 }
+}
+
+/// The mean over several summaries; 0 over nothing.
+pub(super) fn mean(summaries: impl Iterator<Item = LatencySummary> + Clone) -> f64 {
+    let count: u64 = summaries.clone().map(|summary| summary.count).sum();
+    let total: f64 = summaries.map(|summary| summary.mean_seconds * summary.count as f64).sum();
+    if count == 0 { 0.0 } else { total / count as f64 }
 }

@@ -51,6 +51,7 @@ impl DistributedPool {
     ) -> Result<Answer, Error> {
         let started = Instant::now();
         self.counting().count(spec.query_type);
+        self.budget().earn();
         let mut tries = Tries::default();
         let outcome = loop {
             let (topology, route) = match self.choose(spec, &mut tries).await {
@@ -71,7 +72,7 @@ impl DistributedPool {
                 break Err(error.after_tries(tries.count));
             }
         };
-        self.counting().finish(started.elapsed(), outcome.is_err());
+        self.counting().finish(spec.query_type, started.elapsed(), outcome.is_err());
         outcome
     }
 
@@ -155,7 +156,9 @@ impl DistributedPool {
         };
         if done.is_ok() {
             let now = Instant::now();
-            self.balancer().took(route.node, now.saturating_duration_since(asked), now);
+            let latency = now.saturating_duration_since(asked);
+            self.balancer().took(route.node, latency, now);
+            self.counting().answered(route.node, latency);
         }
         match (done, act) {
             (Ok(Answer::Rows(rows)), Act::QueryOne(_)) if rows.len() != 1 => {
@@ -190,6 +193,11 @@ impl DistributedPool {
             return false;
         };
         let node: &Arc<str> = self.node_pool(node).node();
+        if !self.budget().spend(Instant::now()) {
+            self.counting().count_refused_retry();
+            warn!(%node, %error, "not tried again: retry.budget_ratio and budget_burst are used up");
+            return false;
+        }
         warn!(%node, tries = tries.count, ?delay, error = %error, "statement is tried again");
         self.counting().count_retry();
         tokio::time::sleep(delay).await;

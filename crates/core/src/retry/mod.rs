@@ -7,6 +7,12 @@
 //! it was sent and whether it reads. [`proves_no_effect`] is the part of that
 //! which an SQLSTATE can answer.
 
+mod budget;
+mod jitter;
+
+pub use budget::{BudgetConfig, RetryBudget};
+pub use jitter::{BadJitter, Jitter};
+
 use std::time::Duration;
 
 /// How often and how patiently a statement is tried.
@@ -21,8 +27,8 @@ pub struct RetryConfig {
     pub initial_backoff: Duration,
     /// What each wait is multiplied by to give the next.
     pub backoff_multiplier: f64,
-    /// Whether a random part is added to each wait.
-    pub jitter: bool,
+    /// What chance does to each wait.
+    pub jitter: Jitter,
     /// No wait is longer than this, before jitter.
     pub max_backoff: Duration,
 }
@@ -33,31 +39,27 @@ impl Default for RetryConfig {
             max_retries: 5,
             initial_backoff: Duration::from_millis(100),
             backoff_multiplier: 2.0,
-            jitter: true,
+            jitter: Jitter::Additive,
             max_backoff: Duration::from_secs(10),
         }
     }
 }
 
 impl RetryConfig {
-    /// A quarter: enough to part clients that failed together, little enough that the
-    /// schedule stays recognisable.
-    pub const JITTER: f64 = 0.25;
-
     /// One attempt, no retry.
     pub const fn never() -> Self {
         Self {
             max_retries: 1,
             initial_backoff: Duration::ZERO,
             backoff_multiplier: 1.0,
-            jitter: false,
+            jitter: Jitter::None,
             max_backoff: Duration::ZERO,
         }
     }
 
     /// How long to wait before attempt number `attempt`, counted from 1.
     ///
-    /// `random` is uniform in 0 to 1 and used only with `jitter`. `None` when there is no such
+    /// `random` is uniform in 0 to 1 and used as `jitter` says. `None` when there is no such
     /// attempt. The first is never delayed.
     pub fn delay(&self, attempt: u32, random: f64) -> Option<Duration> {
         if attempt == 0 || attempt > self.max_retries.max(1) {
@@ -71,8 +73,8 @@ impl RetryConfig {
         let wait = self.initial_backoff.as_secs_f64() * self.backoff_multiplier.powi(exponent);
         // min() also turns the NaN of 0 * infinity into the cap.
         let wait = wait.min(cap).max(0.0);
-        let jitter = if self.jitter { wait * Self::JITTER * random.clamp(0.0, 1.0) } else { 0.0 };
-        Some(Duration::try_from_secs_f64(wait + jitter).unwrap_or(self.max_backoff))
+        let wait = self.jitter.apply(wait, random);
+        Some(Duration::try_from_secs_f64(wait).unwrap_or(self.max_backoff))
     }
 }
 
@@ -127,7 +129,7 @@ mod tests {
 
     #[test]
     fn five_attempts_come_at_once_and_after_100_200_400_and_800_ms() {
-        let plain = RetryConfig { jitter: false, ..RetryConfig::default() };
+        let plain = RetryConfig { jitter: Jitter::None, ..RetryConfig::default() };
         let millis: Vec<_> =
             (1..=6).map(|attempt| plain.delay(attempt, 0.9).map(|d| d.as_millis())).collect();
         assert_eq!(millis, [Some(0), Some(100), Some(200), Some(400), Some(800), None]);
@@ -140,6 +142,15 @@ mod tests {
         assert_eq!(config.delay(1, 1.0), Some(Duration::ZERO));
         assert_eq!(config.delay(3, 0.0), Some(Duration::from_millis(200)));
         assert_eq!(config.delay(3, 1.0), Some(Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn full_jitter_takes_any_part_of_the_wait() {
+        let config = RetryConfig { jitter: Jitter::Full, ..RetryConfig::default() };
+        assert_eq!(config.delay(1, 1.0), Some(Duration::ZERO));
+        assert_eq!(config.delay(3, 0.0), Some(Duration::ZERO));
+        assert_eq!(config.delay(3, 0.5), Some(Duration::from_millis(100)));
+        assert_eq!(config.delay(3, 1.0), Some(Duration::from_millis(200)));
     }
 
     #[test]
@@ -170,12 +181,13 @@ mod tests {
             initial_ms in 0..100_000u64,
             multiplier in 1.0..1e9f64,
             random in proptest::num::f64::ANY,
+            jitter in proptest::sample::select(&Jitter::ALL[..]),
         ) {
             let config = RetryConfig {
                 max_retries: 1_000,
                 initial_backoff: Duration::from_millis(initial_ms),
                 backoff_multiplier: multiplier,
-                jitter: true,
+                jitter,
                 max_backoff: Duration::from_secs(10),
             };
             let delay = config.delay(attempt, random);
@@ -186,7 +198,7 @@ mod tests {
 
         #[test]
         fn waits_never_shrink_without_jitter(attempt in 1..50u32) {
-            let config = RetryConfig { max_retries: 100, jitter: false, ..RetryConfig::default() };
+            let config = RetryConfig { max_retries: 100, jitter: Jitter::None, ..RetryConfig::default() };
             prop_assert!(config.delay(attempt, 0.0) <= config.delay(attempt + 1, 0.0));
         }
     }
