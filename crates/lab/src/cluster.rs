@@ -45,6 +45,42 @@ pub struct ClusterSpec {
     pub fsync: bool,
     /// Settings for every server, as lines of `postgresql.conf`.
     pub settings: Vec<String>,
+    /// What the servers take encrypted connections with; without it they take none.
+    pub tls: Option<ServerTls>,
+    /// Lines to precede those of `pg_hba.conf`, which let everybody in with a password.
+    pub hba: Vec<String>,
+}
+
+/// A server's certificate, all in PEM.
+#[derive(Debug, Clone)]
+pub struct ServerTls {
+    /// Its certificate, and those between it and the authority.
+    pub cert: String,
+    /// The key of that.
+    pub key: String,
+    /// The authority of clients' certificates, if the server asks for any.
+    pub client_ca: Option<String>,
+}
+
+impl ServerTls {
+    /// Writes the files into a data folder; the settings that name them.
+    fn install(&self, data: &Path, account: Account) -> Result<Vec<String>> {
+        let mut settings = vec!["ssl = on".to_owned()];
+        let files = [
+            ("ssl_cert_file", "server.crt", Some(&self.cert)),
+            ("ssl_key_file", "server.key", Some(&self.key)),
+            ("ssl_ca_file", "clients.crt", self.client_ca.as_ref()),
+        ];
+        for (setting, name, content) in files {
+            let Some(content) = content else { continue };
+            let path = data.join(name);
+            std::fs::write(&path, content)?;
+            std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+            account.own(&path)?;
+            settings.push(format!("{setting} = '{name}'"));
+        }
+        Ok(settings)
+    }
 }
 
 impl Default for ClusterSpec {
@@ -57,6 +93,8 @@ impl Default for ClusterSpec {
             folder: None,
             fsync: false,
             settings: Vec::new(),
+            tls: None,
+            hba: Vec::new(),
         }
     }
 }
@@ -383,7 +421,13 @@ fn make_template(
         "log_line_prefix = '%m [%p] %q%u@%d '".to_owned(),
         format!("fsync = {}", if spec.fsync { "on" } else { "off" }),
     ];
+    if let Some(tls) = &spec.tls {
+        settings.extend(tls.install(template, account)?);
+    }
     settings.extend(spec.settings.iter().cloned());
+    let hba = template.join("pg_hba.conf");
+    let rules = std::fs::read_to_string(&hba)?;
+    std::fs::write(&hba, format!("{}\n{rules}", spec.hba.join("\n")))?;
     append(&template.join("postgresql.conf"), &settings.join("\n"))?;
     let mut single = Command::new(engine.program("postgres"));
     single.args(["--single", "-D"]).arg(template).args([

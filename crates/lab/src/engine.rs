@@ -1,5 +1,6 @@
 //! Finds PostgreSQL.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -59,6 +60,24 @@ impl Engine {
     /// The version, such as `15.18`.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// Whether it was built without TLS, as PyPI's is; tells so aloud, because the test that asks
+    /// is about to be skipped.
+    pub fn has_no_tls(&self) -> bool {
+        let described = Command::new(self.program("postgres")).arg("--describe-config").output();
+        let text = described.map(|output| output.stdout).unwrap_or_default();
+        // The default names ciphers only where there are any.
+        let text = String::from_utf8_lossy(&text);
+        let has_none = !text.lines().any(|line| {
+            line.starts_with("ssl_ciphers\t") && !line.split('\t').any(|field| field == "none")
+        });
+        if has_none {
+            let why = "\nSKIPPED: this PostgreSQL was built without TLS; Debian's has it\n";
+            // Not by a macro: the test harness would keep what those print to itself.
+            let _ = std::io::stderr().write_all(why.as_bytes());
+        }
+        has_none
     }
 
     /// The folder with the programs.

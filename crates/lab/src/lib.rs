@@ -16,7 +16,7 @@ pub mod load;
 pub mod node;
 pub mod pgbouncer;
 
-pub use cluster::{Cluster, ClusterSpec};
+pub use cluster::{Cluster, ClusterSpec, ServerTls};
 pub use engine::Engine;
 pub use link::Link;
 pub use load::{Pgbench, PgbenchReport, Progress};

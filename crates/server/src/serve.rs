@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use pgherd_core::balance::Balancer;
 use pgherd_core::route::RoutePolicy;
-use pgherd_core::settings::{AuthMethod, Settings};
+use pgherd_core::settings::{AuthMethod, ChannelBinding, Settings, TlsMode};
 use pgherd_core::shard::BadShardMap;
 use pgherd_core::sql::Classifier;
 use pgherd_core::topology::{Node, Topology, TopologyError};
@@ -68,6 +68,21 @@ pub enum ServeError {
     /// There is nobody who could log in.
     #[error("no [[user]] is set, so nobody could log in")]
     NoUsers,
+    /// The settings want encrypted connections to the nodes, and the proxy has none yet.
+    #[error(
+        "tls.mode is \"{mode}\", and the proxy cannot encrypt its connections to the nodes yet: it \
+         would send passwords and rows in plain. Set \"prefer\" or \"disable\" if that is what you want"
+    )]
+    TlsRequired {
+        /// As in the settings.
+        mode: TlsMode,
+    },
+    /// The settings want logins bound to encrypted connections, and the proxy has none yet.
+    #[error(
+        "tls.channel_binding is \"require\", and the proxy cannot encrypt its connections to the \
+         nodes yet"
+    )]
+    BindingRequired,
     /// The system refused a thread, a descriptor, or the like.
     #[error("cannot start the loops")]
     Io(#[from] io::Error),
@@ -117,13 +132,22 @@ impl Server {
         if settings.users.is_empty() {
             return Err(ServeError::NoUsers);
         }
+        if settings.tls.mode.is_required() {
+            return Err(ServeError::TlsRequired { mode: settings.tls.mode });
+        }
+        if settings.tls.channel_binding == ChannelBinding::Require {
+            return Err(ServeError::BindingRequired);
+        }
         let addresses = topology.nodes().iter().map(resolve).collect::<Result<_, _>>()?;
         let (address, listener) = listen(&settings.listen.address, settings.listen.port)?;
         let count = match settings.listen.workers {
             0 => std::thread::available_parallelism().map_or(1, NonZero::get).min(MOST_CORES),
             workers => usize::from(workers),
         };
-        let control = ControlPlane::start(Arc::new(settings.clone()), topology)?;
+        let mut watched = settings.clone();
+        // As the cores dial, or a node that takes TLS only would count as well.
+        watched.tls.mode = TlsMode::Disable;
+        let control = ControlPlane::start(Arc::new(watched), topology)?;
         let proxy = Arc::new(proxy(settings, policy, &control, addresses, count));
         let (cores, mailboxes) = cores(count)?;
         let stopper = Stopper(Arc::clone(&mailboxes));
@@ -245,4 +269,27 @@ fn listen(address: &str, port: u16) -> Result<(SocketAddr, TcpListener), ServeEr
         Ok((listener.local_addr()?, listener))
     };
     try_listen().map_err(|source| ServeError::Listen { address: address.to_owned(), port, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_requires_tls_to_the_nodes_is_refused_at_start() {
+        let settings = |tls: &str| {
+            let text = format!(
+                "[[node]]\nhost = \"localhost\"\nrole = \"coordinator\"\n[[user]]\nname = \"u\"\n\
+                 [tls]\n{tls}"
+            );
+            Settings::from_toml(&text, "pgherd.toml").unwrap()
+        };
+        for mode in ["require", "verify-ca", "verify-full"] {
+            let settings = settings(&format!("mode = \"{mode}\"\nroot_cert = \"root.crt\""));
+            let refused = Server::start(&settings).unwrap_err();
+            assert!(refused.to_string().contains(&format!("tls.mode is \"{mode}\"")), "{refused}");
+        }
+        let refused = Server::start(&settings("channel_binding = \"require\"")).unwrap_err();
+        assert!(matches!(refused, ServeError::BindingRequired), "{refused}");
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use super::{NodeSettings, Settings};
+use super::{ChannelBinding, NodeSettings, Settings, TlsMode, TlsSettings};
 use crate::id::ShardId;
 use crate::topology::NodeRole;
 
@@ -55,6 +55,10 @@ pub(super) fn check(settings: &Settings) -> Vec<(String, String)> {
         );
     }
 
+    for (path, text) in check_tls(&settings.tls) {
+        problem(path, text.to_owned());
+    }
+
     match settings.topology() {
         Err(error) => {
             let path = error.node().map_or("node".to_owned(), |name| format!("node.{name}"));
@@ -82,6 +86,21 @@ pub(super) fn check(settings: &Settings) -> Vec<(String, String)> {
         } else if !users.insert(&user.name) {
             problem("user", format!("two users are called `{}`", user.name));
         }
+    }
+    problems
+}
+
+fn check_tls(tls: &TlsSettings) -> Vec<(&'static str, &'static str)> {
+    let mut problems = Vec::new();
+    let verifies = matches!(tls.mode, TlsMode::VerifyCa | TlsMode::VerifyFull);
+    if verifies && tls.root_cert.is_empty() {
+        problems.push(("tls.root_cert", "is required to verify: a PEM file with the authority"));
+    }
+    if tls.cert.is_empty() != tls.key.is_empty() {
+        problems.push(("tls.key", "`cert` and `key` go together: one of them is missing"));
+    }
+    if tls.mode == TlsMode::Disable && tls.channel_binding == ChannelBinding::Require {
+        problems.push(("tls.channel_binding", "\"require\" needs a mode other than \"disable\""));
     }
     problems
 }

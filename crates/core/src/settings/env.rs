@@ -186,6 +186,7 @@ fn read_all(env: &mut Environment<'_>) -> Settings {
         retry: env.section(),
         routing: env.section(),
         transactions: env.section(),
+        tls: env.section(),
     }
 }
 
@@ -200,6 +201,7 @@ fn read_nodes(env: &mut Environment<'_>) -> Vec<NodeSettings> {
             shard: shard.map(ShardId),
             weight: 1,
             zone: String::new(),
+            server_name: String::new(),
         });
     };
 

@@ -20,9 +20,9 @@ pub use error::{SettingsError, SettingsErrors};
 pub use section::{SettingInfo, reference};
 pub use sections::{
     ClusterSettings, HealthSettings, ListenSettings, NodeSettings, PoolSettings, RetrySettings,
-    RoutingSettings, TransactionSettings, UserSettings,
+    RoutingSettings, TlsSettings, TransactionSettings, UserSettings,
 };
-pub use value::{AuthMethod, ByteSize, PoolMode, Secret};
+pub use value::{AuthMethod, ByteSize, ChannelBinding, PoolMode, Secret, TlsMode, TlsVersion};
 
 use crate::health::HealthConfig;
 use crate::retry::{BudgetConfig, RetryConfig};
@@ -50,6 +50,8 @@ pub struct Settings {
     pub routing: RoutingSettings,
     /// `[transactions]`
     pub transactions: TransactionSettings,
+    /// `[tls]`
+    pub tls: TlsSettings,
 }
 
 impl Settings {
@@ -68,6 +70,23 @@ impl Settings {
     /// Every problem that was found, by the variable's name.
     pub fn from_env(variable: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsErrors> {
         env::read(&variable)
+    }
+
+    /// Whether the settings together make a cluster, wherever they came from. Ranges are not looked
+    /// at.
+    ///
+    /// # Errors
+    /// Every problem that was found; none for settings that came from [`Self::from_toml`] or
+    /// [`Self::from_env`], which check it.
+    pub fn check(&self) -> Result<(), SettingsErrors> {
+        let problem = |(path, problem)| SettingsError {
+            file: None,
+            line: None,
+            setting: Some(path),
+            problem,
+        };
+        let found: Vec<_> = check::check(self).into_iter().map(problem).collect();
+        if found.is_empty() { Ok(()) } else { Err(SettingsErrors(found)) }
     }
 
     /// The nodes as a topology, with nothing known about their health.

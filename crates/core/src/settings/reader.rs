@@ -75,6 +75,7 @@ fn read_root(root: &DeTable<'_>, problems: &mut Problems<'_>) -> Settings {
         retry: reader.section(),
         routing: reader.section(),
         transactions: reader.section(),
+        tls: reader.section(),
     };
     reader.refuse_the_rest();
     check::name_nodes(&mut settings.nodes);
@@ -95,7 +96,8 @@ fn read_node(reader: &mut Reader<'_, '_, '_>) -> Option<NodeSettings> {
     let role = reader.required::<NodeRole>("role");
     let weight = reader.take("weight", 1, &Range::Between(1..=1000));
     let zone = reader.take("zone", String::new(), &Range::Any);
-    Some(NodeSettings { name, host: host?, port, role: role?, shard, weight, zone })
+    let server_name = reader.take("server_name", String::new(), &Range::Any);
+    Some(NodeSettings { name, host: host?, port, role: role?, shard, weight, zone, server_name })
 }
 
 fn read_user(reader: &mut Reader<'_, '_, '_>) -> Option<UserSettings> {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::section::{Range, Section, SettingInfo, Source, section};
-use super::value::{AuthMethod, ByteSize, PoolMode, Secret, Value};
+use super::value::{
+    AuthMethod, ByteSize, ChannelBinding, PoolMode, Secret, TlsMode, TlsVersion, Value,
+};
 use crate::balance::Balance;
 use crate::id::ShardId;
 use crate::retry::Jitter;
@@ -237,6 +239,51 @@ section! {
     }
 }
 
+section! {
+    /// `[tls]`: encryption between pgherd and the nodes. A Unix socket is never encrypted. Files
+    /// are read for each new connection, so that renewed certificates are used.
+    TlsSettings["tls"] {
+        /// "disable": never. "prefer": if the node can, else in plain. "require": encrypted or not at
+        /// all; any certificate will do, but with `root_cert` the same as "verify-ca". "verify-ca":
+        /// and the certificate comes from an authority in `root_cert`. "verify-full": and it is made
+        /// out to the node's `server_name`.
+        ///
+        /// As `sslmode` of libpq. "prefer" keeps out who listens, not who stands in between.
+        /// Default: "prefer". Reload: restart.
+        mode: TlsMode = TlsMode::Prefer, Range::Any;
+        /// A PEM file with the certificates of the authorities to trust, or the node's own
+        /// certificate if it has signed itself.
+        ///
+        /// Default: "", none. Reload: new connections.
+        root_cert: String = String::new(), Range::Any;
+        /// A PEM file with our own certificate, for nodes that ask for one, and with those between
+        /// it and the authority.
+        ///
+        /// Default: "", none. Reload: new connections.
+        cert: String = String::new(), Range::Any;
+        /// A PEM file with the key of `cert`, not encrypted, readable by its owner alone (or, where
+        /// root owns it, by its group).
+        ///
+        /// Default: "", none. Reload: new connections.
+        key: String = String::new(), Range::Any;
+        /// The oldest version of TLS to speak: "1.2" or "1.3".
+        ///
+        /// Default: "1.2". Reload: restart.
+        min_version: TlsVersion = TlsVersion::Tls12, Range::Any;
+        /// The name that certificates are made out to, if it is the same for all nodes and not their
+        /// `host`. A `[[node]]` may have its own.
+        ///
+        /// Default: "", each node's `host`. Reload: restart.
+        server_name: String = String::new(), Range::Any;
+        /// Whether a SCRAM login is bound to the TLS connection it goes over, which gives away
+        /// whoever stands in between: "disable", "prefer" (if both ends can) or "require" (or there
+        /// is no login, whatever the node would accept).
+        ///
+        /// Default: "prefer". Reload: restart.
+        channel_binding: ChannelBinding = ChannelBinding::Prefer, Range::Any;
+    }
+}
+
 /// `[[node]]`: one PostgreSQL server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeSettings {
@@ -255,6 +302,9 @@ pub struct NodeSettings {
     pub weight: u32,
     /// Where it stands, for `routing.zone`. Default: "", nowhere in particular.
     pub zone: String,
+    /// The name its certificate is made out to. Default: "", which is `tls.server_name`, else
+    /// `host`.
+    pub server_name: String,
 }
 
 /// `[[user]]`: a login, checked on clients and used on the nodes.
@@ -274,4 +324,5 @@ pub(super) fn describe_all(all: &mut Vec<SettingInfo>) {
     RetrySettings::describe(all);
     RoutingSettings::describe(all);
     TransactionSettings::describe(all);
+    TlsSettings::describe(all);
 }

@@ -122,7 +122,7 @@ fn all_problems_are_reported_at_once_with_their_lines() {
              found integer",
             "pgherd.toml:3: pool.idle_timout: unknown; did you mean `idle_timeout`?",
             "pgherd.toml:6: colour: unknown; known here are cluster, node, user, listen, pool, \
-             health, retry, routing, transactions",
+             health, retry, routing, transactions, tls",
         ]
     );
 }

@@ -150,6 +150,51 @@ words! {
     }
 }
 
+words! {
+    /// Whether connections to the nodes are encrypted, and what of a node's certificate is checked.
+    TlsMode {
+        /// Never encrypted.
+        Disable = "disable",
+        /// Encrypted if the node can, and in plain if it cannot.
+        Prefer = "prefer",
+        /// Encrypted or not at all.
+        Require = "require",
+        /// And the certificate comes from an authority that we trust.
+        VerifyCa = "verify-ca",
+        /// And it is made out to the node's name.
+        VerifyFull = "verify-full",
+    }
+}
+
+impl TlsMode {
+    /// Whether nothing may be sent in plain.
+    pub fn is_required(self) -> bool {
+        matches!(self, Self::Require | Self::VerifyCa | Self::VerifyFull)
+    }
+}
+
+words! {
+    /// A version of TLS.
+    TlsVersion {
+        /// TLS 1.2.
+        Tls12 = "1.2",
+        /// TLS 1.3.
+        Tls13 = "1.3",
+    }
+}
+
+words! {
+    /// Whether a SCRAM login proves that it goes over this very TLS connection.
+    ChannelBinding {
+        /// Never.
+        Disable = "disable",
+        /// If both ends can.
+        Prefer = "prefer",
+        /// Or there is no login.
+        Require = "require",
+    }
+}
+
 fn expected(what: &str, value: &DeValue<'_>) -> String {
     format!("expected {what}, found {}", value.type_str())
 }
@@ -223,6 +268,9 @@ text_values! {
         |_: &Self| String::new();
     AuthMethod, "a text", Self::from_str, Self::to_string;
     PoolMode, "a text", Self::from_str, Self::to_string;
+    TlsMode, "a text", Self::from_str, Self::to_string;
+    TlsVersion, "a text", Self::from_str, Self::to_string;
+    ChannelBinding, "a text", Self::from_str, Self::to_string;
     ShardFunction, "a text", Self::from_str, Self::to_string;
     Balance, "a text", Self::from_str, Self::to_string;
     NodeRole, "a text", Self::from_str, Self::to_string;

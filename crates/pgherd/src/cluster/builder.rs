@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgherd_core::balance::Balance;
-use pgherd_core::settings::{NodeSettings, Secret, Settings, UserSettings};
+use pgherd_core::settings::{
+    ChannelBinding, NodeSettings, Secret, Settings, TlsMode, UserSettings,
+};
 use pgherd_core::shard::ShardFunction;
 use pgherd_core::{NodeRole, ShardId};
 
@@ -70,8 +72,17 @@ impl Builder {
                 format!("{group}-r{}", before + 1)
             }
         };
-        let (host, weight, zone) = (host.into(), 1, String::new());
-        self.settings.nodes.push(NodeSettings { name, host, port, role, shard, weight, zone });
+        let (host, weight, zone, server_name) = (host.into(), 1, String::new(), String::new());
+        self.settings.nodes.push(NodeSettings {
+            name,
+            host,
+            port,
+            role,
+            shard,
+            weight,
+            zone,
+            server_name,
+        });
         self
     }
 
@@ -97,6 +108,47 @@ impl Builder {
     /// The password on every node. It is never logged. Default: none.
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.user.password = Secret::new(password);
+        self
+    }
+
+    /// Whether connections to the nodes are encrypted, and what of a node's certificate is
+    /// checked, as `sslmode` of libpq. Default: `Prefer`. The verifying modes need
+    /// [`Self::root_certificate`].
+    ///
+    /// ```
+    /// use pgherd::{ChannelBinding, DistributedPool, TlsMode};
+    ///
+    /// let builder = DistributedPool::builder()
+    ///     .coordinator("db-primary.example.com", 5432)
+    ///     .tls(TlsMode::VerifyFull)
+    ///     .root_certificate("/etc/app/root.crt")
+    ///     .client_certificate("/etc/app/app.crt", "/etc/app/app.key")
+    ///     .channel_binding(ChannelBinding::Require);
+    /// # let _ = builder;
+    /// ```
+    pub fn tls(mut self, mode: TlsMode) -> Self {
+        self.settings.tls.mode = mode;
+        self
+    }
+
+    /// A PEM file with the authorities to trust, or a node's own certificate if it has signed
+    /// itself. Default: none.
+    pub fn root_certificate(mut self, path: impl Into<String>) -> Self {
+        self.settings.tls.root_cert = path.into();
+        self
+    }
+
+    /// PEM files with our own certificate and its key, for nodes that ask for one. Default: none.
+    pub fn client_certificate(mut self, cert: impl Into<String>, key: impl Into<String>) -> Self {
+        self.settings.tls.cert = cert.into();
+        self.settings.tls.key = key.into();
+        self
+    }
+
+    /// Whether a SCRAM login proves that it goes over this very TLS connection. Default:
+    /// `Prefer`.
+    pub fn channel_binding(mut self, binding: ChannelBinding) -> Self {
+        self.settings.tls.channel_binding = binding;
         self
     }
 

@@ -17,7 +17,7 @@ use tokio_postgres::types::ToSql;
 
 use super::statistics::{mean, reuse_ratio};
 use super::{Builder, Counting, HealthReport, NodeStatistics, QueryTypeStatistics, Statistics};
-use crate::conn::{Dialer, Login};
+use crate::conn::{Dialer, Login, Tls};
 use crate::error::Cause;
 use crate::mutex::Mutex;
 use crate::pool::{Limits, NodePool};
@@ -90,11 +90,14 @@ impl DistributedPool {
     pub(super) fn new(settings: Settings, hook: Option<CommitHook>) -> Result<Self, Error> {
         let bad = |problem: String| Error::new(Cause::BadSettings(problem));
         let runtime = Handle::try_current().map_err(|_| Error::new(Cause::NoRuntime))?;
+        settings.check()?;
         let topology = settings.topology().map_err(|error| bad(error.to_string()))?;
         let policy = settings.route_policy().map_err(|error| bad(error.to_string()))?;
         let login = Login::of(&settings, format!("pgherd {}", settings.cluster.name))
             .ok_or_else(|| bad("no [[user]]: a login for the nodes is needed".to_owned()))?;
         let numbering = Numbering::new(&settings.cluster.name).map_err(bad)?;
+        let tls = Tls::of(&settings);
+        tls.check().map_err(|error| bad(error.to_string()))?;
 
         let settings = Arc::new(settings);
         let login = Arc::new(login);
@@ -109,7 +112,7 @@ impl DistributedPool {
             .nodes()
             .iter()
             .map(|node| {
-                let dialer = Dialer::new(node, login.clone(), settings.pool.connect_timeout);
+                let dialer = Dialer::new(node, login.clone(), &tls, settings.pool.connect_timeout);
                 let (reporter, runtime) = (monitor.reporter(), runtime.clone());
                 Arc::new(NodePool::new(node.id, dialer, limits, reporter, runtime))
             })

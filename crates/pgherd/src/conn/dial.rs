@@ -4,16 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use pgherd_core::settings::{Secret, Settings};
+use pgherd_core::settings::{ChannelBinding, Secret, Settings, TlsMode};
 use pgherd_core::topology::Node;
-use tokio_postgres::config::SslMode;
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use tokio_postgres::config::{self, SslMode, SslNegotiation};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, SimpleQueryMessage};
 use tracing::debug;
 
 use super::backend::Backend;
 use super::line::Line;
 use super::socket::{Socket, TappedSocket};
 use super::tap::Tap;
+use super::tls::{Bind, NodeTls, Tls};
+use super::transport::Transport;
 use super::{ConnectError, ConnectStep};
 
 /// Who we are on the nodes. `Debug` does not show the password.
@@ -45,17 +48,19 @@ pub(crate) struct Dialer {
     host: String,
     port: u16,
     login: Arc<Login>,
+    tls: NodeTls,
     limit: Duration,
 }
 
 impl Dialer {
     /// `limit` is for opening one backend, login included.
-    pub(crate) fn new(node: &Node, login: Arc<Login>, limit: Duration) -> Self {
+    pub(crate) fn new(node: &Node, login: Arc<Login>, tls: &Tls, limit: Duration) -> Self {
         Self {
             node: node.name.as_str().into(),
             host: node.host.clone(),
             port: node.port,
             login,
+            tls: tls.with(node),
             limit,
         }
     }
@@ -115,30 +120,76 @@ impl Dialer {
         token: tokio_postgres::CancelToken,
     ) -> Result<(), ConnectError> {
         let work = async {
-            let socket = Socket::connect(&self.host, self.port).await.map_err(ConnectStep::Dial)?;
-            token.cancel_query_raw(socket, NoTls).await.map_err(ConnectStep::LogIn)
+            let transport = self.connect().await?;
+            let bind = Bind { end_point: None };
+            token.cancel_query_raw(transport, bind).await.map_err(ConnectStep::LogIn)
         };
         let limit = self.limit;
         let done = tokio::time::timeout(limit, work).await;
         done.unwrap_or(Err(ConnectStep::TimedOut { limit })).map_err(|step| self.error(step))
     }
 
-    async fn log_in(&self) -> Result<(Client, Line), ConnectStep> {
+    /// Connects, encrypted as the settings want it.
+    async fn connect(&self) -> Result<Transport, ConnectStep> {
         let socket = Socket::connect(&self.host, self.port).await.map_err(ConnectStep::Dial)?;
+        let mode = self.tls.mode();
+        if mode == TlsMode::Disable || matches!(socket, Socket::Unix(_)) {
+            return Ok(Transport::Plain(socket));
+        }
+        match self.tls.encrypt(socket).await {
+            Err(error) if mode == TlsMode::Prefer && !error.is_ours() => {
+                debug!(node = %self.node, %error, "no TLS: trying in plain");
+                self.connect_plain().await
+            }
+            encrypted => encrypted.map_err(ConnectStep::Encrypt),
+        }
+    }
+
+    async fn connect_plain(&self) -> Result<Transport, ConnectStep> {
+        let socket = Socket::connect(&self.host, self.port).await;
+        socket.map(Transport::Plain).map_err(ConnectStep::Dial)
+    }
+
+    async fn log_in(&self) -> Result<(Client, Line), ConnectStep> {
+        let transport = self.connect().await?;
+        let was_encrypted = transport.is_encrypted();
+        match self.log_in_over(transport).await {
+            // The node has let in plain connections only: as libpq, and before any password.
+            Err(error)
+                if was_encrypted
+                    && self.tls.mode() == TlsMode::Prefer
+                    && error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) =>
+            {
+                debug!(node = %self.node, %error, "refused over TLS: trying in plain");
+                self.log_in_over(self.connect_plain().await?).await
+            }
+            logged_in => logged_in,
+        }
+        .map_err(ConnectStep::LogIn)
+    }
+
+    async fn log_in_over(
+        &self,
+        transport: Transport,
+    ) -> Result<(Client, Line), tokio_postgres::Error> {
         let tap = Arc::new(Tap::new());
         let Login { user, password, database, application_name } = &*self.login;
         let mut config = tokio_postgres::Config::new();
-        config
-            .user(user)
-            .dbname(database)
-            .application_name(application_name)
-            .ssl_mode(SslMode::Disable);
+        config.user(user).dbname(database).application_name(application_name);
+        config.channel_binding(match self.tls.channel_binding() {
+            ChannelBinding::Disable => config::ChannelBinding::Disable,
+            ChannelBinding::Prefer => config::ChannelBinding::Prefer,
+            ChannelBinding::Require => config::ChannelBinding::Require,
+        });
+        // TLS is there already: "direct" keeps the driver from asking for it.
+        let ssl_mode = if transport.is_encrypted() { SslMode::Require } else { SslMode::Disable };
+        config.ssl_mode(ssl_mode).ssl_negotiation(SslNegotiation::Direct);
         if !password.is_empty() {
             config.password(password.expose());
         }
-        let tapped = TappedSocket::new(socket, tap.clone());
-        let (client, connection) =
-            config.connect_raw(tapped, NoTls).await.map_err(ConnectStep::LogIn)?;
+        let bind = Bind { end_point: transport.end_point() };
+        let tapped = TappedSocket::new(transport, tap.clone());
+        let (client, connection) = config.connect_raw(tapped, bind).await?;
         Ok((client, Line::new(connection, tap)))
     }
 

@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 
+use super::TlsError;
+
 /// How far opening a backend got.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ConnectStep {
     /// No connection: the name was not found, the node refused, the network failed.
     Dial(std::io::Error),
+    /// The connection could not be encrypted as `tls` of the settings wants it.
+    Encrypt(TlsError),
     /// The node answered, but did not let us in.
     LogIn(tokio_postgres::Error),
     /// It took longer than `pool.connect_timeout` (or, for a probe, `health.timeout`).
@@ -41,13 +45,16 @@ impl ConnectError {
                 None
             }
             ConnectStep::LogIn(error) => error.code().map(SqlState::code),
-            ConnectStep::Dial(_) | ConnectStep::TimedOut { .. } => None,
+            ConnectStep::Dial(_) | ConnectStep::Encrypt(_) | ConnectStep::TimedOut { .. } => None,
         }
     }
 
     /// Whether another try, here later or on another node, could succeed. Not when the login
-    /// or the database is wrong: those are the same everywhere.
+    /// or the database is wrong, or a file of ours: those are the same everywhere.
     pub fn is_passing(&self) -> bool {
+        if let ConnectStep::Encrypt(error) = &self.step {
+            return !error.is_ours();
+        }
         let is_about_login = |code: &str| code.starts_with("28") || code.starts_with("3D");
         !self.sqlstate().is_some_and(is_about_login)
     }
@@ -69,6 +76,9 @@ impl fmt::Display for ConnectError {
         let Self { node, address, step } = self;
         match step {
             ConnectStep::Dial(error) => write!(f, "no connection to {node} at {address}: {error}"),
+            ConnectStep::Encrypt(error) => {
+                write!(f, "no encrypted connection to {node} at {address}: {error}")
+            }
             ConnectStep::LogIn(error) => match error.as_db_error() {
                 Some(refusal) => {
                     let (code, message) = (refusal.code().code(), refusal.message());
@@ -87,6 +97,7 @@ impl std::error::Error for ConnectError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.step {
             ConnectStep::Dial(error) => Some(error),
+            ConnectStep::Encrypt(error) => Some(error),
             ConnectStep::LogIn(error) => Some(error),
             ConnectStep::TimedOut { .. } => None,
         }

@@ -9,15 +9,15 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::{AsyncMessage, Connection};
 use tracing::debug;
 
 use super::socket::TappedSocket;
 use super::tap::Tap;
+use super::tls::Bound;
 use crate::mutex::Mutex;
 
-type TappedConnection = Connection<TappedSocket, NoTlsStream>;
+type TappedConnection = Connection<TappedSocket, Bound<TappedSocket>>;
 type Message = Option<Result<AsyncMessage, tokio_postgres::Error>>;
 
 /// See the module's header.

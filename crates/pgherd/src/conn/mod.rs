@@ -14,8 +14,12 @@ mod line;
 mod scan;
 mod socket;
 mod tap;
+mod tls;
+mod transport;
 mod unnamed;
 
 pub(crate) use backend::{Backend, Standing};
 pub(crate) use dial::{Dialer, Login};
 pub use error::{ConnectError, ConnectStep};
+pub(crate) use tls::Tls;
+pub use tls::{Distrust, TlsError};

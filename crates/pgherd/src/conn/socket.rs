@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::tap::Tap;
+use super::transport::Transport;
 use super::unnamed::Unnamed;
 
 /// How long a connection is silent before the kernel asks whether the other end is there, and
@@ -83,11 +84,11 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// A socket whose bytes, once really read or written, are shown to a [`Tap`]. When the tap finds a
+/// A connection whose bytes, once really read or written, are shown to a [`Tap`]. When the tap finds a
 /// pooler at the other end, what the driver writes and reads is changed by [`Unnamed`].
 #[derive(Debug)]
 pub(super) struct TappedSocket {
-    socket: Socket,
+    socket: Transport,
     tap: Arc<Tap>,
     unnamed: Option<Unnamed>,
     // Changed and not written yet.
@@ -99,7 +100,7 @@ pub(super) struct TappedSocket {
 const OUTGOING_LIMIT: usize = 8 * 1024;
 
 impl TappedSocket {
-    pub(super) fn new(socket: Socket, tap: Arc<Tap>) -> Self {
+    pub(super) fn new(socket: Transport, tap: Arc<Tap>) -> Self {
         Self { socket, tap, unnamed: None, outgoing: Vec::new() }
     }
 

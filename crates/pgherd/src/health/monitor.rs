@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::NoPrimary;
 use super::prober::Prober;
-use crate::conn::{Dialer, Login};
+use crate::conn::{Dialer, Login, Tls};
 use crate::mutex::Mutex;
 
 /// The shortest time between two probes of a node, however many failures are reported.
@@ -105,10 +105,11 @@ impl HealthMonitor {
             topology.nodes().iter().map(|_| mpsc::channel(REQUESTS)).unzip();
         let names = topology.nodes().iter().map(|node| node.name.as_str().into()).collect();
         let limit = settings.health.timeout;
+        let tls = Tls::of(&settings);
         let probers: Vec<_> = topology
             .nodes()
             .iter()
-            .map(|node| Prober::new(Dialer::new(node, login.clone(), limit), limit))
+            .map(|node| Prober::new(Dialer::new(node, login.clone(), &tls, limit), limit))
             .collect();
         let (published, _) = watch::channel(topology.generation());
         let shared = Arc::new(Shared {

@@ -1,0 +1,95 @@
+//! Reads certificates and keys.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use pgherd_core::settings::{TlsMode, TlsSettings, TlsVersion};
+use rustls::ClientConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::version::{TLS12, TLS13};
+
+use super::TlsError;
+use super::verifier::{Trust, Verifier};
+
+/// No file is larger: all authorities of an operating system together have 200 KiB.
+const LARGEST: u64 = 4 << 20;
+
+/// What rustls needs, from the settings and their files as they are now. Waits for the disk.
+pub(super) fn load(tls: &TlsSettings) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let trust = match (tls.mode, tls.root_cert.as_str()) {
+        // Checked where settings are read, and here for those that a program has made.
+        (TlsMode::VerifyCa | TlsMode::VerifyFull, "") => {
+            let problem = "is required to verify: a PEM file with the authority".to_owned();
+            return Err(TlsError::File { setting: "root_cert", path: "".into(), problem });
+        }
+        (_, "") => Trust::Anyone,
+        (mode, path) => Trust::Authorities {
+            roots: certificates("root_cert", path)?,
+            is_for_host: mode == TlsMode::VerifyFull,
+        },
+    };
+    let verifier = Verifier::new(trust, provider.signature_verification_algorithms);
+    let versions = match tls.min_version {
+        TlsVersion::Tls12 => &[&TLS13, &TLS12][..],
+        TlsVersion::Tls13 => &[&TLS13][..],
+    };
+    let fail = |problem: &dyn ToString| TlsError::File {
+        setting: "cert",
+        path: tls.cert.clone().into(),
+        problem: problem.to_string(),
+    };
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .map_err(|error| fail(&error))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = if tls.cert.is_empty() {
+        builder.with_no_client_auth()
+    } else {
+        let (chain, key) = (certificates("cert", &tls.cert)?, private_key(&tls.key)?);
+        builder.with_client_auth_cert(chain, key).map_err(|error| fail(&error))?
+    };
+    // What libpq has said since 17; older servers do not listen.
+    config.alpn_protocols = vec![b"postgresql".to_vec()];
+    Ok(config)
+}
+
+fn certificates(
+    setting: &'static str,
+    path: &str,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let fail = |problem: String| TlsError::File { setting, path: path.into(), problem };
+    let (pem, _) = read(path).map_err(|error| fail(error.to_string()))?;
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let all = all.map_err(|error| fail(format!("is not PEM: {error}")))?;
+    if all.is_empty() {
+        return Err(fail("holds no certificate in PEM".to_owned()));
+    }
+    Ok(all)
+}
+
+fn private_key(path: &str) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let fail = |problem: String| TlsError::File { setting: "key", path: path.into(), problem };
+    let (pem, about) = read(path).map_err(|error| fail(error.to_string()))?;
+    // As libpq: its owner's alone, or root's and readable by a group.
+    let forbidden = if about.uid() == 0 { 0o027 } else { 0o077 };
+    if about.mode() & forbidden != 0 {
+        let mode = about.mode() & 0o777;
+        return Err(fail(format!("has mode {mode:04o}, so others may read it: chmod 0600")));
+    }
+    PrivateKeyDer::from_pem_slice(&pem)
+        .map_err(|error| fail(format!("holds no unencrypted private key in PEM: {error}")))
+}
+
+fn read(path: impl AsRef<Path>) -> io::Result<(Vec<u8>, Metadata)> {
+    let file = File::open(path)?;
+    let (about, mut content) = (file.metadata()?, Vec::new());
+    file.take(LARGEST).read_to_end(&mut content)?;
+    Ok((content, about))
+}

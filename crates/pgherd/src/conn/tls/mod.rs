@@ -1,0 +1,132 @@
+//! TLS between us and the nodes, with the modes of libpq.
+//!
+//! In: a socket to a node, and the settings. Out: TLS over it, or why not.
+//!
+//! It is below the tap, which sees what the protocol says; whether a failure is made up for by a
+//! plain connection is the dialer's to decide.
+
+mod bound;
+mod certificate;
+mod error;
+mod files;
+mod verifier;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use pgherd_core::Settings;
+use pgherd_core::settings::{ChannelBinding, TlsMode, TlsSettings};
+use pgherd_core::topology::Node;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
+
+use super::socket::Socket;
+use super::transport::Transport;
+pub(super) use bound::{Bind, Bound};
+pub(super) use certificate::end_point;
+pub use error::{Distrust, TlsError};
+
+/// Length, and the number that stands for TLS where a version would be.
+const REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+
+/// How the nodes of a cluster are talked to.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    settings: Arc<TlsSettings>,
+    /// Names of certificates, by node, where they are not the host's.
+    names: HashMap<String, String>,
+}
+
+impl Tls {
+    pub(crate) fn of(settings: &Settings) -> Self {
+        let named = settings.nodes.iter().filter(|node| !node.server_name.is_empty());
+        Self {
+            settings: Arc::new(settings.tls.clone()),
+            names: named.map(|node| (node.name.clone(), node.server_name.clone())).collect(),
+        }
+    }
+
+    /// Whether its files are as they have to be now. Waits for the disk.
+    pub(crate) fn check(&self) -> Result<(), TlsError> {
+        if self.settings.mode == TlsMode::Disable {
+            return Ok(());
+        }
+        files::load(&self.settings).map(|_| ())
+    }
+
+    pub(super) fn with(&self, node: &Node) -> NodeTls {
+        let common = Some(&self.settings.server_name).filter(|name| !name.is_empty());
+        let name = self.names.get(&node.name).or(common).unwrap_or(&node.host);
+        NodeTls { settings: self.settings.clone(), server_name: name.as_str().into() }
+    }
+}
+
+/// How one node is talked to.
+#[derive(Debug, Clone)]
+pub(super) struct NodeTls {
+    settings: Arc<TlsSettings>,
+    server_name: Arc<str>,
+}
+
+impl NodeTls {
+    pub(super) fn mode(&self) -> TlsMode {
+        self.settings.mode
+    }
+
+    pub(super) fn channel_binding(&self) -> ChannelBinding {
+        self.settings.channel_binding
+    }
+
+    /// Asks for TLS and begins it. Where the node has none, the socket comes back as it is,
+    /// unless the mode requires TLS.
+    ///
+    /// Dropping the future closes the socket.
+    pub(super) async fn encrypt(&self, mut socket: Socket) -> Result<Transport, TlsError> {
+        // Before the node is bothered: it could do nothing about what is wrong here.
+        let settings = self.settings.clone();
+        let config = tokio::task::spawn_blocking(move || files::load(&settings)).await;
+        let config = match config {
+            Ok(config) => config?,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        let name = self.name()?;
+        socket.write_all(&REQUEST).await.map_err(TlsError::Handshake)?;
+        // One byte, and no more: what somebody in between adds in plain is left to TLS, which
+        // does not understand it.
+        match socket.read_u8().await.map_err(TlsError::Handshake)? {
+            b'S' => {}
+            b'N' if self.mode().is_required() => return Err(TlsError::NotOffered),
+            b'N' => return Ok(Transport::Plain(socket)),
+            other => return Err(TlsError::NoAnswer(other)),
+        }
+        let connected = TlsConnector::from(Arc::new(config)).connect(name, socket).await;
+        connected.map(|stream| Transport::Encrypted(Box::new(stream))).map_err(handshake_error)
+    }
+
+    fn name(&self) -> Result<ServerName<'static>, TlsError> {
+        match ServerName::try_from(self.server_name.to_string()) {
+            Ok(name) => Ok(name),
+            Err(_) if self.mode() == TlsMode::VerifyFull => {
+                Err(TlsError::NoName(self.server_name.to_string()))
+            }
+            // Nobody looks at it. An address, because those are not sent.
+            Err(_) => Ok(ServerName::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED))),
+        }
+    }
+}
+
+/// Finds what the verifier has said in what rustls makes of it.
+fn handshake_error(error: std::io::Error) -> TlsError {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    if let Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other))) = cause
+        && let Some(distrust) = other.0.downcast_ref::<Distrust>()
+    {
+        return TlsError::Distrusted(distrust.clone());
+    }
+    TlsError::Handshake(error)
+}
+
+#[cfg(test)]
+mod tests;
