@@ -26,7 +26,11 @@ const TASKS: [Task; 9] = [
     Task { name: "test", about: "set up, then all tests, against real servers", run: test },
     Task { name: "demo", about: "set up, then the main job on a real cluster", run: demo },
     Task { name: "fmt", about: "format the code", run: fmt },
-    Task { name: "reference", about: "write docs/settings.md and config/ anew", run: reference },
+    Task {
+        name: "reference",
+        about: "write docs/settings.md, docs/environment.md and config/ anew",
+        run: reference,
+    },
     Task {
         name: "bindings",
         about: "write the SQL parser's Rust types anew (--check: are they right?)",

@@ -1,4 +1,5 @@
-//! docs/settings.md says what the code says. `cargo x reference` writes it anew.
+//! docs/settings.md and docs/environment.md say what the code says. `cargo x reference` writes them
+//! anew.
 
 // Clippy's leave for tests does not reach the helpers of integration tests.
 #![allow(clippy::unwrap_used)]
@@ -6,7 +7,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use pgherd_core::settings::{SettingInfo, reference};
+use pgherd_core::settings::{SettingInfo, VariableInfo, reference, variables};
 
 const HEAD: &str = "<!-- Generated from crates/core/src/settings by `cargo x reference`. -->\n\
 # Settings\n\
@@ -20,8 +21,8 @@ Durations are written `\"250ms\"`, `\"5s\"`, `\"10m\"`, `\"1h\"`, `\"7d\"`; size
 reload class says what a change will need once settings can be reloaded; today every change\n\
 needs a restart.\n\
 \n\
-Each setting is also an environment variable: `PGHERD_<SECTION>_<NAME>`, such as\n\
-`PGHERD_POOL_SIZE`. The variables for nodes and logins are in the table at the end.\n\
+Each setting is also an environment variable, `PGHERD_<SECTION>_<NAME>`, and nodes and the login\n\
+have some of their own: [environment.md](environment.md).\n\
 \n\
 ```toml\n\
 [cluster]\n\
@@ -47,17 +48,29 @@ name = \"app\"\n\
 password = \"secret\"\n\
 ```\n";
 
-/// The table in the header of the module that reads the environment.
-fn environment() -> String {
-    let source = include_str!("../src/settings/env.rs");
-    let lines = source.lines().map_while(|line| line.strip_prefix("//!"));
-    let lines: Vec<&str> = lines.map(str::trim_start).collect();
-    let from = lines.iter().position(|line| line.starts_with('|')).unwrap();
-    lines[from..].join("\n")
+/// The documented fields of a struct among the sections, as rows of a table.
+fn table(name: &str) -> String {
+    let source = include_str!("../src/settings/sections.rs");
+    let (_, body) = source.split_once(&format!("pub struct {name} {{\n")).unwrap();
+    let (body, _) = body.split_once("\n}").unwrap();
+    let (mut rows, mut doc) = (String::new(), Vec::new());
+    for line in body.lines().map(str::trim) {
+        if let Some(text) = line.strip_prefix("///") {
+            doc.push(text.trim());
+        } else if let Some((field, _)) = line.strip_prefix("pub ").and_then(|l| l.split_once(':')) {
+            writeln!(rows, "| `{field}` | {} |", doc.join(" ")).unwrap();
+            doc.clear();
+        }
+    }
+    rows
 }
 
 fn render(settings: &[SettingInfo]) -> String {
     let mut text = HEAD.to_owned();
+    for (name, fields) in [("node", "NodeSettings"), ("user", "UserSettings")] {
+        write!(text, "\n## `[[{name}]]`\n\n| Setting | Meaning |\n|---|---|\n{}", table(fields))
+            .unwrap();
+    }
     let mut section = "";
     for setting in settings {
         if setting.section != section {
@@ -69,17 +82,58 @@ fn render(settings: &[SettingInfo]) -> String {
             writeln!(text, "{line}").unwrap();
         }
     }
-    write!(text, "\n## Environment variables\n\n{}\n", environment()).unwrap();
     text
+}
+
+const ENVIRONMENT_HEAD: &str = "<!-- Generated from crates/core/src/settings by `cargo x reference`. -->\n\
+# Environment variables\n\
+\n\
+`DistributedPool::from_env()` reads them, and so do the examples and the program `pgherd` without\n\
+`--config`. The examples and the program also read a file `.env` in the current folder, which\n\
+overrides nothing that is set: [.env.example](../.env.example) is one to copy.\n\
+\n\
+An empty variable is the same as an absent one. Durations are written `250ms`, `5s`, `10m`, `1h`;\n\
+sizes `64KiB`, `8MiB`; yes and no `true`, `on`, `yes`, `1` and `false`, `off`, `no`, `0`. Items of a\n\
+list are separated by commas; a list about nodes has one item for each, or one for all. An IPv6\n\
+address with a port stands in brackets.\n\
+\n\
+A bad value is refused with the variable, the value and the range, and so is a name that is\n\
+nearly one of these, or begins with `PGHERD_` and a section and is none; every problem is reported\n\
+in one run.\n\
+\n\
+## Nodes and the login\n";
+
+fn render_environment(variables: &[VariableInfo]) -> String {
+    const TABLE: &str = "\n| Variable | Default | Meaning |\n|---|---|---|\n";
+    let mut text = ENVIRONMENT_HEAD.to_owned() + TABLE;
+    let mut section = None;
+    for VariableInfo { name, section: of, default, doc } in variables {
+        if *of != section {
+            section = *of;
+            let name = section.unwrap_or_default();
+            write!(text, "\n## `[{name}]` of the [settings](settings.md)\n{TABLE}").unwrap();
+        }
+        let default = if default.is_empty() { String::new() } else { format!("`{default}`") };
+        writeln!(text, "| `{name}` | {default} | {} |", doc.replace('|', "\\|")).unwrap();
+    }
+    text
+}
+
+fn assert_fresh(name: &str, fresh: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name);
+    if std::env::var_os("PGHERD_WRITE_REFERENCE").is_some() {
+        std::fs::write(&path, fresh).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == fresh, "docs/{name} is stale: run `cargo x reference`");
 }
 
 #[test]
 fn the_settings_reference_is_fresh() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/settings.md");
-    let fresh = render(&reference());
-    if std::env::var_os("PGHERD_WRITE_REFERENCE").is_some() {
-        std::fs::write(&path, &fresh).unwrap();
-    }
-    let found = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(found == fresh, "docs/settings.md is stale: run `cargo x reference`");
+    assert_fresh("settings.md", &render(&reference()));
+}
+
+#[test]
+fn the_table_of_environment_variables_is_fresh() {
+    assert_fresh("environment.md", &render_environment(&variables()));
 }

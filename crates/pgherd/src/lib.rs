@@ -49,7 +49,7 @@ pub use cluster::{
     Builder, CoordinatorHealth, DistributedPool, HealthReport, LatencySummary, NodeReport,
     NodeStatistics, QueryTypeStatistics, ReplicaHealth, Statistics, WorkerHealth,
 };
-pub use conn::{ConnectError, ConnectStep, Distrust, TlsError};
+pub use conn::{ConnectError, ConnectStep, Distrust, PasswordError, TlsError, with_passwords};
 pub use error::{Error, ErrorKind};
 pub use health::{HealthMonitor, NoPrimary, ProbeAnswer};
 pub use pool::{AcquireError, Lease};
@@ -64,8 +64,8 @@ pub use pgherd_core::pool::PoolLoad;
 pub use pgherd_core::retry::{Jitter, Retry, RetryConfig};
 pub use pgherd_core::route::{Route, Rule};
 pub use pgherd_core::settings::{
-    ChannelBinding, NodeSettings, Secret, Settings, SettingsErrors, TlsMode, TlsSettings,
-    TlsVersion,
+    ChannelBinding, NodeSettings, PasswordCommand, Secret, Settings, SettingsErrors, TlsMode,
+    TlsSettings, TlsVersion,
 };
 pub use pgherd_core::shard::{ShardFunction, Uuid};
 pub use pgherd_core::sql::Classified;

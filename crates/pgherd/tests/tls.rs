@@ -9,9 +9,9 @@ mod world;
 use std::path::Path;
 
 use authority::Authority;
-use pgherd::{Builder, ChannelBinding, DistributedPool, Error, RetryConfig, TlsMode};
+use pgherd::{Builder, ChannelBinding, DistributedPool, RetryConfig, TlsMode};
 use pgherd_lab::{Cluster, ClusterSpec, Engine, ServerTls, cluster};
-use world::{PASSWORD, until};
+use world::{PASSWORD, chain, until};
 
 const MODES: [TlsMode; 5] =
     [TlsMode::Disable, TlsMode::Prefer, TlsMode::Require, TlsMode::VerifyCa, TlsMode::VerifyFull];
@@ -62,16 +62,6 @@ async fn connection(builder: Builder) -> Result<String, String> {
     let asked = pool.write().query_one(sql, &[]).await;
     pool.close().await;
     asked.map(|row| row.get(0)).map_err(|error| chain(&error))
-}
-
-fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[track_caller]

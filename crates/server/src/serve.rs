@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use pgherd::PasswordError;
 use pgherd_core::balance::Balancer;
 use pgherd_core::route::RoutePolicy;
 use pgherd_core::settings::{AuthMethod, ChannelBinding, Settings, TlsMode};
@@ -68,6 +69,9 @@ pub enum ServeError {
     /// There is nobody who could log in.
     #[error("no [[user]] is set, so nobody could log in")]
     NoUsers,
+    /// A user's password cannot be had.
+    #[error("no password for the users")]
+    Password(#[from] PasswordError),
     /// The settings want encrypted connections to the nodes, and the proxy has none yet.
     #[error(
         "tls.mode is \"{mode}\", and the proxy cannot encrypt its connections to the nodes yet: it \
@@ -138,6 +142,7 @@ impl Server {
         if settings.tls.channel_binding == ChannelBinding::Require {
             return Err(ServeError::BindingRequired);
         }
+        let settings = &with_passwords(settings)?;
         let addresses = topology.nodes().iter().map(resolve).collect::<Result<_, _>>()?;
         let (address, listener) = listen(&settings.listen.address, settings.listen.port)?;
         let count = match settings.listen.workers {
@@ -202,6 +207,18 @@ impl Server {
         self.control.stop();
         result
     }
+}
+
+/// The settings with passwords for the users' files and commands.
+fn with_passwords(settings: &Settings) -> Result<Settings, ServeError> {
+    // In a thread of its own: the caller's may belong to a runtime, which must not wait.
+    let read = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(runtime.block_on(pgherd::with_passwords(settings.clone()))?)
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(read).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 fn proxy(

@@ -9,7 +9,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use pgherd_core::Settings;
+use pgherd_core::settings::Secret;
 use pgherd_lab::cluster::PASSWORD;
+use pgherd_lab::{Cluster, ClusterSpec};
+use pgherd_server::Server;
 use tokio_postgres::{Client, NoTls};
 use world::{TWO_CORES, World, eventually};
 
@@ -208,4 +212,37 @@ async fn who_may_not_log_in_is_told_why() {
     assert_eq!((&*code, &*message), ("3D000", "no such database: nowhere"));
     let (code, message) = told("options='-c nonsense=1'").await;
     assert_eq!(code, "42704", "{message}");
+}
+
+#[tokio::test]
+async fn a_users_password_may_be_in_a_file_or_come_from_a_command() {
+    let cluster = Cluster::start(&ClusterSpec::default()).unwrap();
+    let file = cluster.folder().join("password");
+    std::fs::write(&file, format!("{PASSWORD}\n")).unwrap();
+    let file = file.display().to_string();
+    let from_file = |settings: &mut Settings| {
+        let user = &mut settings.users[0];
+        user.password = Secret::default();
+        user.password_file = file.clone();
+    };
+    let world = World::before(cluster, from_file, "[listen]\nport = 0\n");
+    // The client has proved that it knows it, and a node has believed the proxy.
+    let answer = world.connect().await.query_one("select 1", &[]).await.unwrap();
+    assert_eq!(answer.get::<_, i32>(0), 1);
+    assert!(world.try_connect("password=another").await.is_err());
+    let settings = |line: &str| {
+        let text = format!(
+            "[[node]]\nhost = \"localhost\"\nrole = \"coordinator\"\n[[user]]\nname = \"u\"\n{line}"
+        );
+        Settings::from_toml(&text, "test").unwrap()
+    };
+    for (line, expected) in [
+        ("password_command = \"exit 3\"", "status: 3"),
+        ("password_file = \"/nowhere\"", "/nowhere"),
+        ("passfile = \"/nowhere\"", "one password for all nodes"),
+    ] {
+        let refused = Server::start(&settings(line)).unwrap_err();
+        let cause = std::error::Error::source(&refused).unwrap().to_string();
+        assert!(cause.contains(expected), "{cause}");
+    }
 }

@@ -51,7 +51,7 @@ impl Init {
     fn with_login(&self, mut settings: Settings) -> Settings {
         if let Some(name) = self.user.clone() {
             let password = Secret::new(std::env::var("PGPASSWORD").unwrap_or_default());
-            settings.users = vec![UserSettings { name, password }];
+            settings.users = vec![UserSettings { name, password, ..UserSettings::default() }];
         }
         settings
     }

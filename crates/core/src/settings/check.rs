@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use super::{ChannelBinding, NodeSettings, Settings, TlsMode, TlsSettings};
+use super::{ChannelBinding, NodeSettings, Settings, TlsMode, TlsSettings, UserSettings};
 use crate::id::ShardId;
 use crate::topology::NodeRole;
 
@@ -86,6 +86,11 @@ pub(super) fn check(settings: &Settings) -> Vec<(String, String)> {
         } else if !users.insert(&user.name) {
             problem("user", format!("two users are called `{}`", user.name));
         }
+        let sources = user.password_sources();
+        if sources.len() > 1 {
+            let (name, sources) = (&user.name, sources.join(" and "));
+            problem("user.password", format!("user `{name}` has {sources}: one of them is enough"));
+        }
     }
     problems
 }
@@ -103,4 +108,17 @@ fn check_tls(tls: &TlsSettings) -> Vec<(&'static str, &'static str)> {
         problems.push(("tls.channel_binding", "\"require\" needs a mode other than \"disable\""));
     }
     problems
+}
+
+impl UserSettings {
+    /// Which of the four ways to give a password are used, by the names of their settings.
+    pub fn password_sources(&self) -> Vec<&'static str> {
+        let sources = [
+            (self.password.is_empty(), "password"),
+            (self.password_file.is_empty(), "password_file"),
+            (self.password_command.is_empty(), "password_command"),
+            (self.passfile.is_empty(), "passfile"),
+        ];
+        sources.into_iter().filter(|(is_empty, _)| !is_empty).map(|(_, name)| name).collect()
+    }
 }

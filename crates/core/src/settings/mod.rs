@@ -16,13 +16,16 @@ mod sections;
 mod suggest;
 mod value;
 
+pub use env::{VariableInfo, variables};
 pub use error::{SettingsError, SettingsErrors};
 pub use section::{SettingInfo, reference};
 pub use sections::{
     ClusterSettings, HealthSettings, ListenSettings, NodeSettings, PoolSettings, RetrySettings,
     RoutingSettings, TlsSettings, TransactionSettings, UserSettings,
 };
-pub use value::{AuthMethod, ByteSize, ChannelBinding, PoolMode, Secret, TlsMode, TlsVersion};
+pub use value::{
+    AuthMethod, ByteSize, ChannelBinding, PasswordCommand, PoolMode, Secret, TlsMode, TlsVersion,
+};
 
 use crate::health::HealthConfig;
 use crate::retry::{BudgetConfig, RetryConfig};
@@ -70,6 +73,17 @@ impl Settings {
     /// Every problem that was found, by the variable's name.
     pub fn from_env(variable: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsErrors> {
         env::read(&variable)
+    }
+
+    /// Reads environment variables as pairs of name and value, and refuses names that are probably
+    /// misspelt ones of ours.
+    ///
+    /// # Errors
+    /// Every problem that was found, by the variable's name.
+    pub fn from_variables(
+        pairs: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, SettingsErrors> {
+        env::read_pairs(pairs)
     }
 
     /// Whether the settings together make a cluster, wherever they came from. Ranges are not looked

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::check;
 use super::section::{Range, Section, Source};
 use super::suggest::nearest;
-use super::value::{Secret, Value};
+use super::value::{PasswordCommand, Secret, Value};
 use super::{NodeSettings, Settings, SettingsError, SettingsErrors, UserSettings};
 use crate::id::ShardId;
 use crate::topology::NodeRole;
@@ -102,7 +102,11 @@ fn read_node(reader: &mut Reader<'_, '_, '_>) -> Option<NodeSettings> {
 
 fn read_user(reader: &mut Reader<'_, '_, '_>) -> Option<UserSettings> {
     let password = reader.take("password", Secret::default(), &Range::Any);
-    Some(UserSettings { name: reader.required("name")?, password })
+    let password_file = reader.take("password_file", String::new(), &Range::Any);
+    let password_command = reader.take("password_command", PasswordCommand::default(), &Range::Any);
+    let passfile = reader.take("passfile", String::new(), &Range::Any);
+    let name = reader.required("name")?;
+    Some(UserSettings { name, password, password_file, password_command, passfile })
 }
 
 /// Takes settings out of one table and refuses what is left.

@@ -50,6 +50,21 @@ pub(super) enum Range<T> {
 }
 
 impl<T: Value> Range<T> {
+    /// A value from a text, if it is in the range.
+    ///
+    /// # Errors
+    /// What is wrong with it, and the range.
+    pub(super) fn parse(&self, text: &str) -> Result<T, String> {
+        let value = T::from_text(text).map_err(|problem| match self {
+            Self::Any => problem,
+            Self::Between(range) => {
+                let (from, to) = (range.start().to_toml(), range.end().to_toml());
+                format!("{problem}; the range is {from} to {to}")
+            }
+        })?;
+        self.check(&value).map(|()| value)
+    }
+
     /// # Errors
     /// What is wrong with the value.
     pub(super) fn check(&self, value: &T) -> Result<(), String> {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::section::{Range, Section, SettingInfo, Source, section};
 use super::value::{
-    AuthMethod, ByteSize, ChannelBinding, PoolMode, Secret, TlsMode, TlsVersion, Value,
+    AuthMethod, ByteSize, ChannelBinding, PasswordCommand, PoolMode, Secret, TlsMode, TlsVersion,
+    Value,
 };
 use crate::balance::Balance;
 use crate::id::ShardId;
@@ -287,7 +288,7 @@ section! {
 /// `[[node]]`: one PostgreSQL server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeSettings {
-    /// What people call it. Unique. Default: `role-shard` or `host:port` from the rest.
+    /// What people call it. Unique. Default: by its place, "coordinator", "shard-0", "shard-0-r1".
     pub name: String,
     /// Host name, address, or the folder of a Unix socket. Required.
     pub host: String,
@@ -307,13 +308,24 @@ pub struct NodeSettings {
     pub server_name: String,
 }
 
-/// `[[user]]`: a login, checked on clients and used on the nodes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// `[[user]]`: a login, checked on clients and used on the nodes. Its password is given in one of
+/// four ways, or there is none.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UserSettings {
     /// The role's name. Required, unique.
     pub name: String,
-    /// The password. Default: none.
+    /// The password. Default: "", none.
     pub password: Secret,
+    /// A file that holds the password and nothing else; a line end after it does not count. The
+    /// library reads it for each new connection, the proxy at its start. Default: "", none.
+    pub password_file: String,
+    /// A command that prints the password: a list, or a text for `sh -c`. It has 10 seconds, and
+    /// what it prints serves for new connections of the next 30 seconds, or until a node refuses
+    /// it; the proxy runs it at its start. Default: [], none.
+    pub password_command: PasswordCommand,
+    /// A file of lines `host:port:database:user:password`, as libpq's `~/.pgpass`. Not for the proxy,
+    /// which has one password for a user on all nodes. Default: "", none.
+    pub passfile: String,
 }
 
 pub(super) fn describe_all(all: &mut Vec<SettingInfo>) {

@@ -171,6 +171,43 @@ fn passwords_never_print() {
     assert!(!problems(&wrong).join("").contains("918273"));
 }
 
+#[test]
+fn a_password_is_given_in_one_way() {
+    let with = |password: &str| {
+        let text = format!(
+            "[[node]]\nhost = \"h\"\nrole = \"coordinator\"\n[[user]]\nname = \"u\"\n{password}"
+        );
+        Settings::from_toml(&text, "f").map(|mut settings| settings.users.remove(0))
+    };
+    assert_eq!(with("password_file = \"/run/pw\"").unwrap().password_file, "/run/pw");
+    let command = with("password_command = [\"vault\", \"read\"]").unwrap().password_command;
+    assert_eq!((command.words().len(), command.to_string().as_str()), (2, "vault read"));
+    let command = with("password_command = \"cat a | head\"").unwrap().password_command;
+    assert_eq!((command.words().len(), command.to_string().as_str()), (3, "cat a | head"));
+    let refused = with("password = \"s3cret\"\npassfile = \"p\"").unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "f:6: user.password: user `u` has password and passfile: one of them is enough"
+    );
+}
+
+#[test]
+fn the_environment_names_where_the_password_is() {
+    let user = |pairs: &[(&str, &str)]| {
+        let host = [("COORDINATOR_HOST", "h"), ("PGPASSFILE", "/home/me/.pgpass")];
+        env(&[&host, pairs].concat()).map(|mut settings| settings.users.remove(0))
+    };
+    assert_eq!(user(&[]).unwrap().passfile, "/home/me/.pgpass");
+    let file = user(&[("COORDINATOR_PASSWORD_FILE", "/run/secrets/db")]).unwrap();
+    assert_eq!((file.password_file.as_str(), file.passfile.as_str()), ("/run/secrets/db", ""));
+    let command = user(&[("COORDINATOR_PASSWORD_COMMAND", "pass db")]).unwrap();
+    assert_eq!(command.password_command.to_string(), "pass db");
+    let both = user(&[("COORDINATOR_PASSWORD", "s3cret"), ("COORDINATOR_PASSWORD_FILE", "f")]);
+    let both = both.unwrap_err().to_string();
+    assert!(both.starts_with("COORDINATOR_PASSWORD: user `postgres` has password and"), "{both}");
+    assert!(!both.contains("s3cret"));
+}
+
 fn env(pairs: &[(&str, &str)]) -> Result<Settings, SettingsErrors> {
     let map: HashMap<_, _> = pairs.iter().copied().collect();
     Settings::from_env(|name| map.get(name).map(|value| (*value).to_owned()))
@@ -190,6 +227,9 @@ fn the_environment_of_the_brief_makes_a_cluster() {
         ("REPLICA_HOSTS", "replica-1.example.com,replica-2.example.com"),
         ("REPLICA_PORTS", "5999"),
         ("REPLICA_SHARD_IDS", ",2"),
+        ("REPLICA_WEIGHTS", "3,"),
+        ("REPLICA_ZONES", "b"),
+        ("WORKER_SERVER_NAMES", "*,db,*"),
         ("PGHERD_LISTEN", "0.0.0.0:7777"),
         ("PGHERD_WORKERS", "3"),
         ("PGHERD_POOL_SIZE", "7"),
@@ -213,6 +253,10 @@ fn the_environment_of_the_brief_makes_a_cluster() {
             "shard-2-r1 replica-2.example.com:5999",
         ]
     );
+    let replicas: Vec<_> =
+        settings.nodes[4..].iter().map(|node| (node.weight, node.zone.as_str())).collect();
+    assert_eq!(replicas, [(3, "b"), (1, "b")]);
+    assert_eq!(settings.nodes[2].server_name, "db");
     assert_eq!(settings.cluster.database, "shop");
     assert_eq!(settings.users[0].name, "me");
     assert_eq!(settings.users[0].password.expose(), "pw ");
@@ -247,8 +291,8 @@ fn a_wrong_environment_is_refused_by_variable() {
         [
             "COORDINATOR_HOST: is required",
             "WORKER_SHARD_IDS: has 2 items for 3 in WORKER_HOSTS",
-            "REPLICA_HOSTS: in `r:x`: `x` is not a whole number from 0 to 65535",
-            "PGHERD_POOL_SIZE: `many` is not a whole number from 0 to 4294967295",
+            "REPLICA_HOSTS: in `r:x`: `x` is not a whole number; the range is 1 to 65535",
+            "PGHERD_POOL_SIZE: `many` is not a whole number; the range is 1 to 10000",
         ]
     );
 }

@@ -1,6 +1,7 @@
 //! Types of values that settings have.
 
 use std::fmt;
+use std::num::{IntErrorKind, ParseIntError};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -46,6 +47,37 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.is_empty() { "Secret(none)" } else { "Secret(...)" })
+    }
+}
+
+/// A command whose output is a password: in settings a list, the program and its arguments, or a
+/// text for `sh -c`. It should hold no secret itself: errors show it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Default)]
+pub struct PasswordCommand(Vec<String>);
+
+impl PasswordCommand {
+    /// The program and its arguments; nothing at all is no command.
+    pub fn new(words: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self(words.into_iter().map(Into::into).collect())
+    }
+
+    /// The program and its arguments.
+    pub fn words(&self) -> &[String] {
+        &self.0
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for PasswordCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0[..] {
+            [shell, option, script] if shell == "sh" && option == "-c" => f.write_str(script),
+            words => f.write_str(&words.join(" ")),
+        }
     }
 }
 
@@ -229,9 +261,13 @@ macro_rules! integer_values {
                 })
             }
             fn from_text(text: &str) -> Result<Self, String> {
-                text.parse().map_err(|_| {
-                    format!("`{text}` is not a whole number from {} to {}", Self::MIN, Self::MAX)
-                })
+                let describe = |error: ParseIntError| match error.kind() {
+                    IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => {
+                        format!("{text} is out of range ({} to {})", Self::MIN, Self::MAX)
+                    }
+                    _ => format!("`{text}` is not a whole number"),
+                };
+                text.parse().map_err(describe)
             }
             fn to_toml(&self) -> String {
                 self.to_string()
@@ -364,5 +400,22 @@ impl Value for Vec<String> {
 
     fn to_toml(&self) -> String {
         format!("[{}]", self.iter().map(|item| quoted(item)).collect::<Vec<_>>().join(", "))
+    }
+}
+
+impl Value for PasswordCommand {
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, String> {
+        match value.as_array() {
+            Some(_) => Vec::from_toml(value).map(Self),
+            None => Self::from_text(text_of(value, "a list of texts, or a text for the shell")?),
+        }
+    }
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        Ok(if text.is_empty() { Self::default() } else { Self::new(["sh", "-c", text]) })
+    }
+
+    fn to_toml(&self) -> String {
+        self.0.to_toml()
     }
 }

@@ -1,6 +1,6 @@
 //! Where an example runs: the cluster that the environment names, or one of its own.
 //!
-//! In: `COORDINATOR_HOST` and its companions (docs/settings.md), also from a file `.env` in the
+//! In: `COORDINATOR_HOST` and its companions (docs/environment.md), also from a file `.env` in the
 //! current folder. Without them a cluster of real servers of the shape that the example asks
 //! for is brought up, the environment is made to name it, and it ends with the example.
 //!

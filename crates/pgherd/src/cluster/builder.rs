@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pgherd_core::balance::Balance;
 use pgherd_core::settings::{
-    ChannelBinding, NodeSettings, Secret, Settings, TlsMode, UserSettings,
+    ChannelBinding, NodeSettings, PasswordCommand, Secret, Settings, TlsMode, UserSettings,
 };
 use pgherd_core::shard::ShardFunction;
 use pgherd_core::{NodeRole, ShardId};
@@ -31,7 +31,7 @@ impl fmt::Debug for Builder {
 
 impl Builder {
     pub(super) fn new() -> Self {
-        let user = UserSettings { name: "postgres".to_owned(), password: Secret::default() };
+        let user = UserSettings { name: "postgres".to_owned(), ..UserSettings::default() };
         Self { settings: Settings::default(), user, commit_hook: None }
     }
 
@@ -108,6 +108,41 @@ impl Builder {
     /// The password on every node. It is never logged. Default: none.
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.user.password = Secret::new(password);
+        self
+    }
+
+    /// A file that holds the password and nothing else, in place of [`Self::password`]. It is read
+    /// for each new connection, so that a rotated password is used.
+    ///
+    /// ```
+    /// let builder = pgherd::DistributedPool::builder()
+    ///     .coordinator("db-primary.example.com", 5432)
+    ///     .password_file("/run/secrets/db-password");
+    /// # let _ = builder;
+    /// ```
+    pub fn password_file(mut self, path: impl Into<String>) -> Self {
+        self.user.password_file = path.into();
+        self
+    }
+
+    /// A command that prints the password, in place of [`Self::password`]: the program and its
+    /// arguments. What it prints serves for 30 seconds, or until a node refuses it.
+    ///
+    /// ```
+    /// let builder = pgherd::DistributedPool::builder()
+    ///     .coordinator("db-primary.example.com", 5432)
+    ///     .password_command(["vault", "read", "-field=password", "database/creds/app"]);
+    /// # let _ = builder;
+    /// ```
+    pub fn password_command(mut self, words: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.user.password_command = PasswordCommand::new(words);
+        self
+    }
+
+    /// A file of lines `host:port:database:user:password`, as libpq's `~/.pgpass`, in place of
+    /// [`Self::password`]. It is read for each new connection.
+    pub fn passfile(mut self, path: impl Into<String>) -> Self {
+        self.user.passfile = path.into();
         self
     }
 

@@ -98,6 +98,7 @@ impl DistributedPool {
         let numbering = Numbering::new(&settings.cluster.name).map_err(bad)?;
         let tls = Tls::of(&settings);
         tls.check().map_err(|error| bad(error.to_string()))?;
+        login.password.check().map_err(|error| bad(error.to_string()))?;
 
         let settings = Arc::new(settings);
         let login = Arc::new(login);

@@ -13,6 +13,7 @@ use tracing::debug;
 
 use super::backend::Backend;
 use super::line::Line;
+use super::password::{Password, PasswordError, Place};
 use super::socket::{Socket, TappedSocket};
 use super::tap::Tap;
 use super::tls::{Bind, NodeTls, Tls};
@@ -20,10 +21,10 @@ use super::transport::Transport;
 use super::{ConnectError, ConnectStep};
 
 /// Who we are on the nodes. `Debug` does not show the password.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Login {
     pub(crate) user: String,
-    pub(crate) password: Secret,
+    pub(crate) password: Password,
     pub(crate) database: String,
     pub(crate) application_name: String,
 }
@@ -34,7 +35,7 @@ impl Login {
         let user = settings.users.first()?;
         Some(Self {
             user: user.name.clone(),
-            password: user.password.clone(),
+            password: Password::of(user),
             database: settings.cluster.database.clone(),
             application_name,
         })
@@ -53,7 +54,7 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    /// `limit` is for opening one backend, login included.
+    /// `limit` is for opening one backend, login included, and as much again for the password.
     pub(crate) fn new(node: &Node, login: Arc<Login>, tls: &Tls, limit: Duration) -> Self {
         Self {
             node: node.name.as_str().into(),
@@ -79,8 +80,12 @@ impl Dialer {
         on_end: impl FnOnce(u64) + Send + 'static,
     ) -> Result<Backend, ConnectError> {
         let limit = self.limit;
+        // By itself, so that a slow command is not taken for a slow node.
+        let password = tokio::time::timeout(limit, self.password()).await;
+        let password = password.unwrap_or(Err(PasswordError::TimedOut { limit }));
+        let password = password.map_err(|error| self.error(ConnectStep::Password(error)))?;
         let opened = tokio::time::timeout(limit, async {
-            let (client, line) = self.log_in().await?;
+            let (client, line) = self.log_in(&password).await?;
             let line = Arc::new(line);
             let serial = next_serial();
             tokio::spawn({
@@ -150,10 +155,16 @@ impl Dialer {
         socket.map(Transport::Plain).map_err(ConnectStep::Dial)
     }
 
-    async fn log_in(&self) -> Result<(Client, Line), ConnectStep> {
+    async fn password(&self) -> Result<Secret, PasswordError> {
+        let Login { user, database, .. } = &*self.login;
+        let place = Place { host: &self.host, port: self.port, database, user };
+        self.login.password.get(place).await
+    }
+
+    async fn log_in(&self, password: &Secret) -> Result<(Client, Line), ConnectStep> {
         let transport = self.connect().await?;
         let was_encrypted = transport.is_encrypted();
-        match self.log_in_over(transport).await {
+        let logged_in = match self.log_in_over(transport, password).await {
             // The node has let in plain connections only: as libpq, and before any password.
             Err(error)
                 if was_encrypted
@@ -161,19 +172,25 @@ impl Dialer {
                     && error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) =>
             {
                 debug!(node = %self.node, %error, "refused over TLS: trying in plain");
-                self.log_in_over(self.connect_plain().await?).await
+                self.log_in_over(self.connect_plain().await?, password).await
             }
             logged_in => logged_in,
-        }
-        .map_err(ConnectStep::LogIn)
+        };
+        logged_in.map_err(|error| {
+            if error.code().is_some_and(|code| code.code().starts_with("28")) {
+                self.login.password.refused();
+            }
+            ConnectStep::LogIn(error)
+        })
     }
 
     async fn log_in_over(
         &self,
         transport: Transport,
+        password: &Secret,
     ) -> Result<(Client, Line), tokio_postgres::Error> {
         let tap = Arc::new(Tap::new());
-        let Login { user, password, database, application_name } = &*self.login;
+        let Login { user, database, application_name, .. } = &*self.login;
         let mut config = tokio_postgres::Config::new();
         config.user(user).dbname(database).application_name(application_name);
         config.channel_binding(match self.tls.channel_binding() {

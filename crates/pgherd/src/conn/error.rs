@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 
-use super::TlsError;
+use super::{PasswordError, TlsError};
 
 /// How far opening a backend got.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ConnectStep {
+    /// There is no password to log in with. The node was not asked.
+    Password(PasswordError),
     /// No connection: the name was not found, the node refused, the network failed.
     Dial(std::io::Error),
     /// The connection could not be encrypted as `tls` of the settings wants it.
@@ -45,15 +47,20 @@ impl ConnectError {
                 None
             }
             ConnectStep::LogIn(error) => error.code().map(SqlState::code),
-            ConnectStep::Dial(_) | ConnectStep::Encrypt(_) | ConnectStep::TimedOut { .. } => None,
+            ConnectStep::Password(_)
+            | ConnectStep::Dial(_)
+            | ConnectStep::Encrypt(_)
+            | ConnectStep::TimedOut { .. } => None,
         }
     }
 
     /// Whether another try, here later or on another node, could succeed. Not when the login
     /// or the database is wrong, or a file of ours: those are the same everywhere.
     pub fn is_passing(&self) -> bool {
-        if let ConnectStep::Encrypt(error) = &self.step {
-            return !error.is_ours();
+        match &self.step {
+            ConnectStep::Encrypt(error) => return !error.is_ours(),
+            ConnectStep::Password(error) => return error.is_passing(),
+            ConnectStep::Dial(_) | ConnectStep::LogIn(_) | ConnectStep::TimedOut { .. } => {}
         }
         let is_about_login = |code: &str| code.starts_with("28") || code.starts_with("3D");
         !self.sqlstate().is_some_and(is_about_login)
@@ -67,7 +74,8 @@ impl ConnectError {
     /// Whether this says something about the node's health: a node that refuses one login, or
     /// has no slot left, is well.
     pub(crate) fn blames_node(&self) -> bool {
-        self.is_passing() && self.sqlstate() != Some("53300")
+        let is_ours = matches!(self.step, ConnectStep::Password(_));
+        self.is_passing() && !is_ours && self.sqlstate() != Some("53300")
     }
 }
 
@@ -76,6 +84,7 @@ impl fmt::Display for ConnectError {
         let Self { node, address, step } = self;
         match step {
             ConnectStep::Dial(error) => write!(f, "no connection to {node} at {address}: {error}"),
+            ConnectStep::Password(error) => write!(f, "no password for {node}: {error}"),
             ConnectStep::Encrypt(error) => {
                 write!(f, "no encrypted connection to {node} at {address}: {error}")
             }
@@ -96,6 +105,7 @@ impl fmt::Display for ConnectError {
 impl std::error::Error for ConnectError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.step {
+            ConnectStep::Password(error) => Some(error),
             ConnectStep::Dial(error) => Some(error),
             ConnectStep::Encrypt(error) => Some(error),
             ConnectStep::LogIn(error) => Some(error),

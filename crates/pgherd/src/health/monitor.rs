@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::NoPrimary;
 use super::prober::Prober;
-use crate::conn::{Dialer, Login, Tls};
+use crate::conn::{Dialer, Login, Password, Tls};
 use crate::mutex::Mutex;
 
 /// The shortest time between two probes of a node, however many failures are reported.
@@ -95,7 +95,7 @@ impl HealthMonitor {
         let instance = crate::cluster::instance_name();
         let login = Login::of(&settings, format!("pgherd/{instance}")).unwrap_or(Login {
             user: String::new(),
-            password: crate::Secret::default(),
+            password: Password::none(),
             database: settings.cluster.database.clone(),
             application_name: String::new(),
         });

@@ -81,6 +81,10 @@ pub fn let_others_read(path: &Path) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
 }
 
+pub fn let_others_write(path: &Path) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).unwrap();
+}
+
 /// Tells why a test is skipped, past the harness, which would keep it to itself.
 pub fn skipped(why: &str) {
     let _ = std::io::stderr().write_all(format!("\nSKIPPED: {why}\n").as_bytes());

@@ -127,6 +127,11 @@ impl World {
         self.builder().build().unwrap()
     }
 
+    /// Where files of the test may lie; it ends with the cluster.
+    pub fn folder(&self) -> &std::path::Path {
+        self.cluster.folder()
+    }
+
     fn node(&self, name: &str) -> &Node {
         self.cluster.node(name).unwrap()
     }
@@ -223,4 +228,15 @@ pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
 /// The port of the node that answered.
 pub fn port_of(row: &tokio_postgres::Row) -> u16 {
     u16::try_from(row.get::<_, i32>(0)).unwrap()
+}
+
+/// An error with its causes.
+pub fn chain(error: &pgherd::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
 }

@@ -55,6 +55,9 @@ impl PgbouncerConfig {
         let settings = settings::load(self.config.as_deref())?
             .context("no cluster: name a settings file with --config, or set COORDINATOR_HOST")?;
         let bouncers = self.plan(&settings)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        // PgBouncer reads passwords from its own file only.
+        let settings = runtime.block_on(pgherd::with_passwords(settings))?;
         let users = userlist::render(&settings.users)?;
         let folder = |bouncer: &Bouncer| match &bouncer.node {
             Some(node) => self.dir.join(node),

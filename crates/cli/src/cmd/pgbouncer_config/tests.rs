@@ -147,6 +147,7 @@ fn logins_and_passwords_are_quoted() {
     let user = |name: &str, password: &str| UserSettings {
         name: name.to_owned(),
         password: Secret::new(password),
+        ..UserSettings::default()
     };
     let text = userlist::render(&[user("o\"neil", "a\"b 'c'\\")]).unwrap();
     assert_eq!(text.lines().nth(1), Some(r#""o""neil" "a""b 'c'\""#));

@@ -11,7 +11,7 @@ pub(super) fn render(users: &[UserSettings]) -> Result<String> {
     let mut text = String::from(
         "; Written by `pgherd pgbouncer-config`: logins and passwords, for PgBouncer alone to read.\n",
     );
-    for UserSettings { name, password } in users {
+    for UserSettings { name, password, .. } in users {
         let password = password.expose();
         if password.is_empty() {
             bail!("user `{name}` has no password, and SCRAM needs one");
