@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use pgherd_core::Settings;
+use pgherd_core::settings::{TlsMode, TlsSettings, TlsVersion};
 
 use super::plan::{Alias, Bouncer};
 
@@ -221,18 +222,12 @@ fn sections<'l>(
         ("log_stats", "1".to_owned(), "A line of numbers ..."),
         ("stats_period", "60".to_owned(), "... every so many seconds."),
     ];
-    let tls = vec![
-        (
-            "client_tls_sslmode",
-            "disable".to_owned(),
-            "Clients come in plain. With client_tls_key_file and client_tls_cert_file: require.",
-        ),
-        (
-            "server_tls_sslmode",
-            "prefer".to_owned(),
-            "To the servers encrypted, if they can. With server_tls_ca_file: verify-full.",
-        ),
-    ];
+    let mut tls = vec![(
+        "client_tls_sslmode",
+        "disable".to_owned(),
+        "Clients come in plain. With client_tls_key_file and client_tls_cert_file: require.",
+    )];
+    tls.extend(tls_to_servers(&settings.tls));
     vec![
         ("Listening", listening),
         ("Logins", logins),
@@ -242,4 +237,41 @@ fn sections<'l>(
         ("Logging and the process", logging),
         ("TLS", tls),
     ]
+}
+
+fn tls_to_servers<'l>(tls: &TlsSettings) -> Vec<Line<'l>> {
+    let why = match tls.mode {
+        TlsMode::Disable => "To the servers in plain (tls.mode).",
+        TlsMode::Prefer => {
+            "To the servers encrypted, if they can. With server_tls_ca_file: verify-full."
+        }
+        TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => {
+            "To the servers encrypted, or not at all (tls.mode)."
+        }
+    };
+    // What "require" means with an authority, here and in libpq, has a name of its own.
+    let mode = match tls.mode {
+        TlsMode::Require if !tls.root_cert.is_empty() => TlsMode::VerifyCa,
+        mode => mode,
+    };
+    let mut lines = vec![("server_tls_sslmode", mode.to_string(), why)];
+    if mode == TlsMode::Disable {
+        return lines;
+    }
+    let files = [
+        ("server_tls_ca_file", &tls.root_cert, "The authorities to trust (tls.root_cert)."),
+        ("server_tls_cert_file", &tls.cert, "What servers are shown that ask (tls.cert)."),
+        ("server_tls_key_file", &tls.key, "The key of that (tls.key)."),
+    ];
+    for (name, path, why) in files {
+        if !path.is_empty() {
+            // PgBouncer is started in another folder than this program.
+            let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
+            lines.push((name, absolute.display().to_string(), why));
+        }
+    }
+    if tls.min_version == TlsVersion::Tls13 {
+        lines.push(("server_tls_protocols", "tlsv1.3".to_owned(), "As tls.min_version."));
+    }
+    lines
 }

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use anyhow::{Result, bail};
-use pgherd_core::settings::NodeSettings;
+use pgherd_core::settings::{ChannelBinding, NodeSettings, TlsMode};
 use pgherd_core::{NodeRole, Settings, ShardId};
 
 /// How PgBouncers are spread over the cluster.
@@ -38,13 +38,23 @@ pub(super) struct Alias {
 const CONSOLE: &str = "pgbouncer";
 
 /// # Errors
-/// When PgBouncer cannot have a database of some name, or there are too few ports.
+/// When PgBouncer cannot have a database of some name, or not the TLS that is asked for, or there
+/// are too few ports.
 pub(super) fn plan(
     settings: &Settings,
     layout: Layout,
     listen: IpAddr,
     port: u16,
 ) -> Result<Vec<Bouncer>> {
+    let tls = &settings.tls;
+    let is_named = |node: &NodeSettings| !node.server_name.is_empty();
+    let has_names = !tls.server_name.is_empty() || settings.nodes.iter().any(is_named);
+    if tls.mode == TlsMode::VerifyFull && has_names {
+        bail!("PgBouncer compares a server's certificate with its host, and knows no server_name");
+    }
+    if tls.channel_binding == ChannelBinding::Require {
+        bail!("PgBouncer cannot bind its logins to TLS, as tls.channel_binding requires");
+    }
     let database = &settings.cluster.database;
     let bouncers = match layout {
         Layout::OneForAll => {

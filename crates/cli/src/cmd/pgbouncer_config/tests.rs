@@ -168,3 +168,30 @@ fn what_pgbouncer_cannot_have_is_refused() {
     let settings = self::settings("");
     assert!(command(&["--per-node", "--port", "65533"]).plan(&settings).is_err());
 }
+
+#[test]
+fn tls_to_the_servers_is_never_less_than_the_settings_require() {
+    let ini = |tls: &str| {
+        let settings = settings(&format!("[tls]\n{tls}"));
+        let command = command(&[]);
+        let bouncers = command.plan(&settings)?;
+        anyhow::Ok(ini::render(&bouncers[0], &settings, &command.limits))
+    };
+    let full = "mode = \"verify-full\"\nroot_cert = \"/etc/root.crt\"\n";
+    let text =
+        ini(&format!("{full}cert = \"/etc/c\"\nkey = \"/etc/k\"\nmin_version = \"1.3\"")).unwrap();
+    for line in [
+        "server_tls_sslmode = verify-full",
+        "server_tls_ca_file = /etc/root.crt",
+        "server_tls_cert_file = /etc/c",
+        "server_tls_key_file = /etc/k",
+        "server_tls_protocols = tlsv1.3",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}");
+    }
+    let checked = ini("mode = \"require\"\nroot_cert = \"/etc/root.crt\"").unwrap();
+    assert!(checked.contains("server_tls_sslmode = verify-ca"));
+    assert!(ini("mode = \"disable\"").unwrap().contains("server_tls_sslmode = disable"));
+    assert!(ini(&format!("{full}server_name = \"db\"")).is_err());
+    assert!(ini("channel_binding = \"require\"").is_err());
+}

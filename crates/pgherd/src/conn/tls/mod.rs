@@ -18,6 +18,7 @@ use std::sync::Arc;
 use pgherd_core::Settings;
 use pgherd_core::settings::{ChannelBinding, TlsMode, TlsSettings};
 use pgherd_core::topology::Node;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
@@ -85,12 +86,7 @@ impl NodeTls {
     /// Dropping the future closes the socket.
     pub(super) async fn encrypt(&self, mut socket: Socket) -> Result<Transport, TlsError> {
         // Before the node is bothered: it could do nothing about what is wrong here.
-        let settings = self.settings.clone();
-        let config = tokio::task::spawn_blocking(move || files::load(&settings)).await;
-        let config = match config {
-            Ok(config) => config?,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        };
+        let config = self.config().await?;
         let name = self.name()?;
         socket.write_all(&REQUEST).await.map_err(TlsError::Handshake)?;
         // One byte, and no more: what somebody in between adds in plain is left to TLS, which
@@ -103,6 +99,18 @@ impl NodeTls {
         }
         let connected = TlsConnector::from(Arc::new(config)).connect(name, socket).await;
         connected.map(|stream| Transport::Encrypted(Box::new(stream))).map_err(handshake_error)
+    }
+
+    async fn config(&self) -> Result<ClientConfig, TlsError> {
+        let settings = self.settings.clone();
+        if settings.root_cert.is_empty() && settings.cert.is_empty() {
+            // Without files there is no disk to wait for, and no thread to wake for it.
+            return files::load(&settings);
+        }
+        match tokio::task::spawn_blocking(move || files::load(&settings)).await {
+            Ok(config) => config,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
     }
 
     fn name(&self) -> Result<ServerName<'static>, TlsError> {
