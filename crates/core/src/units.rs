@@ -17,6 +17,28 @@ impl Lsn {
     }
 }
 
+/// A position in the WAL of one timeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct WalPosition {
+    /// The timeline, if the node tells it. A promotion begins a new one, with a higher number.
+    pub timeline: Option<u32>,
+    /// The position on it.
+    pub lsn: Lsn,
+}
+
+impl WalPosition {
+    /// Whether whoever is here has all that was written up to `other`: timeline first, then
+    /// position. A higher timeline has all of a lower one that is left. Where only one of the
+    /// two is known, nothing is.
+    pub fn has_reached(self, other: Self) -> bool {
+        match (self.timeline, other.timeline) {
+            (Some(own), Some(of_other)) if own != of_other => own > of_other,
+            (Some(_), None) | (None, Some(_)) => false,
+            _ => self.lsn >= other.lsn,
+        }
+    }
+}
+
 impl fmt::Display for Lsn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:X}/{:X}", self.0 >> 32, self.0 & 0xFFFF_FFFF)

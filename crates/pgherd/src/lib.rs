@@ -70,7 +70,7 @@ pub use pgherd_core::settings::{
 pub use pgherd_core::shard::{ShardFunction, Uuid};
 pub use pgherd_core::sql::Classified;
 pub use pgherd_core::stats::Counters;
-pub use pgherd_core::topology::{NodeHealth, NodeState};
+pub use pgherd_core::topology::{Circuit, NodeHealth, NodeState};
 pub use pgherd_core::{GroupId, Key, NodeId, NodeRole, QueryType, ShardId, Topology};
 
 /// The driver underneath: its rows, types and errors are part of this crate's interface.

@@ -100,7 +100,10 @@ struct Answer<'a> {
 impl Answer<'_> {
     fn nodes(&self) -> Vec<&str> {
         let name = |id| self.topology.node(id).name.as_str();
-        self.route.candidates(self.topology, self.policy).map(name).collect()
+        self.route
+            .candidates(self.topology, self.policy, SessionState::default())
+            .map(name)
+            .collect()
     }
 
     fn leaves(&self) -> Option<String> {

@@ -5,8 +5,11 @@
 //!
 //! Who probes, and how often, is not here.
 
+mod config;
 mod primary;
+mod samples;
 
+pub use config::HealthConfig;
 pub use primary::{GroupTransition, GroupWatch};
 
 use std::sync::Arc;
@@ -14,22 +17,9 @@ use std::time::{Duration, Instant};
 
 use crate::id::{GroupId, NodeId};
 use crate::topology::{NodeHealth, NodeState, Topology};
-use crate::units::Lsn;
+use crate::units::{Lsn, WalPosition};
 
-/// How many observations in a row change an opinion.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HealthConfig {
-    /// Failures in a row that take a node out. 0 counts as 1.
-    pub failures: u32,
-    /// Answers in a row that let a node in again. 0 counts as 1.
-    pub successes: u32,
-}
-
-impl Default for HealthConfig {
-    fn default() -> Self {
-        Self { failures: 3, successes: 2 }
-    }
-}
+use samples::Samples;
 
 /// What was observed of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +34,8 @@ pub enum HealthEvent {
         timeline: Option<u32>,
         /// The system identifier, if the node tells it.
         system_id: Option<u64>,
+        /// When the question was sent: what it was asked for is at least as new.
+        asked: Instant,
         /// How long the answer took.
         rtt: Duration,
     },
@@ -71,6 +63,11 @@ pub enum Transition {
     },
     /// Back in rotation, or first heard of.
     LetIn,
+    /// Back in rotation, with a growing share of the reads.
+    OnProbation {
+        /// How long until it gets its whole share.
+        warm_up: Duration,
+    },
     /// It became a primary or a standby.
     RoleChanged {
         /// Whether it is a standby now.
@@ -94,25 +91,32 @@ pub struct HealthEffects {
 
 /// The opinion of one node.
 ///
-/// | State     | On an answer                           | On a failure                       |
-/// |-----------|----------------------------------------|------------------------------------|
-/// | `Unknown` | `Up`                                   | `Suspect`, or `Down` if enough     |
-/// | `Up`      | `Up`                                   | `Suspect`, or `Down` if enough     |
-/// | `Suspect` | `Up`                                   | `Down` if enough                   |
-/// | `Down`    | `Up` if enough answers in a row        | `Down`, answers counted from 0     |
+/// | State       | On an answer                           | On a failure                         |
+/// |-------------|----------------------------------------|--------------------------------------|
+/// | `Unknown`   | `Up`                                   | `Suspect`, or `Down` if enough       |
+/// | `Up`        | `Up`                                   | `Suspect`, or `Down` if enough       |
+/// | `Suspect`   | `Up`                                   | `Down` if enough                     |
+/// | `Down`      | if enough in a row, `Up` if a primary, | `Down`, answers counted from 0       |
+/// |             | `Probation` if not held off            |                                      |
+/// | `Probation` | a larger share; all of it, and `Up`,   | `Down` of a probe, or if enough; the |
+/// |             | after the warm-up                      | next time it is held off longer      |
+///
+/// Failures of traffic alone do not end a probation at once: they may come of connections that
+/// died in the outage.
 #[derive(Debug, Clone)]
 pub struct NodeWatch {
     config: HealthConfig,
     health: NodeHealth,
     // Of the kind that would change the opinion: failures, or answers while down.
     streak: u32,
-    lsn: Option<Lsn>,
+    // Probations in a row that failed.
+    relapses: u32,
 }
 
 impl NodeWatch {
     /// Nothing heard yet.
     pub fn new(config: HealthConfig) -> Self {
-        Self { config, health: NodeHealth::unknown(), streak: 0, lsn: None }
+        Self { config, health: NodeHealth::unknown(), streak: 0, relapses: 0 }
     }
 
     /// What is believed now. `lag_bytes` is filled in by [`ClusterWatch`].
@@ -123,8 +127,8 @@ impl NodeWatch {
     /// Takes an observation in.
     pub fn on(&mut self, event: HealthEvent, now: Instant) -> HealthEffects {
         match event {
-            HealthEvent::ProbeOk { in_recovery, lsn, timeline, system_id, rtt } => {
-                self.lsn = lsn;
+            HealthEvent::ProbeOk { in_recovery, lsn, timeline, system_id, rtt, asked: _ } => {
+                self.health.position = lsn.map(|lsn| WalPosition { timeline, lsn });
                 self.health.rtt = Some(rtt);
                 self.health.system_id = system_id.or(self.health.system_id);
                 let is_new_timeline = self.health.timeline != timeline;
@@ -132,9 +136,12 @@ impl NodeWatch {
                 let effects = self.on_answer(in_recovery, now);
                 HealthEffects { publish: effects.publish || is_new_timeline, ..effects }
             }
-            HealthEvent::ProbeFailed { error } => self.on_failure(error, now),
+            HealthEvent::ProbeFailed { error } => {
+                let ends_probation = self.health.state == NodeState::Probation;
+                self.on_failure(error, ends_probation, now)
+            }
             HealthEvent::TrafficFailed { error } => {
-                let effects = self.on_failure(error, now);
+                let effects = self.on_failure(error, false, now);
                 // Traffic fails in bursts: the probe is what tells a blip from an outage.
                 HealthEffects { probe_now: true, ..effects }
             }
@@ -158,9 +165,28 @@ impl NodeWatch {
                 effects.publish = true;
             }
             NodeState::Down => {
-                self.streak += 1;
-                if self.streak >= self.config.successes.max(1) {
-                    self.enter(NodeState::Up, now);
+                self.streak = self.streak.saturating_add(1);
+                let is_enough = self.streak >= self.config.successes.max(1);
+                let warm_up = self.config.warm_up;
+                if is_enough && in_recovery && !warm_up.is_zero() && !self.is_held_off(now) {
+                    self.enter(NodeState::Probation, now);
+                    self.health.share = self.config.share(Duration::ZERO);
+                    effects.transitions.push(Transition::OnProbation { warm_up });
+                    effects.publish = true;
+                } else if is_enough && (!in_recovery || warm_up.is_zero()) {
+                    self.prove(now);
+                    effects.transitions.push(Transition::LetIn);
+                    effects.publish = true;
+                }
+            }
+            NodeState::Probation => {
+                self.streak = 0;
+                let share = self.config.share(self.in_this_state_for(now));
+                effects.publish |= share != self.health.share;
+                self.health.share = share;
+                // A standby that was promoted meanwhile is needed in full.
+                if share == 100 || !in_recovery {
+                    self.prove(now);
                     effects.transitions.push(Transition::LetIn);
                     effects.publish = true;
                 }
@@ -169,7 +195,23 @@ impl NodeWatch {
         effects
     }
 
-    fn on_failure(&mut self, error: String, now: Instant) -> HealthEffects {
+    fn in_this_state_for(&self, now: Instant) -> Duration {
+        self.health.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
+    fn is_held_off(&self, now: Instant) -> bool {
+        self.in_this_state_for(now) < self.config.hold_off(self.relapses)
+    }
+
+    /// It is as good as one that never failed.
+    fn prove(&mut self, now: Instant) {
+        self.enter(NodeState::Up, now);
+        self.health.share = 100;
+        self.health.reason = None;
+        self.relapses = 0;
+    }
+
+    fn on_failure(&mut self, error: String, is_enough: bool, now: Instant) -> HealthEffects {
         let error: Arc<str> = error.into();
         self.health.last_error = Some(error.clone());
         let mut effects = HealthEffects::default();
@@ -179,11 +221,16 @@ impl NodeWatch {
         }
         self.streak = self.streak.saturating_add(1);
         let failures = self.streak;
-        if failures >= self.config.failures.max(1) {
+        if is_enough || failures >= self.config.failures.max(1) {
+            if self.health.state == NodeState::Probation {
+                self.relapses = self.relapses.saturating_add(1);
+            }
             self.enter(NodeState::Down, now);
+            let reason = format!("{failures} failures in a row, the last: {error}");
+            self.health.reason = Some(reason.into());
             effects.transitions.push(Transition::TakenOut { failures, error });
             effects.publish = true;
-        } else if self.health.state != NodeState::Suspect {
+        } else if !matches!(self.health.state, NodeState::Suspect | NodeState::Probation) {
             self.enter(NodeState::Suspect, now);
             self.streak = failures;
             effects.publish = true;
@@ -204,6 +251,7 @@ pub struct ClusterWatch {
     nodes: Vec<NodeWatch>,
     // In the order of the topology, and by node the index of its group.
     groups: Vec<GroupWatch>,
+    samples: Vec<Samples>,
     group_of: Vec<usize>,
 }
 
@@ -214,7 +262,8 @@ impl ClusterWatch {
         let index_of = |id: GroupId| id.shard().map_or(0, |shard| shard.index() + 1);
         let group_of = topology.nodes().iter().map(|node| index_of(node.group())).collect();
         let nodes = topology.nodes().iter().map(|_| NodeWatch::new(config)).collect();
-        Self { nodes, groups, group_of }
+        let samples = groups.iter().map(|group| Samples::new(group.primary())).collect();
+        Self { nodes, groups, samples, group_of }
     }
 
     /// Takes an observation of one node in.
@@ -222,12 +271,22 @@ impl ClusterWatch {
     /// # Panics
     /// If the id belongs to another topology.
     pub fn on(&mut self, id: NodeId, event: HealthEvent, now: Instant) -> HealthEffects {
+        let asked = match &event {
+            HealthEvent::ProbeOk { asked, .. } => Some(*asked),
+            _ => None,
+        };
         let mut effects = self.nodes[id.index()].on(event, now);
-        let Self { nodes, groups, group_of } = self;
-        let changes = groups[group_of[id.index()]].look(|id| &nodes[id.index()].health);
+        let Self { nodes, groups, samples, group_of } = self;
+        let at = group_of[id.index()];
+        let changes = groups[at].look(|id| &nodes[id.index()].health);
+        samples[at].follow(groups[at].primary());
+        if let Some(asked) = asked {
+            samples[at].note(id, asked, nodes[id.index()].health.position);
+        }
         effects.publish |= !changes.is_empty();
         effects.group_transitions = changes;
         self.measure_lag();
+        effects.publish |= self.measure_catching_up(at);
         effects
     }
 
@@ -249,12 +308,31 @@ impl ClusterWatch {
         &self.nodes[id.index()].health
     }
 
+    fn lsn(&self, index: usize) -> Option<Lsn> {
+        self.nodes[index].health.position.map(|position| position.lsn)
+    }
+
+    /// Whether anything has changed.
+    fn measure_catching_up(&mut self, group: usize) -> bool {
+        let Self { nodes, samples, group_of, .. } = self;
+        let members = nodes.iter_mut().zip(group_of).filter(|(_, of)| **of == group);
+        let mut has_changed = false;
+        for (node, _) in members {
+            let is_standby = node.health.in_recovery == Some(true);
+            let replayed = node.health.position.filter(|_| is_standby);
+            let up_to = replayed.and_then(|replayed| samples[group].caught_up_to(replayed));
+            has_changed |= up_to != node.health.caught_up_to;
+            node.health.caught_up_to = up_to;
+        }
+        has_changed
+    }
+
     fn measure_lag(&mut self) {
         for index in 0..self.nodes.len() {
             let primary = self.groups[self.group_of[index]].primary().index();
             // A fenced one has written on, and has no lag that means anything.
             let is_standby = self.nodes[index].health.in_recovery == Some(true);
-            let lag = match (self.nodes[primary].lsn, self.nodes[index].lsn) {
+            let lag = match (self.lsn(primary), self.lsn(index)) {
                 (Some(written), Some(replayed)) if primary != index && is_standby => {
                     Some(written.bytes_since(replayed))
                 }

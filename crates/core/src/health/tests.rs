@@ -9,7 +9,14 @@ fn answer() -> HealthEvent {
 
 fn says(in_recovery: bool, lsn: Option<Lsn>) -> HealthEvent {
     let rtt = Duration::from_millis(1);
-    HealthEvent::ProbeOk { in_recovery, lsn, timeline: None, system_id: None, rtt }
+    HealthEvent::ProbeOk {
+        in_recovery,
+        lsn,
+        timeline: None,
+        system_id: None,
+        rtt,
+        asked: Instant::now(),
+    }
 }
 
 fn failure() -> HealthEvent {
@@ -17,7 +24,7 @@ fn failure() -> HealthEvent {
 }
 
 fn config() -> HealthConfig {
-    HealthConfig { failures: 3, successes: 2 }
+    HealthConfig { warm_up: Duration::ZERO, ..HealthConfig::default() }
 }
 
 #[test]
@@ -48,7 +55,7 @@ fn a_node_is_taken_out_after_failures_in_a_row_and_let_in_after_answers_in_a_row
 
 #[test]
 fn effects_say_what_changed() {
-    let mut node = NodeWatch::new(HealthConfig { failures: 1, successes: 1 });
+    let mut node = NodeWatch::new(HealthConfig { failures: 1, successes: 1, ..config() });
     let start = Instant::now();
     let first = node.on(answer(), start);
     assert_eq!(first.transitions, [Transition::LetIn]);
@@ -97,6 +104,140 @@ fn lag_is_measured_against_the_primary_of_the_group() {
     assert_eq!(topology.health(NodeId(1)).in_recovery, Some(true));
 }
 
+fn on_probation(config: HealthConfig, start: Instant) -> NodeWatch {
+    let mut node = NodeWatch::new(config);
+    for event in [answer(), failure(), failure(), failure(), answer()] {
+        let _ = node.on(event, start);
+    }
+    let effects = node.on(answer(), start);
+    assert_eq!(effects.transitions, [Transition::OnProbation { warm_up: config.warm_up }]);
+    node
+}
+
+#[test]
+fn a_standby_that_returns_gets_a_growing_share() {
+    let config = HealthConfig::default();
+    let start = Instant::now();
+    let mut node = on_probation(config, start);
+    assert_eq!(node.health().state.circuit(), crate::topology::Circuit::Probation);
+    let reason = node.health().reason.as_deref().unwrap();
+    assert_eq!(reason, "3 failures in a row, the last: refused");
+    let mut shares = vec![node.health().share];
+    for second in [2, 5, 9] {
+        let effects = node.on(answer(), start + Duration::from_secs(second));
+        assert!(effects.publish && node.health().is_healthy());
+        shares.push(node.health().share);
+    }
+    assert_eq!(shares, [10, 28, 55, 91]);
+    let effects = node.on(answer(), start + Duration::from_secs(10));
+    assert_eq!(effects.transitions, [Transition::LetIn]);
+    let NodeHealth { state, share, reason, .. } = node.health();
+    assert_eq!((*state, *share, reason.as_deref()), (NodeState::Up, 100, None));
+}
+
+#[test]
+fn one_that_fails_again_and_again_stays_out_longer_and_longer() {
+    let config = HealthConfig { most_hold_off: Duration::from_secs(3), ..HealthConfig::default() };
+    let start = Instant::now();
+    let mut node = on_probation(config, start);
+    let mut now = start;
+    for held_off in [1, 2, 3, 3] {
+        let effects = node.on(failure(), now);
+        assert_eq!(node.health().state, NodeState::Down, "one failed probe is enough");
+        assert!(effects.publish);
+        for _ in 0..5 {
+            let _ = node.on(answer(), now + Duration::from_millis(held_off * 1000 - 1));
+        }
+        assert_eq!(node.health().state, NodeState::Down, "held off for {held_off} s");
+        now += Duration::from_secs(held_off);
+        let _ = node.on(answer(), now);
+        assert_eq!(node.health().state, NodeState::Probation);
+    }
+    now += Duration::from_secs(10);
+    let _ = node.on(answer(), now);
+    assert_eq!(node.health().state, NodeState::Up);
+    // Forgiven: the next outage begins with no time held off.
+    for event in [failure(), failure(), failure(), answer(), answer()] {
+        let _ = node.on(event, now);
+    }
+    assert_eq!(node.health().state, NodeState::Probation);
+}
+
+#[test]
+fn dead_connections_of_the_outage_alone_do_not_end_a_probation() {
+    let start = Instant::now();
+    let mut node = on_probation(HealthConfig::default(), start);
+    let lost = || HealthEvent::TrafficFailed { error: "reset".to_owned() };
+    for _ in 0..5 {
+        assert!(node.on(lost(), start).probe_now);
+        let _ = node.on(lost(), start);
+        let _ = node.on(answer(), start);
+        assert_eq!(node.health().state, NodeState::Probation);
+    }
+    for _ in 0..3 {
+        let _ = node.on(lost(), start);
+    }
+    assert_eq!(node.health().state, NodeState::Down, "three without an answer between them");
+}
+
+#[test]
+fn a_primary_that_returns_is_needed_in_full() {
+    let now = Instant::now();
+    let mut node = NodeWatch::new(HealthConfig::default());
+    for event in [says(false, None), failure(), failure(), failure()] {
+        let _ = node.on(event, now);
+    }
+    let _ = node.on(says(false, None), now);
+    let effects = node.on(says(false, None), now);
+    assert_eq!(effects.transitions, [Transition::LetIn]);
+    assert_eq!((node.health().state, node.health().share), (NodeState::Up, 100));
+}
+
+#[test]
+fn a_replica_is_caught_up_to_the_newest_sample_it_has_replayed() {
+    let replica = |name: &str| Node::new(name, "h", 1, NodeRole::Replica, None);
+    let primary = Node::new("c", "h", 1, NodeRole::Coordinator, None);
+    let topology = Topology::new(vec![primary, replica("r1"), replica("r2")]).unwrap();
+    let mut watch = ClusterWatch::new(&topology, config());
+    let start = Instant::now();
+    let at = |ms: u64| start + Duration::from_millis(ms);
+    let probe = |in_recovery, timeline, lsn, asked| HealthEvent::ProbeOk {
+        in_recovery,
+        lsn: Some(Lsn(lsn)),
+        timeline: Some(timeline),
+        system_id: Some(7),
+        rtt: Duration::ZERO,
+        asked,
+    };
+    let (c, r1, r2) = (NodeId(0), NodeId(1), NodeId(2));
+    let _ = watch.on(r1, probe(true, 1, 150, at(0)), at(0));
+    assert_eq!(watch.node(r1).caught_up_to, None);
+    let _ = watch.on(c, probe(false, 1, 100, at(10)), at(10));
+    let effects = watch.on(c, probe(false, 1, 200, at(20)), at(20));
+    assert_eq!(watch.node(r1).caught_up_to, Some(at(10)), "what it said before is enough");
+    assert!(!effects.publish, "nothing that routing knows has changed");
+    let effects = watch.on(r1, probe(true, 1, 200, at(30)), at(30));
+    assert!(effects.publish);
+    assert_eq!(watch.node(r1).caught_up_to, Some(at(20)));
+    // One of another timeline may be anywhere.
+    let _ = watch.on(r2, probe(true, 2, 50, at(30)), at(30));
+    let _ = watch.on(c, probe(false, 2, 300, at(40)), at(40));
+    assert_eq!(watch.node(r1).caught_up_to, Some(at(20)));
+    let _ = watch.on(r1, probe(true, 1, 900, at(50)), at(50));
+    assert_eq!(watch.node(r1).caught_up_to, Some(at(20)), "900 of the lower timeline");
+    let _ = watch.on(r1, probe(true, 2, 300, at(60)), at(60));
+    assert_eq!(watch.node(r1).caught_up_to, Some(at(40)));
+    // Another primary, another past.
+    for _ in 0..3 {
+        let _ = watch.on(c, failure(), at(70));
+    }
+    let _ = watch.on(r2, probe(false, 3, 310, at(80)), at(80));
+    assert_eq!(watch.primaries().next(), Some((GroupId::Coordinator, r2)));
+    assert_eq!(watch.node(r1).caught_up_to, None);
+    let _ = watch.on(r1, probe(true, 3, 320, at(90)), at(90));
+    assert_eq!(watch.node(r1).caught_up_to, Some(at(80)));
+}
+
 proptest! {
     /// Whatever happens, the state is what the last rows of events say.
     #[test]
@@ -105,7 +246,7 @@ proptest! {
         failures in 0..5u32,
         successes in 0..5u32,
     ) {
-        let mut node = NodeWatch::new(HealthConfig { failures, successes });
+        let mut node = NodeWatch::new(HealthConfig { failures, successes, ..config() });
         let now = Instant::now();
         let (mut fails, mut answers, mut down) = (0, 0, false);
         for event in events {

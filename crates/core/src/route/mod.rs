@@ -6,9 +6,11 @@
 //! Reads no clock, socket or global: the same input always gives the same route. Health is part
 //! of the snapshot, so routing never waits; nothing is allocated.
 
+mod own_writes;
 mod policy;
 mod rule;
 
+pub use own_writes::OwnWrites;
 pub use policy::RoutePolicy;
 pub use rule::Rule;
 
@@ -53,11 +55,22 @@ impl QuerySpec {
 
 /// What a session is bound to already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SessionState {
+pub struct SessionState<'a> {
     /// The node of the open transaction: all its statements run there.
     pub in_transaction: Option<NodeId>,
     /// The node that holds state of the session which cannot be moved.
     pub pinned: Option<NodeId>,
+    /// What it has to find again on the replicas it reads from.
+    pub own_writes: Option<&'a OwnWrites>,
+}
+
+impl SessionState<'_> {
+    /// Whether it may read from this replica: one that has its own writes, in rotation and not
+    /// fenced.
+    fn may_read_from(&self, replica: NodeId, group: GroupId, topology: &Topology) -> bool {
+        let has_own = |own: &OwnWrites| own.are_on(group, topology.health(replica));
+        topology.is_readable_replica(replica) && self.own_writes.is_none_or(has_own)
+    }
 }
 
 /// What nodes have to do. Changes with every statement, and so is no part of the snapshot.
@@ -90,8 +103,9 @@ impl Route {
         &self,
         topology: &'t Topology,
         policy: &RoutePolicy,
+        session: SessionState<'t>,
     ) -> impl Iterator<Item = NodeId> + use<'t> {
-        let (chosen, falls_back) = (self.node, policy.fall_back_to_primary);
+        let (chosen, id, falls_back) = (self.node, self.group, policy.fall_back_to_primary);
         let others = match self.rule {
             Rule::ReadOnReplica | Rule::KeyedReadOnReplica => topology.group(self.group),
             _ => None,
@@ -100,7 +114,9 @@ impl Route {
         let after = replicas.iter().position(|id| *id == chosen).map_or(0, |at| at + 1);
         let turned = replicas[after..].iter().chain(&replicas[..after]).copied();
         std::iter::once(chosen)
-            .chain(turned.filter(move |id| *id != chosen && topology.is_readable_replica(*id)))
+            .chain(turned.filter(move |replica| {
+                *replica != chosen && session.may_read_from(*replica, id, topology)
+            }))
             .chain(others.filter(|_| falls_back).map(|group| group.primary))
     }
 }
@@ -149,7 +165,7 @@ pub enum RouteError {
 /// to the primary, and the attempt says why it failed.
 pub fn route(
     query: &QuerySpec,
-    session: SessionState,
+    session: SessionState<'_>,
     topology: &Topology,
     policy: &RoutePolicy,
     loads: &Loads<'_>,
@@ -175,12 +191,12 @@ pub fn route(
         (QueryType::Read, None) => {
             let rules =
                 ReadRules { replica: Rule::ReadOnReplica, primary: Rule::ReadOnCoordinator };
-            read(topology.coordinator(), rules, topology, policy, loads)
+            read(topology.coordinator(), rules, session, topology, policy, loads)
         }
         (QueryType::Read, Some(by)) => {
             let rules =
                 ReadRules { replica: Rule::KeyedReadOnReplica, primary: Rule::KeyedReadOnWorker };
-            read(shard_group(by, topology, policy)?, rules, topology, policy, loads)
+            read(shard_group(by, topology, policy)?, rules, session, topology, policy, loads)
         }
     }
 }
@@ -193,6 +209,7 @@ struct ReadRules {
 fn read(
     group: &Group,
     rules: ReadRules,
+    session: SessionState<'_>,
     topology: &Topology,
     policy: &RoutePolicy,
     loads: &Loads<'_>,
@@ -200,10 +217,15 @@ fn read(
     if !policy.read_from_replicas {
         return Ok(primary(group, Rule::ReadsStayOnPrimary));
     }
-    let readable = group.replicas.iter().copied().filter(|id| topology.is_readable_replica(*id));
+    let replicas = group.replicas.iter().copied();
+    let readable =
+        replicas.clone().filter(|replica| session.may_read_from(*replica, group.id, topology));
     match pick_replica(readable, topology, policy, loads) {
         Some(node) => {
             Ok(Route { group: group.id, role: NodeRole::Replica, node, rule: rules.replica })
+        }
+        None if replicas.clone().any(|replica| topology.is_readable_replica(replica)) => {
+            Ok(primary(group, Rule::OwnWritesOnPrimary))
         }
         None if policy.fall_back_to_primary || group.replicas.is_empty() => {
             Ok(primary(group, rules.primary))

@@ -9,8 +9,8 @@ use serde::Serialize;
 /// | Statement          | Shard named | Runs on                                              |
 /// |--------------------|-------------|------------------------------------------------------|
 /// | any                | any         | the node of the open transaction, or of the pin      |
-/// | `Read`             | no          | a replica of the coordinator in turn, else itself    |
-/// | `Read`             | yes         | a replica of the shard in turn, else its worker      |
+/// | `Read`             | no          | a replica of the coordinator, else itself            |
+/// | `Read`             | yes         | a replica of the shard, else its worker              |
 /// | `Write`            | no          | the coordinator                                      |
 /// | `Write`            | yes         | the worker of the shard                              |
 /// | `Ddl`, `Distributed` | any       | the coordinator                                      |
@@ -31,6 +31,8 @@ pub enum Rule {
     KeyedReadOnWorker,
     /// A read, on the primary: replicas are switched off for reads.
     ReadsStayOnPrimary,
+    /// A read, on the primary: no replica has replayed the session's own writes yet.
+    OwnWritesOnPrimary,
     /// A write without a key.
     WriteOnCoordinator,
     /// A write with a key.
@@ -46,14 +48,17 @@ impl fmt::Display for Rule {
         f.pad(match self {
             Self::InTransaction => "a transaction stays on its node",
             Self::Pinned => "the session is pinned to a node",
-            Self::ReadOnReplica => "a read goes to a replica in turn",
+            Self::ReadOnReplica => "a read goes to a replica",
             Self::ReadOnCoordinator => {
                 "a read goes to the coordinator: it has no replica in rotation"
             }
-            Self::KeyedReadOnReplica => "a read with a key goes to a replica of its shard in turn",
+            Self::KeyedReadOnReplica => "a read with a key goes to a replica of its shard",
             Self::KeyedReadOnWorker => {
                 "a read with a key goes to the worker of its shard: \
                  it has no replica in rotation"
+            }
+            Self::OwnWritesOnPrimary => {
+                "a read goes to the primary: no replica has replayed the session's own writes"
             }
             Self::ReadsStayOnPrimary => {
                 "a read goes to the primary: `routing.read_from_replicas` is off"

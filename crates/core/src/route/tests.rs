@@ -53,7 +53,10 @@ impl World {
 
     fn candidates(&self, query: &QuerySpec) -> Vec<&str> {
         let route = self.try_route(query).unwrap();
-        route.candidates(&self.topology, &self.policy).map(|id| self.name(id)).collect()
+        route
+            .candidates(&self.topology, &self.policy, SessionState::default())
+            .map(|id| self.name(id))
+            .collect()
     }
 }
 
@@ -140,10 +143,10 @@ fn transactions_and_pins_come_first() {
         route(&query, session, &world.topology, &world.policy, &world.loads()).unwrap()
     };
     let (transaction, pin) = (Some(NodeId(4)), Some(NodeId(2)));
-    let both = at(SessionState { in_transaction: transaction, pinned: pin });
+    let both = at(SessionState { in_transaction: transaction, pinned: pin, own_writes: None });
     assert_eq!((both.node, both.rule), (NodeId(4), Rule::InTransaction));
     assert_eq!((both.group, both.role), (GroupId::Shard(ShardId(0)), NodeRole::Replica));
-    let pinned = at(SessionState { in_transaction: None, pinned: pin });
+    let pinned = at(SessionState { pinned: pin, ..SessionState::default() });
     assert_eq!((pinned.node, pinned.rule), (NodeId(2), Rule::Pinned));
 }
 
@@ -225,4 +228,40 @@ fn without_a_replica_reads_fail_where_the_primary_is_not_for_them() {
     assert!(error.to_string().contains("none of the 2 replicas of coordinator"), "{error}");
     // A group that was never given one has its primary.
     assert_eq!(world.route(&read().with_key(ON_SHARD_1)), ("s1", Rule::KeyedReadOnWorker));
+}
+
+#[test]
+fn a_session_reads_from_replicas_that_have_its_own_writes_and_else_from_the_primary() {
+    let mut world = World::new();
+    let start = std::time::Instant::now();
+    let mut own_writes = OwnWrites::default();
+    own_writes.wrote(GroupId::Coordinator, start);
+    let caught_up = |name: &str, world: &mut World| {
+        let id = world.topology.node_named(name).unwrap().id;
+        let up_to = start + std::time::Duration::from_secs(1);
+        let health = NodeHealth { caught_up_to: Some(up_to), ..NodeHealth::unknown() };
+        world.topology = world.topology.with_health([(id, health)]);
+    };
+    let routes = |world: &World, query: &QuerySpec| -> Vec<(String, Rule, Vec<u16>)> {
+        let session = SessionState { own_writes: Some(&own_writes), ..SessionState::default() };
+        let one = |_| {
+            let World { topology, policy, .. } = world;
+            let route = route(query, session, topology, policy, &world.loads()).unwrap();
+            let candidates = route.candidates(topology, policy, session).map(|id| id.0).collect();
+            (world.name(route.node).to_owned(), route.rule, candidates)
+        };
+        (0..2).map(one).collect()
+    };
+    let on_primary = ("c".to_owned(), Rule::OwnWritesOnPrimary, vec![0]);
+    assert_eq!(routes(&world, &read()), [on_primary.clone(), on_primary]);
+    caught_up("c-r2", &mut world);
+    let on_replica = ("c-r2".to_owned(), Rule::ReadOnReplica, vec![2, 0]);
+    assert_eq!(routes(&world, &read()), [on_replica.clone(), on_replica]);
+    // It has written nothing there.
+    let on_shard = &routes(&world, &read().with_key(ON_SHARD_0))[0];
+    assert_eq!((on_shard.0.as_str(), on_shard.1), ("s0-r1", Rule::KeyedReadOnReplica));
+    // The word of the primary counts, also where reads do not fall back to it.
+    world.policy.fall_back_to_primary = false;
+    world.topology = world.topology.with_health([(NodeId(2), NodeHealth::unknown())]);
+    assert_eq!(routes(&world, &read())[0].1, Rule::OwnWritesOnPrimary);
 }

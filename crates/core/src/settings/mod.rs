@@ -143,7 +143,8 @@ impl Settings {
 
     /// The thresholds of the health machine.
     pub fn health_config(&self) -> HealthConfig {
-        HealthConfig { failures: self.health.failures, successes: self.health.successes }
+        let HealthSettings { failures, successes, warm_up, most_hold_off, .. } = self.health;
+        HealthConfig { failures, successes, warm_up, most_hold_off }
     }
 
     /// The retry schedule.

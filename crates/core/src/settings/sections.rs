@@ -129,6 +129,16 @@ section! {
         ///
         /// Range: 1 to 100. Default: 2. Reload: live.
         successes: u32 = 2, between(1, 100);
+        /// How long a replica that was out gets a growing share of its reads, so that it is not
+        /// flooded while its caches are cold: a tenth at first.
+        ///
+        /// Unit: duration. Range: 0 to 1h; 0 gives it all at once. Default: 10s. Reload: restart.
+        warm_up: Duration = secs(10), between(Duration::ZERO, hours(1));
+        /// A replica that fails again while it is warmed up stays out for a second, then two,
+        /// then four, up to this long, whatever it answers to probes.
+        ///
+        /// Unit: duration. Range: 0 to 1h. Default: 1m. Reload: restart.
+        most_hold_off: Duration = secs(60), between(Duration::ZERO, hours(1));
     }
 }
 

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::units::WalPosition;
+
 /// What is believed about a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -17,6 +19,32 @@ pub enum NodeState {
     Suspect,
     /// Taken out of rotation.
     Down,
+    /// Back in rotation after an outage, with a growing share of the reads. Only standbys: of a
+    /// primary there is no second one to spare it.
+    Probation,
+}
+
+impl NodeState {
+    /// What its circuit breaker stands at.
+    pub fn circuit(self) -> Circuit {
+        match self {
+            Self::Unknown | Self::Up | Self::Suspect => Circuit::Closed,
+            Self::Down => Circuit::Open,
+            Self::Probation => Circuit::Probation,
+        }
+    }
+}
+
+/// What a node's circuit breaker stands at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Circuit {
+    /// Statements go to the node.
+    Closed,
+    /// None go to it, and probes ask whether it is back.
+    Open,
+    /// Some go to it, and a failed probe opens it again.
+    Probation,
 }
 
 /// How a node was doing when the snapshot was made.
@@ -28,6 +56,8 @@ pub struct NodeHealth {
     pub since: Option<Instant>,
     /// The text of the last failure; kept after a recovery.
     pub last_error: Option<Arc<str>>,
+    /// Why it was last taken out of rotation; kept until it has proved itself again.
+    pub reason: Option<Arc<str>>,
     /// Bytes of WAL between the group's primary and what this replica has replayed.
     pub lag_bytes: Option<u64>,
     /// How long the last probe took.
@@ -42,6 +72,10 @@ pub struct NodeHealth {
     pub timeline: Option<u32>,
     /// What tells its data from those of any other cluster; its standbys have the same.
     pub system_id: Option<u64>,
+    /// Where in the WAL it last said to be: written on a primary, replayed on a standby.
+    pub position: Option<WalPosition>,
+    /// A replica has replayed every write that was answered before this moment.
+    pub caught_up_to: Option<Instant>,
 }
 
 impl NodeHealth {
@@ -51,19 +85,22 @@ impl NodeHealth {
             state: NodeState::Unknown,
             since: None,
             last_error: None,
+            reason: None,
             lag_bytes: None,
             rtt: None,
             in_recovery: None,
             share: 100,
             timeline: None,
             system_id: None,
+            position: None,
+            caught_up_to: None,
         }
     }
 
     /// Whether statements are sent to the node.
     pub fn is_healthy(&self) -> bool {
         match self.state {
-            NodeState::Unknown | NodeState::Up | NodeState::Suspect => true,
+            NodeState::Unknown | NodeState::Up | NodeState::Suspect | NodeState::Probation => true,
             NodeState::Down => false,
         }
     }

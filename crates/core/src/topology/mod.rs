@@ -11,7 +11,7 @@ mod health;
 mod node;
 
 pub use error::TopologyError;
-pub use health::{NodeHealth, NodeState};
+pub use health::{Circuit, NodeHealth, NodeState};
 pub use node::{Node, NodeRole};
 
 use std::collections::{HashMap, HashSet};

@@ -1,7 +1,7 @@
 //! What `health_check()` answers.
 
 use pgherd_core::stats::Counters;
-use pgherd_core::topology::{Node, NodeState};
+use pgherd_core::topology::{Circuit, Node, NodeState};
 use pgherd_core::{NodeRole, ShardId, Topology};
 use serde::Serialize;
 
@@ -78,6 +78,10 @@ pub struct NodeReport {
     pub in_rotation: bool,
     /// What is believed of it.
     pub state: NodeState,
+    /// What its circuit breaker stands at.
+    pub circuit: Circuit,
+    /// Why it was taken out of rotation, until it has proved itself again.
+    pub reason: Option<String>,
     /// Whether it last said to be a standby.
     pub in_recovery: Option<bool>,
     /// Whether it is shut out: it takes writes, or took them when it was last heard of, and another
@@ -148,6 +152,8 @@ impl NodeReport {
             healthy,
             in_rotation: health.is_healthy(),
             state: health.state,
+            circuit: health.state.circuit(),
+            reason: health.reason.as_deref().map(str::to_owned),
             in_recovery: health.in_recovery,
             fenced: topology.is_fenced(node.id),
             timeline: health.timeline,

@@ -283,6 +283,9 @@ impl Shared {
                     warn!(%node, failures, %error, "node taken out of rotation");
                 }
                 Transition::LetIn => info!(%node, "node in rotation"),
+                Transition::OnProbation { warm_up } => {
+                    info!(%node, ?warm_up, "node in rotation again, with a growing share of the reads");
+                }
                 Transition::RoleChanged { in_recovery } => {
                     warn!(%node, in_recovery, "node changed its role");
                 }

@@ -49,6 +49,7 @@ fn last_heard(topology: &Topology, id: NodeId, now: Instant) -> String {
         NodeState::Up => "up",
         NodeState::Suspect => "suspect",
         NodeState::Down => "down",
+        NodeState::Probation => "on probation",
     };
     let mut text = format!("{of_whom}, {how}");
     if let Some(since) = since {

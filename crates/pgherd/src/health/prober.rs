@@ -68,10 +68,11 @@ impl Prober {
                 self.dialer.open(|_| ()).await.map_err(|error| error.to_string())?
             }
         };
-        let asked = Instant::now();
+        let mut asked = Instant::now();
         let mut answer = backend.client().simple_query(self.question()).await;
         if self.tells_all && answer.as_ref().is_err_and(is_about_the_question) {
             self.tells_all = false;
+            asked = Instant::now();
             answer = backend.client().simple_query(self.question()).await;
         }
         let messages = answer.map_err(|error| {
@@ -84,7 +85,7 @@ impl Prober {
             _ => None,
         });
         let row = row.ok_or("a probe was answered without a row")?;
-        Ok((backend, read(row, rtt)))
+        Ok((backend, read(row, asked, rtt)))
     }
 
     fn question(&self) -> &'static str {
@@ -104,7 +105,7 @@ fn is_about_the_question(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| refusals.contains(code))
 }
 
-fn read(row: &SimpleQueryRow, rtt: Duration) -> HealthEvent {
+fn read(row: &SimpleQueryRow, asked: Instant, rtt: Duration) -> HealthEvent {
     let column = |at: usize| (at < row.len()).then(|| row.get(at)).flatten();
     let written_on = column(2).and_then(timeline_of_file);
     HealthEvent::ProbeOk {
@@ -113,6 +114,7 @@ fn read(row: &SimpleQueryRow, rtt: Duration) -> HealthEvent {
         timeline: written_on.or_else(|| column(3)?.parse().ok()),
         system_id: column(4).and_then(|id| id.parse().ok()),
         rtt,
+        asked,
     }
 }
 

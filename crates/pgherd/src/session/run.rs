@@ -213,7 +213,9 @@ impl Tries {
     }
 
     fn is_another_left(&self, route: Route, topology: &Topology, policy: &RoutePolicy) -> bool {
-        route.candidates(topology, policy).any(|id| id != route.node && !self.nodes.contains(&id))
+        route
+            .candidates(topology, policy, SessionState::default())
+            .any(|id| id != route.node && !self.nodes.contains(&id))
     }
 
     /// The same route to a node that was not tried yet, if there is one.
@@ -232,7 +234,10 @@ impl Tries {
         {
             return to(group.primary);
         }
-        match route.candidates(topology, policy).find(|id| !self.nodes.contains(id)) {
+        match route
+            .candidates(topology, policy, SessionState::default())
+            .find(|id| !self.nodes.contains(id))
+        {
             Some(id) => to(id),
             None => {
                 // All have had their turn: a new round.

@@ -114,7 +114,8 @@ impl World {
             .database(cluster::DATABASE)
             .user(cluster::USER)
             .password(PASSWORD)
-            .health_interval(Duration::from_millis(100));
+            .health_interval(Duration::from_millis(100))
+            .with_settings(|settings| settings.health.warm_up = Duration::ZERO);
         self.cluster.nodes().iter().fold(builder, |builder, node| match (node.role, node.shard) {
             (Role::Coordinator, _) => builder.coordinator(&node.host, port(node)),
             (Role::Worker, shard) => builder.worker(shard.unwrap(), &node.host, port(node)),
