@@ -91,10 +91,7 @@ impl Error {
         // what follows a crash of another process (57P02) may come after our commit. Not so what
         // a pooler reports of a server that it has lost.
         let report = error.as_db_error();
-        let is_pooler_s = report.is_some_and(|report| {
-            report.severity() == "FATAL" && report.code() == &SqlState::PROTOCOL_VIOLATION
-        });
-        let is_lost = is_pooler_s || is_lost && report.is_none();
+        let is_lost = report.is_some_and(is_pooler_s) || is_lost && report.is_none();
         let cause = Cause::Statement { error, is_lost, was_sent };
         Self(Box::new(Inner { cause, node: Some(node), is_read: false, tries: 1 }))
     }
@@ -302,6 +299,11 @@ impl fmt::Display for Error {
         }
         Ok(())
     }
+}
+
+/// Whether it is what a pooler reports of a server that it has lost.
+pub(crate) fn is_pooler_s(report: &DbError) -> bool {
+    report.severity() == "FATAL" && report.code() == &SqlState::PROTOCOL_VIOLATION
 }
 
 fn one_line(errors: &SettingsErrors) -> String {

@@ -53,7 +53,7 @@ pub use conn::{ConnectError, ConnectStep, Distrust, PasswordError, TlsError, wit
 pub use error::{Error, ErrorKind};
 pub use health::{HealthMonitor, NoPrimary, ProbeAnswer};
 pub use pool::{AcquireError, Lease};
-pub use session::{Auto, Request};
+pub use session::{Auto, Request, Transaction, TransactionRequest, UnitOfWork};
 pub use txn::{
     CommitError, CommitStep, Committed, Cursor, DistributedTransaction, InDoubt, Recovered,
     RecoveryError, decision_table_script,
@@ -75,6 +75,7 @@ pub use pgherd_core::{GroupId, Key, NodeId, NodeRole, QueryType, ShardId, Topolo
 
 /// The driver underneath: its rows, types and errors are part of this crate's interface.
 pub use tokio_postgres;
+pub use tokio_postgres::IsolationLevel;
 
 /// The example in the README compiles.
 #[cfg(doctest)]

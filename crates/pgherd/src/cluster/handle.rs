@@ -24,6 +24,7 @@ use crate::pool::{Limits, NodePool};
 use crate::txn::{CommitHook, Keeper, Numbering, OpenTransactions, Recovered};
 use crate::txn::{decision_table_script, recover};
 use crate::{Auto, DistributedTransaction, Error, HealthMonitor, Lease, Request};
+use crate::{Transaction, TransactionRequest};
 
 /// How often idle backends are looked through, at most: closing one some seconds late costs
 /// nothing.
@@ -222,6 +223,39 @@ impl DistributedPool {
         shard_key: Option<Key>,
     ) -> Result<Lease, Error> {
         self.request(query_type).maybe_key(shard_key).acquire().await
+    }
+
+    /// A transaction on one node: awaited, it begins. See [`TransactionRequest`] for its shard, its
+    /// isolation level, and units of work that survive a failover.
+    pub fn transaction(&self) -> TransactionRequest<'_> {
+        TransactionRequest::new(self)
+    }
+
+    /// Runs a unit of work on the coordinator: a transaction that is run again when, and only
+    /// when, that is safe. See [`UnitOfWork::run`](crate::UnitOfWork::run); with a shard key, or
+    /// with what to do about a lost answer to COMMIT, begin at [`Self::transaction`].
+    ///
+    /// ```no_run
+    /// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+    /// let visits: i64 = pool
+    ///     .run(async |tx| {
+    ///         tx.execute("UPDATE pages SET visits = visits + 1 WHERE id = 7", &[]).await?;
+    ///         let row = tx.query_one("SELECT visits FROM pages WHERE id = 7", &[]).await?;
+    ///         Ok::<_, pgherd::Error>(row.get(0))
+    ///     })
+    ///     .await?;
+    /// # let _ = visits;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn run<T, E>(&self, work: impl AsyncFn(&Transaction) -> Result<T, E>) -> Result<T, E>
+    where
+        E: From<Error>,
+    {
+        self.transaction().run(work).await
     }
 
     /// Begins a transaction on the shards of these keys, which commits on all or on none; see

@@ -55,7 +55,7 @@ impl<'p> Request<'p> {
         sql: &str,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
-        match self.pool.run(&self.spec, sql, Act::Query(params)).await? {
+        match self.pool.run_statement(&self.spec, sql, Act::Query(params)).await? {
             Answer::Rows(rows) => Ok(rows),
             Answer::Count(_) | Answer::Done => Ok(Vec::new()),
         }
@@ -67,12 +67,12 @@ impl<'p> Request<'p> {
     /// [`Error`], of the last try; [`ErrorKind::Usage`](crate::ErrorKind::Usage) for any other
     /// number of rows, after the statement has run.
     pub async fn query_one(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Row, Error> {
-        match self.pool.run(&self.spec, sql, Act::QueryOne(params)).await? {
+        match self.pool.run_statement(&self.spec, sql, Act::QueryOne(params)).await? {
             Answer::Rows(mut rows) => {
-                Ok(rows.pop().expect("run() lets exactly one row through for this act"))
+                Ok(rows.pop().expect("run_statement() lets exactly one row through for this act"))
             }
             Answer::Count(_) | Answer::Done => {
-                unreachable!("run() answers a query with rows")
+                unreachable!("run_statement() answers a query with rows")
             }
         }
     }
@@ -83,7 +83,7 @@ impl<'p> Request<'p> {
     /// # Errors
     /// [`Error`], of the last try.
     pub async fn execute(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
-        match self.pool.run(&self.spec, sql, Act::Execute(params)).await? {
+        match self.pool.run_statement(&self.spec, sql, Act::Execute(params)).await? {
             Answer::Count(count) => Ok(count),
             Answer::Rows(_) | Answer::Done => Ok(0),
         }
@@ -96,7 +96,7 @@ impl<'p> Request<'p> {
     /// # Errors
     /// [`Error`], of the last try.
     pub async fn batch(&self, sql: &str) -> Result<(), Error> {
-        self.pool.run(&self.spec, sql, Act::Batch).await.map(drop)
+        self.pool.run_statement(&self.spec, sql, Act::Batch).await.map(drop)
     }
 
     /// Borrows a backend that fits, for several statements. What runs on it is not tried

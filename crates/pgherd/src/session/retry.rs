@@ -17,8 +17,8 @@
 use pgherd_core::retry::{Retry, proves_no_effect};
 use pgherd_core::sql::{Classified, QueryType, StateKind};
 
-use crate::AcquireError;
 use crate::error::Cause;
+use crate::{AcquireError, Error, ErrorKind};
 
 /// What is known when a try has failed.
 pub(super) struct Failed<'c> {
@@ -65,6 +65,17 @@ impl Failed<'_> {
             }
         }
     }
+}
+
+/// Whether an error says that a node went away, or was a primary and is none any more.
+pub(super) fn is_node_gone(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Acquire | ErrorKind::ConnectionLost)
+        || error.sqlstate().is_some_and(says_node_is_gone)
+}
+
+/// The same of an SQLSTATE that PostgreSQL has reported.
+pub(super) fn says_node_is_gone(sqlstate: &str) -> bool {
+    sqlstate.starts_with("08") || matches!(sqlstate, "25006" | "57P01" | "57P02" | "57P03")
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use tracing::{debug, warn};
 
-use super::retry::Failed;
+use super::retry::{Failed, is_node_gone};
 use crate::error::Cause;
 use crate::{DistributedPool, Error, Lease};
 
@@ -43,7 +43,7 @@ struct Tries {
 
 impl DistributedPool {
     /// Runs one statement, as often as it may be tried.
-    pub(crate) async fn run(
+    pub(crate) async fn run_statement(
         &self,
         spec: &QuerySpec,
         sql: &str,
@@ -68,7 +68,7 @@ impl DistributedPool {
                 is_another_left: tries.is_another_left(route, &topology, self.policy()),
             };
             let may_retry = failed.may_retry(|| self.classify(sql));
-            if !self.wait_for_next_try(&mut tries, route.node, may_retry, &error).await {
+            if !self.wait_for_next_try(&mut tries, route, may_retry, &error).await {
                 break Err(error.after_tries(tries.count));
             }
         };
@@ -96,7 +96,7 @@ impl DistributedPool {
                 is_another_left: tries.is_another_left(route, &topology, self.policy()),
             };
             let may_retry = failed.may_retry(|| self.classify(""));
-            if !self.wait_for_next_try(&mut tries, route.node, may_retry, &error).await {
+            if !self.wait_for_next_try(&mut tries, route, may_retry, &error).await {
                 return Err(error.after_tries(tries.count));
             }
         }
@@ -177,10 +177,11 @@ impl DistributedPool {
     async fn wait_for_next_try(
         &self,
         tries: &mut Tries,
-        node: NodeId,
+        route: Route,
         may_retry: bool,
         error: &Error,
     ) -> bool {
+        let node = route.node;
         tries.note(node, error);
         if error.sqlstate() == Some(sqlstate::READ_ONLY_TRANSACTION) {
             // It may have been the primary until now.
@@ -192,8 +193,10 @@ impl DistributedPool {
         let Some(delay) = self.retry_config().delay(tries.count + 1, random_fraction()) else {
             return false;
         };
+        let is_failover = route.role != NodeRole::Replica && is_node_gone(error);
+        let may = self.may_try_again(node, is_failover);
         let node: &Arc<str> = self.node_pool(node).node();
-        if !self.budget().spend(Instant::now()) {
+        if !may {
             self.counting().count_refused_retry();
             warn!(%node, %error, "not tried again: retry.budget_ratio and budget_burst are used up");
             return false;
@@ -202,6 +205,16 @@ impl DistributedPool {
         self.counting().count_retry();
         tokio::time::sleep(delay).await;
         true
+    }
+}
+
+impl DistributedPool {
+    /// Asks the budget. It is not asked for what a primary has left behind, where another node may
+    /// take its place: one that is gone has no load to be spared, and a failover is to be a wait
+    /// and not an error.
+    pub(super) fn may_try_again(&self, node: NodeId, is_failover: bool) -> bool {
+        let has_others = !self.topology().group_of(node).replicas.is_empty();
+        (is_failover && has_others) || self.budget().spend(Instant::now())
     }
 }
 
@@ -249,6 +262,6 @@ impl Tries {
 }
 
 /// Uniform in 0 to 1; 0 where the system has no randomness, which only costs the jitter.
-fn random_fraction() -> f64 {
+pub(super) fn random_fraction() -> f64 {
     f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX)
 }

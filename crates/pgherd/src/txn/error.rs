@@ -66,13 +66,28 @@ pub enum CommitError {
         /// What was seen of it.
         error: tokio_postgres::Error,
     },
-    /// The connection was lost between COMMIT and its answer, in a transaction that wrote on
-    /// one shard only.
+    /// The connection was lost between COMMIT and its answer, in a transaction on one node.
     Unknown {
         /// The node's name.
         node: String,
         /// What was seen of it.
         error: tokio_postgres::Error,
+    },
+    /// Another node became the primary before this one answered. Rolled back if COMMIT had not been
+    /// sent to it, else unknown.
+    Deposed {
+        /// The node's name.
+        node: String,
+        /// Whether COMMIT had been sent.
+        was_sent: bool,
+    },
+    /// The connection was lost between COMMIT and its answer, and it could not be looked up what
+    /// became of it.
+    LookUpFailed {
+        /// The node's name.
+        node: String,
+        /// Why it could not be looked up.
+        reason: String,
     },
     /// A shard has no decision table, or this login may not use it.
     NoTable {
@@ -123,8 +138,13 @@ impl CommitError {
             | Self::Lost { .. }
             | Self::RolesDiffer { .. }
             | Self::AbortedByRecovery { .. }
-            | Self::RolledBackPending { .. } => ErrorKind::RolledBack,
-            Self::Unknown { .. } | Self::InDoubt { .. } | Self::CutOff => ErrorKind::InDoubt,
+            | Self::RolledBackPending { .. }
+            | Self::Deposed { was_sent: false, .. } => ErrorKind::RolledBack,
+            Self::Unknown { .. }
+            | Self::Deposed { .. }
+            | Self::LookUpFailed { .. }
+            | Self::InDoubt { .. }
+            | Self::CutOff => ErrorKind::InDoubt,
         }
     }
 
@@ -135,7 +155,9 @@ impl CommitError {
                 Some(state) => Retry::of_sqlstate(state.code()),
                 None => Retry::No,
             },
-            Self::Lost { .. } | Self::AbortedByRecovery { .. } => Retry::Same,
+            Self::Lost { .. }
+            | Self::AbortedByRecovery { .. }
+            | Self::Deposed { was_sent: false, .. } => Retry::Same,
             Self::RolledBackPending { reason, .. } => reason.retry(),
             Self::NoKeys
             | Self::NotAParticipant { .. }
@@ -144,6 +166,8 @@ impl CommitError {
             | Self::RolesDiffer { .. }
             | Self::Ended { .. }
             | Self::Unknown { .. }
+            | Self::Deposed { .. }
+            | Self::LookUpFailed { .. }
             | Self::InDoubt { .. }
             | Self::CutOff => Retry::No,
         }
@@ -156,10 +180,14 @@ impl CommitError {
     pub(crate) fn sqlstate(&self) -> Option<&str> {
         match self {
             Self::Refused { error, .. } => error.code().map(SqlState::code),
-            Self::Lost { .. } => Some(sqlstate::CONNECTION_FAILURE),
-            Self::Unknown { .. } | Self::InDoubt { .. } | Self::CutOff => {
-                Some(sqlstate::TRANSACTION_UNKNOWN)
+            Self::Lost { .. } | Self::Deposed { was_sent: false, .. } => {
+                Some(sqlstate::CONNECTION_FAILURE)
             }
+            Self::Unknown { .. }
+            | Self::Deposed { .. }
+            | Self::LookUpFailed { .. }
+            | Self::InDoubt { .. }
+            | Self::CutOff => Some(sqlstate::TRANSACTION_UNKNOWN),
             Self::RolledBackPending { reason, .. } => reason.sqlstate(),
             Self::NoKeys
             | Self::NotAParticipant { .. }
@@ -179,6 +207,8 @@ impl CommitError {
             | Self::Refused { node, .. }
             | Self::Lost { node, .. }
             | Self::Unknown { node, .. }
+            | Self::Deposed { node, .. }
+            | Self::LookUpFailed { node, .. }
             | Self::InDoubt { node, .. } => Some(node),
             Self::RolledBackPending { reason, .. } => reason.node(),
             Self::NoKeys
@@ -242,6 +272,21 @@ impl fmt::Display for CommitError {
             Self::Unknown { node, .. } => {
                 write!(f, "connection to {node} lost after COMMIT was sent: the outcome is unknown")
             }
+            Self::Deposed { node, was_sent: true } => write!(
+                f,
+                "another node became the primary before {node} answered COMMIT: the outcome is \
+                 unknown"
+            ),
+            Self::Deposed { node, was_sent: false } => write!(
+                f,
+                "another node became the primary while the transaction was open on {node}: rolled \
+                 back"
+            ),
+            Self::LookUpFailed { node, reason } => write!(
+                f,
+                "connection to {node} lost after COMMIT was sent: the outcome is unknown, and could \
+                 not be looked up: {reason}"
+            ),
             Self::NoTable { node } => write!(
                 f,
                 "{node} has no decision table that this login may use, which a transaction over \

@@ -9,6 +9,7 @@
 
 mod commit;
 mod cursor;
+mod ending;
 mod error;
 mod gid;
 mod keeper;
@@ -19,6 +20,7 @@ mod table;
 mod transaction;
 
 pub use cursor::Cursor;
+pub(crate) use ending::commit_on;
 pub use error::{CommitError, InDoubt, RecoveryError};
 pub(crate) use gid::Numbering;
 pub(crate) use keeper::Keeper;

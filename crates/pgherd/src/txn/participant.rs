@@ -9,6 +9,7 @@ use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::error::SqlState;
 use tracing::debug;
 
+use super::ending::commit_on;
 use super::{CommitError, Cursor, InDoubt};
 use crate::mutex::Mutex;
 use crate::pool::NodePool;
@@ -90,12 +91,12 @@ impl Participant {
 
     /// COMMIT of its own.
     pub(super) async fn commit_alone(&self) -> Result<(), CommitError> {
-        self.with_lease(async |lease| self.commit_by(lease, "COMMIT").await).await
+        self.with_lease(async |lease| commit_on(lease, "COMMIT").await).await
     }
 
     /// The decision row and COMMIT.
     pub(super) async fn decide(&self, script: &str) -> TxnEvent {
-        let result = self.with_lease(async |lease| self.commit_by(lease, script).await).await;
+        let result = self.with_lease(async |lease| commit_on(lease, script).await).await;
         match result {
             Ok(()) => TxnEvent::AnchorCommitted,
             Err(CommitError::Unknown { .. }) => TxnEvent::AnchorLost,
@@ -105,20 +106,6 @@ impl Participant {
                 self.roll_back().await;
                 TxnEvent::AnchorRefused
             }
-        }
-    }
-
-    async fn commit_by(&self, lease: &Lease, script: &str) -> Result<(), CommitError> {
-        let before = lease.statements();
-        match lease.batch_execute(script).await {
-            Ok(()) => match lease.backend().last_tag() {
-                tag if tag == "COMMIT" => Ok(()),
-                tag => Err(CommitError::Ended { node: self.node().to_owned(), tag }),
-            },
-            Err(error) if lease.is_closed() && lease.statements() > before => {
-                Err(CommitError::Unknown { node: self.node().to_owned(), error })
-            }
-            Err(error) => Err(self.refused(lease, error)),
         }
     }
 

@@ -179,6 +179,16 @@ impl World {
         self.node(name).kill().unwrap();
     }
 
+    /// Stops all processes of a node, which stay: connections stay open, and nothing answers.
+    pub fn freeze(&self, name: &str) {
+        self.node(name).freeze().unwrap();
+    }
+
+    /// Lets a frozen node go on.
+    pub fn thaw(&self, name: &str) {
+        self.node(name).thaw().unwrap();
+    }
+
     /// Starts a node that was killed and waits until it answers.
     pub fn start_node(&self, name: &str) {
         self.node(name).start().unwrap();

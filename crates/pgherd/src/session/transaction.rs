@@ -1,0 +1,362 @@
+//! A transaction on one node: asked for, begun, ended.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use pgherd_core::route::{QuerySpec, ShardBy};
+use pgherd_core::sql::QueryType;
+use pgherd_core::{Key, ShardId};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, IsolationLevel, Row, SimpleQueryMessage};
+use tracing::debug;
+
+use super::fate::Fate;
+use super::lookup::Session;
+use crate::conn::Standing;
+use crate::error::{Cause, is_pooler_s};
+use crate::mutex::Mutex;
+use crate::txn::commit_on;
+use crate::{CommitError, DistributedPool, Error, Lease, UnitOfWork};
+
+/// A transaction to be: where it runs, and how. Made by [`DistributedPool::transaction`].
+///
+/// It runs on the primary: of the coordinator, or of the shard that is named. Awaited, it begins
+/// and is a [`Transaction`]; [`Self::run`] makes a unit of work of it, which is run again where
+/// that is safe.
+#[derive(Debug, Clone)]
+#[must_use = "a transaction does nothing until it is begun or run"]
+pub struct TransactionRequest<'p> {
+    pool: &'p DistributedPool,
+    spec: QuerySpec,
+    isolation: Option<IsolationLevel>,
+    is_read_only: bool,
+    is_deferrable: bool,
+}
+
+impl<'p> TransactionRequest<'p> {
+    pub(crate) fn new(pool: &'p DistributedPool) -> Self {
+        Self {
+            pool,
+            spec: QuerySpec::new(QueryType::Write),
+            isolation: None,
+            is_read_only: false,
+            is_deferrable: false,
+        }
+    }
+
+    /// The same on the shard where this key lives.
+    pub fn shard_key(self, key: impl Into<Key>) -> Self {
+        Self { spec: self.spec.with_key(key), ..self }
+    }
+
+    /// The same on this shard.
+    pub fn shard(self, shard: ShardId) -> Self {
+        let spec = QuerySpec { shard_by: Some(ShardBy::Shard(shard)), ..self.spec };
+        Self { spec, ..self }
+    }
+
+    /// The same under this isolation level. Default: what the session has.
+    pub fn isolation_level(self, level: IsolationLevel) -> Self {
+        Self { isolation: Some(level), ..self }
+    }
+
+    /// The same without writes; still on the primary.
+    pub fn read_only(self) -> Self {
+        Self { is_read_only: true, ..self }
+    }
+
+    /// The same DEFERRABLE: a serializable transaction that only reads may then wait at its begin,
+    /// and is never the one that fails.
+    pub fn deferrable(self) -> Self {
+        Self { is_deferrable: true, ..self }
+    }
+
+    /// A unit of work that may take effect twice without harm; see [`UnitOfWork::idempotent`].
+    pub fn idempotent(self) -> UnitOfWork<'p> {
+        UnitOfWork::new(self).idempotent()
+    }
+
+    /// A unit of work of which a query tells whether it has committed; see
+    /// [`UnitOfWork::lookup`].
+    pub fn lookup(self, sql: &'p str, params: &'p [&'p (dyn ToSql + Sync)]) -> UnitOfWork<'p> {
+        UnitOfWork::new(self).lookup(sql, params)
+    }
+
+    /// Runs a unit of work; see [`UnitOfWork::run`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn run<T, E>(self, work: impl AsyncFn(&Transaction) -> Result<T, E>) -> Result<T, E>
+    where
+        E: From<Error>,
+    {
+        UnitOfWork::new(self).run(work).await
+    }
+
+    /// Begins it, on a backend of its own. One that turns out to be dead is replaced by another.
+    ///
+    /// Dropping the future gives back what was borrowed.
+    ///
+    /// # Errors
+    /// What acquiring says, see [`Request::acquire`](crate::Request::acquire), or BEGIN.
+    pub async fn begin(&self) -> Result<Transaction, Error> {
+        self.begin_with(false).await
+    }
+
+    /// `is_identified`: also asks which session it runs in.
+    pub(super) async fn begin_with(&self, is_identified: bool) -> Result<Transaction, Error> {
+        let mut script = self.begin_command();
+        if is_identified {
+            script += "; ";
+            script += Session::WHICH;
+        }
+        let mut tries = 1;
+        loop {
+            let lease = self.pool.lease(&self.spec).await?;
+            let error = match lease.simple_query(&script).await {
+                Ok(answer) => {
+                    let session = Session::read(lease.route().node, &row_of(&answer));
+                    return Ok(Transaction::new(self.pool, lease, session, self.is_read_only));
+                }
+                Err(error) => error,
+            };
+            // A backend that died while it was idle: nothing was done on it, so the next.
+            if lease.is_closed() && tries < self.pool.retry_config().max_retries {
+                debug!(node = lease.node(), %error, "BEGIN found a lost connection");
+                self.pool.counting().count_retry();
+                tries += 1;
+                continue;
+            }
+            let (is_lost, node) = (lease.is_closed(), lease.pool().node().clone());
+            let was_sent = lease.statements() > 0;
+            let error = Error::statement(error, node, is_lost, was_sent);
+            // BEGIN alone has no effect.
+            return Err(error.of_read(true).after_tries(tries));
+        }
+    }
+
+    fn begin_command(&self) -> String {
+        let isolation = self.isolation.map(|level| match level {
+            IsolationLevel::ReadUncommitted => "ISOLATION LEVEL READ UNCOMMITTED",
+            IsolationLevel::ReadCommitted => "ISOLATION LEVEL READ COMMITTED",
+            IsolationLevel::RepeatableRead => "ISOLATION LEVEL REPEATABLE READ",
+            _ => "ISOLATION LEVEL SERIALIZABLE",
+        });
+        let modes = [
+            isolation,
+            self.is_read_only.then_some("READ ONLY"),
+            self.is_deferrable.then_some("DEFERRABLE"),
+        ];
+        let modes: Vec<&str> = modes.into_iter().flatten().collect();
+        match modes.is_empty() {
+            true => "BEGIN".to_owned(),
+            false => format!("BEGIN {}", modes.join(", ")),
+        }
+    }
+
+    pub(super) fn pool(&self) -> &'p DistributedPool {
+        self.pool
+    }
+
+    pub(super) fn spec(&self) -> &QuerySpec {
+        &self.spec
+    }
+}
+
+impl<'p> IntoFuture for TransactionRequest<'p> {
+    type Output = Result<Transaction, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'p>>;
+
+    /// See [`Self::begin`].
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.begin().await })
+    }
+}
+
+/// The first row of an answer, as texts.
+pub(super) fn row_of(answer: &[SimpleQueryMessage]) -> Vec<Option<&str>> {
+    let row = answer.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    });
+    row.map_or_else(Vec::new, |row| (0..row.len()).map(|at| row.get(at)).collect())
+}
+
+/// A transaction on one node, with a backend of its own.
+///
+/// Dropping it rolls back. Statements that end a transaction (`COMMIT`, `ROLLBACK`) are not for
+/// it; savepoints are. After an error of PostgreSQL it accepts nothing but `ROLLBACK TO` a
+/// savepoint, and cannot commit.
+///
+/// ```no_run
+/// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+/// let transaction = pool.transaction().shard_key(42).await?;
+/// transaction.execute("UPDATE users SET visits = visits + 1 WHERE id = $1", &[&42]).await?;
+/// transaction.commit().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "dropping the transaction rolls it back"]
+pub struct Transaction {
+    pool: DistributedPool,
+    // `Some` until it has ended.
+    lease: Option<Lease>,
+    session: Option<Session>,
+    is_read_only: bool,
+    // By the last statement, if that failed.
+    fate: Mutex<Option<Fate>>,
+}
+
+impl Transaction {
+    fn new(
+        pool: &DistributedPool,
+        lease: Lease,
+        session: Option<Session>,
+        is_read_only: bool,
+    ) -> Self {
+        let (pool, lease, fate) = (pool.clone(), Some(lease), Mutex::default());
+        Self { pool, lease, session, is_read_only, fate }
+    }
+
+    /// The name of the node.
+    pub fn node(&self) -> &str {
+        self.lease().node()
+    }
+
+    /// Runs a statement and collects its rows. It is not tried again.
+    ///
+    /// Dropping the future leaves the statement to run to its end inside the transaction.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing of the transaction is committed by it.
+    pub async fn query(
+        &self,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
+        self.heed(self.lease().query(sql, params).await)
+    }
+
+    /// Runs a statement that gives exactly one row. Cancellation as for [`Self::query`].
+    ///
+    /// # Errors
+    /// [`Error`]; [`ErrorKind::Usage`](crate::ErrorKind::Usage) for another number of rows.
+    pub async fn query_one(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Row, Error> {
+        let mut rows = self.query(sql, params).await?;
+        let found = rows.len();
+        match (rows.pop(), found) {
+            (Some(row), 1) => Ok(row),
+            _ => Err(Error::new(Cause::Rows { found }).at(self.node().into())),
+        }
+    }
+
+    /// Runs a statement and answers how many rows it concerned. Cancellation as for
+    /// [`Self::query`].
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn execute(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
+        self.heed(self.lease().execute(sql, params).await)
+    }
+
+    /// Runs a text of one or more statements without parameters, for their effect.
+    /// Cancellation as for [`Self::query`].
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn batch(&self, sql: &str) -> Result<(), Error> {
+        self.heed(self.lease().batch_execute(sql).await)
+    }
+
+    /// The driver's client, for what is not here, such as COPY. A unit of work is not run again
+    /// for an error that PostgreSQL reports to it.
+    pub fn client(&self) -> &Client {
+        self.lease()
+    }
+
+    /// Commits.
+    ///
+    /// Dropping the future leaves the outcome open.
+    ///
+    /// # Errors
+    /// [`ErrorKind::RolledBack`](crate::ErrorKind::RolledBack), or
+    /// [`ErrorKind::InDoubt`](crate::ErrorKind::InDoubt), SQLSTATE 08007, when the connection was
+    /// lost between COMMIT and its answer.
+    pub async fn commit(mut self) -> Result<(), Error> {
+        self.try_commit().await.map_err(Error::from)
+    }
+
+    pub(super) async fn try_commit(&mut self) -> Result<(), CommitError> {
+        let lease = self.lease.take().expect("a transaction has its lease until it has ended");
+        commit_on(&lease, "COMMIT").await
+    }
+
+    /// Rolls back. Where the connection is lost the node does it by itself.
+    ///
+    /// Dropping the future rolls back as well.
+    pub async fn rollback(mut self) {
+        if let Some(lease) = self.lease.take() {
+            // A ROLLBACK that fails leaves the block open, and release closes such a backend.
+            let _ = lease.batch_execute("ROLLBACK").await;
+        }
+    }
+
+    /// What the failure of its last statement says, or the loss of its connection.
+    pub(super) fn fate(&self) -> Option<Fate> {
+        let is_lost = self.lease.as_ref().is_some_and(Lease::is_closed);
+        if is_lost { Some(Fate::Elsewhere) } else { *self.fate.lock() }
+    }
+
+    /// The session it runs in, if that was asked for and told.
+    pub(super) fn session(&self) -> Option<&Session> {
+        self.session.as_ref()
+    }
+
+    pub(super) fn lease(&self) -> &Lease {
+        self.lease.as_ref().expect("a transaction has its lease until it has ended")
+    }
+
+    fn heed<T>(&self, done: Result<T, tokio_postgres::Error>) -> Result<T, Error> {
+        let error = match done {
+            Ok(value) => {
+                *self.fate.lock() = None;
+                return Ok(value);
+            }
+            Err(error) => error,
+        };
+        let node: Arc<str> = self.node().into();
+        let is_lost = match error.as_db_error() {
+            Some(report) => is_pooler_s(report),
+            None => self.lease().is_closed(),
+        };
+        if is_lost {
+            *self.fate.lock() = Some(Fate::Elsewhere);
+            return Err(CommitError::Lost { node: node.to_string(), error }.into());
+        }
+        let code = error.code().map_or("", SqlState::code);
+        *self.fate.lock() = Some(Fate::of_statement(code, self.is_read_only));
+        Err(Error::statement(error, node, self.lease().is_closed(), true))
+    }
+}
+
+impl fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transaction").field("lease", &self.lease).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        let Some(lease) = self.lease.take() else { return };
+        // With a statement under way, release cancels it and closes the backend.
+        if lease.backend().standing() == Standing::InTransaction {
+            self.pool.runtime().spawn(async move {
+                // One that fails leaves the block open, and release closes such a backend.
+                let _ = lease.batch_execute("ROLLBACK").await;
+            });
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! A unit of work: a transaction that is run again when, and only when, that is safe.
+
+use pgherd_core::NodeId;
+use tokio_postgres::types::ToSql;
+use tracing::warn;
+
+use super::fate::Fate;
+use super::lookup::{Lookup, Session};
+use super::retry::is_node_gone;
+use super::run::random_fraction;
+use crate::{CommitError, Error, ErrorKind, Transaction, TransactionRequest};
+
+/// A transaction that is run again when, and only when, that is safe. Made by
+/// [`TransactionRequest::lookup`] and [`TransactionRequest::idempotent`];
+/// [`DistributedPool::run`](crate::DistributedPool::run) is the plain form.
+///
+/// ```no_run
+/// # async fn f(pool: pgherd::DistributedPool, id: i64) -> Result<(), pgherd::Error> {
+/// pool.transaction()
+///     .shard_key(42)
+///     .lookup("SELECT 1 FROM payments WHERE id = $1", &[&id])
+///     .run(async |tx| {
+///         tx.execute("INSERT INTO payments (id, amount) VALUES ($1, 5)", &[&id]).await?;
+///         tx.execute("UPDATE users SET balance = balance - 5 WHERE id = 42", &[]).await?;
+///         Ok::<_, pgherd::Error>(())
+///     })
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a unit of work does nothing until it is run"]
+pub struct UnitOfWork<'p> {
+    request: TransactionRequest<'p>,
+    unknown: WhenUnknown<'p>,
+}
+
+/// What to do about a COMMIT whose answer was lost.
+#[derive(Debug, Clone, Copy)]
+enum WhenUnknown<'p> {
+    Tell,
+    RunAgain,
+    LookUp(Lookup<'p>),
+}
+
+/// What came of one run.
+enum Ran<T, E> {
+    Ended(Result<T, E>),
+    /// It may run again, at this node or another.
+    Again {
+        error: E,
+        node: NodeId,
+        is_failover: bool,
+    },
+    /// Its COMMIT was sent to this node, and not answered.
+    Unknown {
+        value: T,
+        error: CommitError,
+        node: NodeId,
+        session: Option<Session>,
+    },
+}
+
+/// What could be done about a COMMIT that was not answered.
+enum Settled {
+    Committed,
+    RunAgain(CommitError),
+    Unknown(CommitError),
+}
+
+impl<'p> UnitOfWork<'p> {
+    pub(super) fn new(request: TransactionRequest<'p>) -> Self {
+        Self { request, unknown: WhenUnknown::Tell }
+    }
+
+    /// Declares that no harm is done if it takes effect twice: it is also run again when the
+    /// connection was lost between COMMIT and its answer.
+    pub fn idempotent(self) -> Self {
+        Self { unknown: WhenUnknown::RunAgain, ..self }
+    }
+
+    /// A query that gives a row if the unit has committed, and none if not: by a unique id that the
+    /// unit writes, say. It is asked of the then primary when the connection was lost between
+    /// COMMIT and its answer, after the session that was to commit has been ended (which a role
+    /// may do to its own). Nothing found: the unit is run again.
+    ///
+    /// What it does not protect from: an old primary that takes writes of other clients after a
+    /// promotion, and a promoted node that had not received what was committed. See
+    /// `docs/failover.md`.
+    pub fn lookup(self, sql: &'p str, params: &'p [&'p (dyn ToSql + Sync)]) -> Self {
+        Self { unknown: WhenUnknown::LookUp(Lookup { sql, params }), ..self }
+    }
+
+    /// Begins a transaction, has `work` fill it, and commits; rolls back if `work` fails.
+    ///
+    /// All of it is run again, by the schedule of `[retry]` and as often, when it provably had
+    /// no effect: it was rolled back by PostgreSQL for a passing reason (SQLSTATE 40001, 40P01,
+    /// 57P01 and their like), or the connection was lost, or another node became the primary,
+    /// before COMMIT was sent. So `work` does nothing but what is in the transaction, or what may
+    /// happen more than once. `work` need not pass on the error of the statement that failed: the
+    /// transaction knows of it. While the group has no primary, it is waited for; see
+    /// `routing.primary_wait`.
+    ///
+    /// Inside `tokio::spawn` let `work` own what it uses (`async move |tx|`): the compiler cannot
+    /// see that a future is `Send` whose closure has captured references.
+    ///
+    /// Dropping the future rolls back, or leaves the outcome open once COMMIT was sent.
+    ///
+    /// # Errors
+    /// What `work` returned, of the last run. Or [`Error`] as `E`: what acquiring says;
+    /// [`ErrorKind::RolledBack`](crate::ErrorKind::RolledBack) where COMMIT was refused; and
+    /// [`ErrorKind::InDoubt`](crate::ErrorKind::InDoubt), SQLSTATE 08007, when the connection was
+    /// lost between COMMIT and its answer and neither [`Self::lookup`] nor [`Self::idempotent`]
+    /// says what to do then.
+    pub async fn run<T, E>(self, work: impl AsyncFn(&Transaction) -> Result<T, E>) -> Result<T, E>
+    where
+        E: From<Error>,
+    {
+        let pool = self.request.pool();
+        pool.budget().earn();
+        let mut attempt = 1;
+        loop {
+            let (error, node, is_failover) = match self.run_once(&work).await {
+                Ran::Ended(result) => return result,
+                Ran::Again { error, node, is_failover } => (error, node, is_failover),
+                Ran::Unknown { value, error, node, session } => {
+                    match self.settle(error, node, session.as_ref()).await {
+                        Settled::Committed => return Ok(value),
+                        Settled::RunAgain(error) => (E::from(Error::from(error)), node, true),
+                        Settled::Unknown(error) => {
+                            return Err(E::from(Error::from(error).after_tries(attempt)));
+                        }
+                    }
+                }
+            };
+            attempt += 1;
+            let Some(delay) = pool.retry_config().delay(attempt, random_fraction()) else {
+                return Err(error);
+            };
+            if !pool.may_try_again(node, is_failover) {
+                pool.counting().count_refused_retry();
+                warn!("not run again: retry.budget_ratio and budget_burst are used up");
+                return Err(error);
+            }
+            warn!(attempt, ?delay, "a unit of work is run again");
+            pool.counting().count_retry();
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    async fn run_once<T, E>(&self, work: &impl AsyncFn(&Transaction) -> Result<T, E>) -> Ran<T, E>
+    where
+        E: From<Error>,
+    {
+        let is_looked_up = matches!(self.unknown, WhenUnknown::LookUp(_));
+        let mut tx = match self.request.begin_with(is_looked_up).await {
+            Ok(tx) => tx,
+            Err(error) => return self.not_begun(error),
+        };
+        let (node, name) = (tx.lease().route().node, tx.node().to_owned());
+        // A node that is frozen or cut off answers nothing, and its connection stays.
+        let health = self.request.pool().health();
+        let deposed = health.wait_for(|topology| topology.group_of(node).primary != node);
+        let mut deposed = std::pin::pin!(deposed);
+        let done = tokio::select! {
+            biased;
+            done = work(&tx) => done,
+            _ = &mut deposed => {
+                let error = CommitError::Deposed { node: name, was_sent: false };
+                return Ran::Again { error: E::from(error.into()), node, is_failover: true };
+            }
+        };
+        let fate = tx.fate();
+        let value = match done {
+            Ok(value) => value,
+            Err(error) => {
+                tokio::select! {
+                    () = tx.rollback() => {}
+                    _ = deposed => {}
+                }
+                return match fate {
+                    Some(fate) if fate.is_another_run() => {
+                        Ran::Again { error, node, is_failover: fate == Fate::Elsewhere }
+                    }
+                    _ => Ran::Ended(Err(error)),
+                };
+            }
+        };
+        let session = tx.session().cloned();
+        let committed = tokio::select! {
+            biased;
+            committed = tx.try_commit() => committed,
+            _ = deposed => Err(CommitError::Deposed { node: name, was_sent: true }),
+        };
+        match committed {
+            Ok(()) => Ran::Ended(Ok(value)),
+            Err(error) => match Fate::of_commit(&error, fate) {
+                Fate::Callers => Ran::Ended(Err(E::from(error.into()))),
+                Fate::Unknown => Ran::Unknown { value, error, node, session },
+                fate @ (Fate::Again | Fate::Elsewhere) => {
+                    let (error, is_failover) = (E::from(error.into()), fate == Fate::Elsewhere);
+                    Ran::Again { error, node, is_failover }
+                }
+            },
+        }
+    }
+
+    fn not_begun<T, E: From<Error>>(&self, error: Error) -> Ran<T, E> {
+        // Acquiring has had its own tries.
+        let is_from_begin = matches!(error.kind(), ErrorKind::ConnectionLost | ErrorKind::Database);
+        let topology = self.request.pool().topology();
+        let node = error.node().and_then(|name| topology.node_named(name)).map(|node| node.id);
+        match node {
+            Some(node) if is_from_begin && error.retry().is_worthwhile() => {
+                let is_failover = is_node_gone(&error);
+                Ran::Again { error: E::from(error), node, is_failover }
+            }
+            _ => Ran::Ended(Err(E::from(error))),
+        }
+    }
+
+    async fn settle(&self, error: CommitError, node: NodeId, session: Option<&Session>) -> Settled {
+        let lookup = match self.unknown {
+            WhenUnknown::Tell => return Settled::Unknown(error),
+            WhenUnknown::RunAgain => return Settled::RunAgain(error),
+            WhenUnknown::LookUp(lookup) => lookup,
+        };
+        let (pool, spec) = (self.request.pool(), self.request.spec());
+        warn!(%error, "it is looked up whether a unit of work has committed");
+        match lookup.has_committed(pool, spec, node, session).await {
+            Ok(true) => Settled::Committed,
+            Ok(false) => Settled::RunAgain(match error {
+                CommitError::Unknown { node, error } => CommitError::Lost { node, error },
+                CommitError::Deposed { node, .. } => CommitError::Deposed { node, was_sent: false },
+                error => error,
+            }),
+            Err(reason) => {
+                let node = error.node().unwrap_or_default().to_owned();
+                Settled::Unknown(CommitError::LookUpFailed { node, reason })
+            }
+        }
+    }
+}
