@@ -23,6 +23,8 @@ at_each_door! {
     a_key_always_leads_to_the_same_shard_and_keys_spread_evenly,
     #[tokio::test]
     reads_with_a_key_go_to_the_shard_and_ddl_stays_on_the_coordinator,
+    #[tokio::test]
+    a_deadlock_over_two_shards_is_ended_and_one_of_the_two_is_told,
 }
 
 async fn writes_with_a_key_go_to_the_worker_of_its_shard(door: Door) {
@@ -356,9 +358,8 @@ async fn nobody_decides_for_somebody_else() {
     assert_eq!(world.sql("shard-1", "SELECT count(*) FROM pgherd.decision"), "0");
 }
 
-#[tokio::test]
-async fn a_deadlock_over_two_shards_is_ended_and_one_of_the_two_is_told() {
-    let world = World::start(SHAPE);
+async fn a_deadlock_over_two_shards_is_ended_and_one_of_the_two_is_told(door: Door) {
+    let Some(world) = World::at(door, SHAPE) else { return };
     prepare_tables(&world).await;
     let quick = |settings: &mut pgherd::Settings| {
         settings.transactions.deadlock_interval = Duration::from_millis(50);
@@ -387,4 +388,48 @@ async fn a_deadlock_over_two_shards_is_ended_and_one_of_the_two_is_told() {
     first.commit().await.unwrap();
     assert_eq!(balances(&world), ["101", "101"]);
     assert_eq!(pool.statistics().deadlocks, 1);
+}
+
+#[tokio::test]
+async fn a_deadlock_between_two_processes_is_ended_by_the_one_with_the_younger_transaction() {
+    let world = World::start(SHAPE);
+    prepare_tables(&world).await;
+    let quick = |settings: &mut pgherd::Settings| {
+        settings.transactions.deadlock_interval = Duration::from_millis(50);
+    };
+    let pool = world.builder().with_settings(quick).build().unwrap();
+    let sql = "UPDATE accounts SET balance = balance + 1";
+    // What another process does: its sessions carry the name of its transaction, and wait for
+    // each other over the two shards.
+    let other = "pgherd txn 0000000000000001 deadbeef 1";
+    let mut foreign = Vec::new();
+    for shard in ["shard-0", "shard-1"] {
+        let client = world.session_on(shard).await;
+        let begin = format!("BEGIN; SET LOCAL application_name = '{other}'");
+        client.batch_execute(&begin).await.unwrap();
+        foreign.push(client);
+    }
+    let own = pool.distributed_transaction(KEYS).await.unwrap();
+    let shard_of_first = own.for_key(KEYS[0]).unwrap().shard().index();
+    own.for_key(KEYS[0]).unwrap().execute(sql, &[]).await.unwrap();
+    foreign[1 - shard_of_first].batch_execute(sql).await.unwrap();
+    let (own_result, foreign_result) = tokio::join!(
+        async {
+            let result = own.for_key(KEYS[1]).unwrap().execute(sql, &[]).await;
+            own.rollback().await;
+            result
+        },
+        foreign[shard_of_first].batch_execute(sql)
+    );
+    let error = own_result.unwrap_err();
+    assert_eq!((error.sqlstate(), error.retry()), (Some("40P01"), Retry::Same), "{error}");
+    foreign_result.unwrap();
+    assert_eq!(pool.statistics().deadlocks, 1);
+    // The name goes with the transaction, and the backends are used again.
+    let opens = pool.statistics().opens;
+    let next = pool.distributed_transaction(KEYS).await.unwrap();
+    next.rollback().await;
+    assert_eq!(pool.statistics().opens, opens);
+    let name = pool.write().shard_key(KEYS[0]).query_one("SHOW application_name", &[]).await;
+    assert_eq!(name.unwrap().get::<_, &str>(0), "pgherd pgherd");
 }

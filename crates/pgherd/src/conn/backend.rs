@@ -77,6 +77,12 @@ impl Backend {
         }
     }
 
+    /// Whatever has run so far leaves nothing in the session that outlives its transaction: the
+    /// word of whoever wrote it, against how it looks on the wire.
+    pub(crate) fn disregard_state(&self) {
+        self.line.tap().disregard_state();
+    }
+
     /// Waits until nothing is owed any more, or the connection has ended.
     pub(crate) async fn settle(&self) -> Standing {
         loop {

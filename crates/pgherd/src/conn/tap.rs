@@ -205,6 +205,11 @@ impl Tap {
         self.heard.lock().left_state
     }
 
+    /// Takes the session to hold no state, whatever was said so far.
+    pub(super) fn disregard_state(&self) {
+        self.heard.lock().left_state = None;
+    }
+
     /// The tag of the last command that completed: `UPDATE 3`, `ROLLBACK`.
     pub(super) fn last_tag(&self) -> String {
         self.heard.lock().last_tag.clone()

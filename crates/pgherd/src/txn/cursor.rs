@@ -26,7 +26,6 @@ pub struct Cursor {
 
 impl Cursor {
     pub(super) fn new(shard: ShardId, lease: Lease, transaction: Arc<OpenTransaction>) -> Self {
-        transaction.runs_on(&lease);
         Self { shard, lease, transaction }
     }
 

@@ -38,7 +38,7 @@ async fn keep(pool: Weak<Inner>, settings: TransactionSettings) {
     loop {
         tokio::time::sleep(interval).await;
         let Some(pool) = pool.upgrade().map(DistributedPool::of) else { return };
-        watch.look(&pool).await;
+        watch.look(&pool, settings.deadlock_interval).await;
         if swept.elapsed() >= settings.recovery_interval {
             let problems = recover(&pool, settings.grace).await.problems;
             // The same trouble as before is no news.

@@ -1,66 +1,76 @@
-//! The distributed transactions of this pool that are open, and deadlocks among them.
+//! The distributed transactions of this pool that are open, and deadlocks they are part of.
 //!
-//! In: which backends run which transaction, and what the nodes say about who blocks whom.
-//! Out: a statement of the youngest in a circle is cancelled, and its owner is told 40P01.
+//! In: what the shards say about who blocks whom; the sessions of a distributed transaction, of
+//! this process or another, carry its [`Tag`]. Out: a statement of the youngest in a circle is
+//! cancelled by the process it belongs to, and its owner is told 40P01.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pgherd_core::NodeId;
-use pgherd_core::txn::deadlock::{Number, Waits, victims};
+use pgherd_core::txn::deadlock::{Tag, Waits, victims};
+use tokio_postgres::Row;
 use tracing::{debug, warn};
 
+use crate::DistributedPool;
+use crate::cluster::instance_name;
 use crate::conn::Backend;
 use crate::mutex::Mutex;
-use crate::{DistributedPool, Lease};
 
 /// How long two looks at the locks are apart. Both have to show the circle: the first alone may
 /// have been put together from moments that were never one.
 const CONFIRMATION: Duration = Duration::from_millis(50);
 
+/// Who is blocked by whom on one node, with their names. `wait_event_type` is hidden from other
+/// roles, and a session of ours is then asked whether it waits or not.
+const BLOCKED: &str = "SELECT waiter.pid, waiter.application_name, \
+     holder.pid, holder.application_name \
+     FROM pg_catalog.pg_stat_activity AS waiter \
+     CROSS JOIN LATERAL unnest(pg_catalog.pg_blocking_pids(waiter.pid)) AS blocking(pid) \
+     JOIN pg_catalog.pg_stat_activity AS holder ON holder.pid = blocking.pid \
+     WHERE waiter.wait_event_type = 'Lock' OR \
+     (waiter.wait_event_type IS NULL AND waiter.application_name LIKE 'pgherd txn %')";
+
 /// An open transaction. Dropping it says that it has ended, however.
 #[derive(Debug)]
 pub(super) struct OpenTransaction {
     pool: DistributedPool,
-    number: Number,
+    tag: Tag,
 }
 
 impl OpenTransaction {
     pub(super) fn begin(pool: &DistributedPool) -> Self {
-        Self { pool: pool.clone(), number: pool.numbering().next() }
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let tag = Tag {
+            began_micros: u64::try_from(since.as_micros()).unwrap_or(u64::MAX),
+            instance: instance_name().to_owned(),
+            number: pool.numbering().next(),
+        };
+        pool.open_transactions().0.lock().began.insert(tag.clone(), Instant::now());
+        Self { pool: pool.clone(), tag }
     }
 
-    pub(super) fn number(&self) -> Number {
-        self.number
+    pub(super) fn number(&self) -> u64 {
+        self.tag.number
     }
 
-    /// A backend runs a part of it.
-    pub(super) fn runs_on(&self, lease: &Lease) {
-        if let Some(process_id) = lease.backend().process_id() {
-            let session = Session { node: lease.pool().id(), process_id };
-            self.pool.open_transactions().0.lock().sessions.insert(session, self.number);
-        }
+    /// What its sessions are to be called.
+    pub(super) fn tag(&self) -> &Tag {
+        &self.tag
     }
 
     /// Whether a statement of it was cancelled to end a deadlock.
     pub(super) fn is_victim(&self) -> bool {
-        self.pool.open_transactions().0.lock().victims.contains(&self.number)
+        self.pool.open_transactions().0.lock().victims.contains(&self.tag)
     }
 }
 
 impl Drop for OpenTransaction {
     fn drop(&mut self) {
         let mut state = self.pool.open_transactions().0.lock();
-        state.sessions.retain(|_, of| *of != self.number);
-        state.victims.remove(&self.number);
+        state.began.remove(&self.tag);
+        state.victims.remove(&self.tag);
     }
-}
-
-/// One backend of one transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Session {
-    node: NodeId,
-    process_id: u32,
 }
 
 /// See the module's header. The lock is held for a look-up or a change.
@@ -69,116 +79,133 @@ pub(crate) struct OpenTransactions(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    sessions: HashMap<Session, Number>,
-    victims: HashSet<Number>,
+    began: HashMap<Tag, Instant>,
+    victims: HashSet<Tag>,
     deadlocks: u64,
 }
 
 impl OpenTransactions {
-    /// Deadlocks that were ended.
+    /// Deadlocks that were ended by cancelling a transaction of this pool.
     pub(crate) fn deadlocks(&self) -> u64 {
         self.0.lock().deadlocks
     }
 
-    /// The sessions of each node, if more than one transaction is open.
-    fn by_node(&self) -> BTreeMap<NodeId, Vec<u32>> {
-        let state = self.0.lock();
-        let open: HashSet<&Number> = state.sessions.values().collect();
-        let mut by_node: BTreeMap<NodeId, Vec<u32>> = BTreeMap::new();
-        if open.len() > 1 {
-            for session in state.sessions.keys() {
-                by_node.entry(session.node).or_default().push(session.process_id);
-            }
-        }
-        by_node
+    /// Whether one has been open for so long that it may be waiting in a circle.
+    fn has_waited(&self, long: Duration) -> bool {
+        self.0.lock().began.values().any(|began| began.elapsed() >= long)
     }
 
-    fn number_of(&self, session: Session) -> Option<Number> {
-        self.0.lock().sessions.get(&session).copied()
-    }
-
-    fn note_victim(&self, victim: Number) {
+    /// `false` if it is not of this pool, or has ended.
+    fn note_victim(&self, victim: &Tag) -> bool {
         let mut state = self.0.lock();
-        state.victims.insert(victim);
-        state.deadlocks += 1;
-    }
-
-    /// Which transaction waits for which, as far as both are of this pool.
-    fn waits(&self, edges: &HashSet<Edge>) -> Waits {
-        let mut waits = Waits::new();
-        for Edge { waiter, holder } in edges {
-            let holder = Session { process_id: *holder, ..*waiter };
-            if let (Some(waiter), Some(holder)) = (self.number_of(*waiter), self.number_of(holder))
-                && waiter != holder
-            {
-                waits.entry(waiter).or_default().insert(holder);
-            }
+        let is_own = state.began.contains_key(victim);
+        if is_own {
+            state.victims.insert(victim.clone());
+            state.deadlocks += 1;
         }
-        waits
+        is_own
     }
 }
 
-/// Looks at the locks of the nodes where transactions of this pool meet.
+/// Somebody who waits or is waited for. Transactions come last, so that of each circle one of
+/// them gives way.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Party {
+    Session(NodeId, i32),
+    Transaction(Tag),
+}
+
+impl Party {
+    fn of(node: NodeId, process_id: i32, name: Option<&str>) -> Self {
+        match name.and_then(|name| name.parse().ok()) {
+            Some(tag) => Self::Transaction(tag),
+            None => Self::Session(node, process_id),
+        }
+    }
+}
+
+/// Who waits where, and for whom.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Edge {
+    node: NodeId,
+    process_id: i32,
+    waiter: Party,
+    holder: Party,
+}
+
+impl Edge {
+    fn read(node: NodeId, row: &Row) -> Self {
+        let (process_id, holder) = (row.get(0), row.get(2));
+        let waiter = Party::of(node, process_id, row.get(1));
+        Self { node, process_id, waiter, holder: Party::of(node, holder, row.get(3)) }
+    }
+}
+
+fn waits<'e>(edges: impl IntoIterator<Item = &'e Edge>) -> Waits<Party> {
+    let mut waits: Waits<Party> = BTreeMap::new();
+    for edge in edges {
+        // Workers of one statement block one another, and that is no circle.
+        if edge.waiter != edge.holder {
+            waits.entry(edge.waiter.clone()).or_default().insert(edge.holder.clone());
+        }
+    }
+    waits
+}
+
+/// Looks at the locks of the shards while transactions of this pool are open.
 #[derive(Default)]
 pub(super) struct DeadlockWatch {
     backends: HashMap<NodeId, Backend>,
 }
 
-/// Who waits where, and for whom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Edge {
-    waiter: Session,
-    holder: u32,
-}
-
 impl DeadlockWatch {
-    /// Ends the deadlocks there are.
-    pub(super) async fn look(&mut self, pool: &DistributedPool) {
+    /// Ends the deadlocks there are whose victim is of this pool, if a transaction of it has been
+    /// open for `interval`.
+    pub(super) async fn look(&mut self, pool: &DistributedPool, interval: Duration) {
         let open = pool.open_transactions();
+        if !open.has_waited(interval) {
+            return;
+        }
         let first = self.edges(pool).await;
-        if victims(&open.waits(&first)).is_empty() {
+        if victims(&waits(&first)).is_empty() {
             return;
         }
         tokio::time::sleep(CONFIRMATION).await;
         let second = self.edges(pool).await;
-        let confirmed: HashSet<Edge> = first.intersection(&second).copied().collect();
-        for victim in victims(&open.waits(&confirmed)) {
-            let waiting = confirmed.iter().map(|edge| edge.waiter);
-            let of_victim: HashSet<Session> =
-                waiting.filter(|session| open.number_of(*session) == Some(victim)).collect();
-            open.note_victim(victim);
-            self.cancel(pool, of_victim).await;
+        let confirmed: HashSet<&Edge> = first.intersection(&second).collect();
+        for victim in victims(&waits(confirmed.iter().copied())) {
+            let Party::Transaction(tag) = &victim else { continue };
+            if open.note_victim(tag) {
+                for edge in confirmed.iter().filter(|edge| edge.waiter == victim) {
+                    self.cancel(pool, edge).await;
+                }
+            }
         }
     }
 
-    async fn cancel(&mut self, pool: &DistributedPool, sessions: HashSet<Session>) {
-        for Session { node, process_id } in sessions {
-            let name = pool.node_pool(node).node();
-            warn!(node = %name, process_id, "deadlock over several shards: statement cancelled");
-            let cancel = format!("SELECT pg_catalog.pg_cancel_backend({process_id})");
-            if let Some(backend) = self.backend(pool, node).await
-                && let Err(error) = backend.client().batch_execute(&cancel).await
-            {
-                debug!(%error, "the victim of a deadlock could not be cancelled");
-            }
+    async fn cancel(&mut self, pool: &DistributedPool, edge: &Edge) {
+        let Edge { node, process_id, .. } = *edge;
+        let name = pool.node_pool(node).node();
+        warn!(node = %name, process_id, "deadlock over several shards: statement cancelled");
+        // Not if the session has gone on to something else meanwhile.
+        let cancel = "SELECT pg_catalog.pg_cancel_backend(pid) FROM pg_catalog.pg_stat_activity \
+                      WHERE pid = $1 AND application_name = $2";
+        let Party::Transaction(tag) = &edge.waiter else { return };
+        if let Some(backend) = self.backend(pool, node).await
+            && let Err(error) =
+                backend.client().query(cancel, &[&process_id, &tag.to_string()]).await
+        {
+            debug!(%error, "the victim of a deadlock could not be cancelled");
         }
     }
 
     async fn edges(&mut self, pool: &DistributedPool) -> HashSet<Edge> {
         let mut edges = HashSet::new();
-        for (node, sessions) in pool.open_transactions().by_node() {
-            let sql = "SELECT pid, holder FROM pg_catalog.pg_stat_activity, \
-                       unnest(pg_catalog.pg_blocking_pids(pid)) AS holder \
-                       WHERE wait_event_type = 'Lock' AND pid = ANY ($1)";
-            let sessions: Vec<i32> =
-                sessions.into_iter().filter_map(|id| i32::try_from(id).ok()).collect();
+        let topology = pool.topology();
+        for node in topology.shards().iter().map(|group| group.primary) {
             let Some(backend) = self.backend(pool, node).await else { continue };
-            match backend.client().query(sql, &[&sessions]).await {
-                Ok(rows) => edges.extend(rows.iter().filter_map(|row| {
-                    let process_id = u32::try_from(row.get::<_, i32>(0)).ok()?;
-                    let holder = u32::try_from(row.get::<_, i32>(1)).ok()?;
-                    Some(Edge { waiter: Session { node, process_id }, holder })
-                })),
+            match backend.client().query(BLOCKED, &[]).await {
+                Ok(rows) => edges.extend(rows.iter().map(|row| Edge::read(node, row))),
                 Err(error) => {
                     debug!(%error, "the locks of a node could not be looked at");
                     self.backends.remove(&node);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use pgherd_core::route::{QuerySpec, RouteError, ShardBy};
 use pgherd_core::sql::QueryType;
+use pgherd_core::txn::deadlock::Tag;
 use pgherd_core::{Key, ShardId};
 use tokio_postgres::SimpleQueryMessage;
 
@@ -67,7 +68,7 @@ impl DistributedTransaction {
         let open = Arc::new(OpenTransaction::begin(pool));
         let mut begun = Self { pool: pool.clone(), open, cursors: BTreeMap::new() };
         for shard in shards {
-            let lease = begin_on(pool, shard, needs_prepare).await?;
+            let lease = begin_on(pool, shard, begun.open.tag(), needs_prepare).await?;
             begun.cursors.insert(shard, Cursor::new(shard, lease, Arc::clone(&begun.open)));
         }
         Ok(begun)
@@ -138,13 +139,14 @@ async fn roll_back(cursors: BTreeMap<ShardId, Cursor>) {
 async fn begin_on(
     pool: &DistributedPool,
     shard: ShardId,
+    tag: &Tag,
     needs_prepare: bool,
 ) -> Result<Lease, Error> {
     let spec = QuerySpec { query_type: QueryType::Write, shard_by: Some(ShardBy::Shard(shard)) };
     let mut tries = 1;
     loop {
         let lease = pool.lease(&spec).await?;
-        let begun = begin_with(&lease, needs_prepare).await;
+        let begun = begin_with(&lease, tag, needs_prepare).await;
         match begun {
             Ok(Readiness::Ready) => return Ok(lease),
             Ok(unready) => {
@@ -177,16 +179,24 @@ enum Readiness {
     NoTable,
 }
 
-/// Opens the block, and looks whether the node can do what the commit may need.
+/// Opens the block under the transaction's name, and looks whether the node can do what the commit
+/// may need.
 async fn begin_with(
     lease: &Lease,
+    tag: &Tag,
     needs_prepare: bool,
 ) -> Result<Readiness, tokio_postgres::Error> {
+    // A tag has no quotes in it.
+    let begin = format!("BEGIN; SET LOCAL application_name = '{tag}'");
     if !needs_prepare {
-        return lease.batch_execute("BEGIN").await.map(|()| Readiness::Ready);
+        lease.batch_execute(&begin).await?;
+        lease.backend().disregard_state();
+        return Ok(Readiness::Ready);
     }
-    let script = format!("SHOW max_prepared_transactions; {}; BEGIN", table::IS_THERE);
+    let script = format!("SHOW max_prepared_transactions; {}; {begin}", table::IS_THERE);
     let answer = lease.simple_query(&script).await?;
+    // What is set so ends with the transaction.
+    lease.backend().disregard_state();
     let mut values = answer.iter().filter_map(|message| match message {
         SimpleQueryMessage::Row(row) => row.get(0),
         _ => None,

@@ -210,6 +210,17 @@ impl World {
     }
 
     /// The same as the role that pgherd logs in with.
+    /// A session of the driver's own on a node, as the pool's login; it ends with the client.
+    pub async fn session_on(&self, name: &str) -> tokio_postgres::Client {
+        let node = self.node(name);
+        let mut config = tokio_postgres::Config::new();
+        config.host(&node.host).port(node.port).dbname(cluster::DATABASE);
+        config.user(cluster::USER).password(PASSWORD);
+        let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
     pub fn sql_as_app(&self, name: &str, sql: &str) -> String {
         self.sql(name, &format!("SET ROLE {}; {sql}", cluster::USER))
     }
