@@ -104,3 +104,19 @@ async fn whoever_waits_for_a_primary_in_vain_is_told_what_was_heard_of_each_node
         pool.read().shard_key(1).query_one("SELECT 1", &[]).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_node_that_does_not_tell_its_system_is_watched_all_the_same() {
+    let world = World::start_spec(&ClusterSpec::default());
+    world.sql("coordinator", "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM public");
+    let pool = world.pool();
+    let report = pool.health_check().await;
+    let node = report.node("coordinator").unwrap();
+    assert_eq!((node.healthy, node.in_recovery, node.timeline), (true, Some(false), None));
+
+    world.sql("coordinator", "GRANT EXECUTE ON FUNCTION pg_control_system() TO public");
+    // Asked anew on the next connection.
+    let other = world.pool();
+    let report = other.health_check().await;
+    assert_eq!(report.node("coordinator").unwrap().timeline, Some(1));
+}
