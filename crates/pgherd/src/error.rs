@@ -72,6 +72,13 @@ pub(crate) enum Cause {
     Deadlock {
         error: tokio_postgres::Error,
     },
+    /// A statement that was prepared before does not fit any more, and could not be prepared anew
+    /// where it stood. Nothing of it ran.
+    StalePlan {
+        error: tokio_postgres::Error,
+    },
+    /// What was asked for cannot be done like this.
+    Usage(String),
 }
 
 impl Error {
@@ -94,6 +101,12 @@ impl Error {
         let is_lost = report.is_some_and(is_pooler_s) || is_lost && report.is_none();
         let cause = Cause::Statement { error, is_lost, was_sent };
         Self(Box::new(Inner { cause, node: Some(node), is_read: false, tries: 1 }))
+    }
+
+    /// What was read does not fit what was asked for.
+    pub(crate) fn of_answer(error: tokio_postgres::Error, is_read: bool) -> Self {
+        let cause = Cause::Statement { error, is_lost: false, was_sent: true };
+        Self::new(cause).of_read(is_read)
     }
 
     pub(crate) fn at(mut self, node: Arc<str>) -> Self {
@@ -127,7 +140,8 @@ impl Error {
             Cause::Statement { error, .. } if error.as_db_error().is_some() => ErrorKind::Database,
             Cause::Statement { .. } | Cause::Rows { .. } => ErrorKind::Usage,
             Cause::Transaction(error) => error.kind(),
-            Cause::Deadlock { .. } => ErrorKind::Database,
+            Cause::Deadlock { .. } | Cause::StalePlan { .. } => ErrorKind::Database,
+            Cause::Usage(_) => ErrorKind::Usage,
         }
     }
 
@@ -153,12 +167,13 @@ impl Error {
                 None => Retry::No,
             },
             Cause::Transaction(error) => error.retry(),
-            Cause::Deadlock { .. } => Retry::Same,
+            Cause::Deadlock { .. } | Cause::StalePlan { .. } => Retry::Same,
             Cause::Settings(_)
             | Cause::BadSettings(_)
             | Cause::NoRuntime
             | Cause::Route(_)
-            | Cause::Rows { .. } => Retry::No,
+            | Cause::Rows { .. }
+            | Cause::Usage(_) => Retry::No,
         }
     }
 
@@ -167,14 +182,15 @@ impl Error {
     pub fn was_sent(&self) -> bool {
         match &self.0.cause {
             Cause::Statement { was_sent, .. } => *was_sent,
-            Cause::Rows { .. } | Cause::Deadlock { .. } => true,
+            Cause::Rows { .. } | Cause::Deadlock { .. } | Cause::StalePlan { .. } => true,
             Cause::Transaction(error) => error.was_sent(),
             Cause::Settings(_)
             | Cause::BadSettings(_)
             | Cause::NoRuntime
             | Cause::Route(_)
             | Cause::NoPrimary(_)
-            | Cause::Acquire(_) => false,
+            | Cause::Acquire(_)
+            | Cause::Usage(_) => false,
         }
     }
 
@@ -196,14 +212,17 @@ impl Error {
                     sqlstate::CONNECTION_FAILURE
                 })
             }
-            Cause::Statement { error, .. } => error.code().map(SqlState::code),
+            Cause::Statement { error, .. } | Cause::StalePlan { error } => {
+                error.code().map(SqlState::code)
+            }
             Cause::Transaction(error) => error.sqlstate(),
             Cause::Deadlock { .. } => Some(sqlstate::DEADLOCK_DETECTED),
             Cause::Settings(_)
             | Cause::BadSettings(_)
             | Cause::NoRuntime
             | Cause::Route(_)
-            | Cause::Rows { .. } => None,
+            | Cause::Rows { .. }
+            | Cause::Usage(_) => None,
         }
     }
 
@@ -224,7 +243,7 @@ impl Error {
     /// PostgreSQL's own error, every field of it, if it reported one.
     pub fn db_error(&self) -> Option<&DbError> {
         match &self.0.cause {
-            Cause::Statement { error, .. } => error.as_db_error(),
+            Cause::Statement { error, .. } | Cause::StalePlan { error } => error.as_db_error(),
             Cause::Transaction(error) => error.db_error(),
             _ => None,
         }
@@ -279,6 +298,15 @@ impl fmt::Display for Error {
             },
             Cause::Rows { found } => write!(f, "one row was expected and {found} came")?,
             Cause::Transaction(error) => write!(f, "{error}")?,
+            Cause::StalePlan { error } => write!(
+                f,
+                "a statement that {} had prepared does not fit any more (SQLSTATE {}), because of \
+                 a migration or a DEALLOCATE: it did not run, and is prepared anew when it is run \
+                 again, with the whole transaction if it was in one",
+                node(),
+                error.code().map_or("?", SqlState::code)
+            )?,
+            Cause::Usage(problem) => f.write_str(problem)?,
             Cause::Deadlock { .. } => write!(
                 f,
                 "deadlock over several shards: the statement on {} was cancelled, and its \
@@ -328,13 +356,16 @@ impl std::error::Error for Error {
             // Printed by Display already; what they were caused by is the next in the chain.
             Cause::Acquire(error) => std::error::Error::source(error),
             Cause::Transaction(error) => std::error::Error::source(error),
-            Cause::Statement { error, .. } | Cause::Deadlock { error } => Some(error),
+            Cause::Statement { error, .. }
+            | Cause::Deadlock { error }
+            | Cause::StalePlan { error } => Some(error),
             Cause::Settings(_)
             | Cause::BadSettings(_)
             | Cause::NoRuntime
             | Cause::Route(_)
             | Cause::NoPrimary(_)
-            | Cause::Rows { .. } => None,
+            | Cause::Rows { .. }
+            | Cause::Usage(_) => None,
         }
     }
 }

@@ -53,7 +53,10 @@ pub use conn::{ConnectError, ConnectStep, Distrust, PasswordError, TlsError, wit
 pub use error::{Error, ErrorKind};
 pub use health::{HealthMonitor, NoPrimary, ProbeAnswer};
 pub use pool::{AcquireError, Lease};
-pub use session::{Auto, Request, Transaction, TransactionRequest, UnitOfWork};
+pub use session::{
+    Answered, Auto, CopyIn, CopyOut, ListenEvent, Listener, Pipeline, Request, Rows, Transaction,
+    TransactionRequest, UnitOfWork,
+};
 pub use txn::{
     CommitError, CommitStep, Committed, Cursor, DistributedTransaction, InDoubt, Recovered,
     RecoveryError, decision_table_script,

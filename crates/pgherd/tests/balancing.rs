@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use pgherd::{Balance, DistributedPool, ErrorKind, QueryType, Settings};
 use world::{Shape, WHERE, World, port_of, until};
 
-const SHAPE: Shape = Shape { shards: 0, replicas: 2, max_prepared: 16 };
+const SHAPE: Shape = Shape { replicas: 2, ..Shape::ONE };
 
 /// Reads on the first replica, on the second, and elsewhere.
 async fn reads(world: &World, pool: &DistributedPool, count: usize) -> [usize; 3] {

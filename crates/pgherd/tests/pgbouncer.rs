@@ -276,3 +276,11 @@ async fn what_dies_behind_the_pooler_is_tried_again_when_that_is_safe() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn listening_is_refused_and_says_why() {
+    let Some(pooled) = Pooled::start(Shape::default()).await else { return };
+    let error = pooled.pool.listen(["news"]).await.unwrap_err();
+    assert_eq!((error.kind(), error.node()), (ErrorKind::Usage, Some("coordinator")));
+    assert!(error.to_string().contains("behind a pooler"), "{error}");
+}

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use pgherd::{DistributedPool, NodeRole, QueryType, Rule};
 use world::{Door, Shape, WHERE, World, at_each_door, port_of, until};
 
-const SHAPE: Shape = Shape { shards: 0, replicas: 2, max_prepared: 16 };
+const SHAPE: Shape = Shape { replicas: 2, ..Shape::ONE };
 
 async fn ports_of_reads(pool: &DistributedPool, reads: usize) -> BTreeMap<u16, usize> {
     let mut ports = BTreeMap::new();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use pgherd::{DistributedPool, ErrorKind, Key, QueryType, Retry, Rule, ShardId};
 use world::{Door, Shape, WHERE, World, at_each_door, port_of, until};
 
-const SHAPE: Shape = Shape { shards: 2, replicas: 0, max_prepared: 16 };
+const SHAPE: Shape = Shape { shards: 2, ..Shape::ONE };
 
 // MD5 of the decimal text as a big-endian integer modulo 2, from Python's hashlib.
 const ON_SHARD_0: [i32; 3] = [2, 4, 6];
@@ -73,7 +73,55 @@ async fn reads_with_a_key_go_to_the_shard_and_ddl_stays_on_the_coordinator(door:
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Route, Retry::No));
 }
 
-// What follows goes beyond the three: transactions over both shards.
+// What follows goes beyond the three.
+
+#[tokio::test]
+async fn reads_with_a_key_go_to_the_replicas_of_its_shard_and_without_them_to_its_worker() {
+    let world = World::start(Shape { shard_replicas: 1, ..SHAPE });
+    let pool = world.pool();
+    for (key, shard) in [(ON_SHARD_0[0], "shard-0"), (ON_SHARD_1[0], "shard-1")] {
+        let replica = format!("{shard}-r1");
+        let id = pool.topology().node_named(&replica).unwrap().id;
+        until("it is in", async || pool.topology().is_readable_replica(id)).await;
+        let port = async |request: pgherd::Request<'_>| {
+            port_of(&request.shard_key(key).query_one(WHERE, &[]).await.unwrap())
+        };
+        assert_eq!(port(pool.read()).await, world.port(&replica));
+        assert_eq!(port(pool.write()).await, world.port(shard));
+        let lease = pool.acquire(QueryType::Read, Some(key.into())).await.unwrap();
+        assert_eq!(lease.route().rule, Rule::KeyedReadOnReplica);
+        drop(lease);
+        world.kill(&replica);
+        assert_eq!(port(pool.read()).await, world.port(shard));
+    }
+    // Without a key they stay with the coordinator, which has no replica here.
+    let row = pool.read().query_one(WHERE, &[]).await.unwrap();
+    assert_eq!(port_of(&row), world.port("coordinator"));
+}
+
+#[tokio::test]
+async fn keys_of_every_type_lead_where_postgresqls_own_md5_says() {
+    let world = World::start(SHAPE);
+    let pool = world.pool();
+    let uuid: pgherd::Uuid = "6ba7b810-9dad-11d1-80b4-00c04fd430c8".parse().unwrap();
+    let keys: [(Key, &str); 6] = [
+        (42_i32.into(), "'42'"),
+        ((-42_i64).into(), "'-42'"),
+        ("żółw".into(), "convert_to('żółw', 'UTF8')"),
+        (String::new().into(), "''"),
+        (uuid.into(), "'6ba7b810-9dad-11d1-80b4-00c04fd430c8'"),
+        (b"\x00\xff".as_slice().into(), r"'\x00ff'::bytea::text"),
+    ];
+    for (key, text) in keys {
+        // The last bit of the digest is its rest by two.
+        let sql = format!("SELECT get_byte(decode(md5({text}), 'hex'), 15) & 1");
+        let shard = world.sql("coordinator", &sql);
+        let lease = pool.acquire(QueryType::Write, Some(key.clone())).await.unwrap();
+        assert_eq!(lease.node(), format!("shard-{shard}"), "{key}");
+    }
+}
+
+// Transactions over both shards.
 
 const KEYS: [i32; 2] = [ON_SHARD_0[0], ON_SHARD_1[0]];
 

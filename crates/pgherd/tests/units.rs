@@ -26,7 +26,7 @@ at_each_door! {
     a_unit_whose_session_is_ended_before_its_commit_runs_again,
 }
 
-const SHAPE: Shape = Shape { shards: 1, replicas: 0, max_prepared: 0 };
+const SHAPE: Shape = Shape { shards: 1, max_prepared: 0, ..Shape::ONE };
 
 async fn shop(pool: &DistributedPool) {
     let sql = "CREATE TABLE t (id int4 PRIMARY KEY, n int4 NOT NULL); INSERT INTO t VALUES (1, 0)";

@@ -107,6 +107,12 @@ section! {
         ///
         /// Unit: bytes. Range: 0 to 1GiB; 0 remembers nothing. Default: 8MiB. Reload: restart.
         statement_cache_bytes: ByteSize = ByteSize::mib(8), between(ByteSize(0), ByteSize::mib(1024));
+        /// Statements that the library keeps prepared on each backend, by their text; beyond them
+        /// the least recently used is closed. None are kept behind a pooler.
+        ///
+        /// Range: 0 to 10000; 0 prepares each statement for each use. Default: 256.
+        /// Reload: restart.
+        prepared_per_backend: u32 = 256, between(0, 10_000);
     }
 }
 

@@ -11,6 +11,7 @@ use pgherd_core::route::RoutePolicy;
 use pgherd_core::sql::{ClassCache, Classified, Classifier, QueryType};
 use pgherd_core::{Key, NodeId, Settings, Topology};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -23,7 +24,7 @@ use crate::mutex::Mutex;
 use crate::pool::{Limits, NodePool};
 use crate::txn::{CommitHook, Keeper, Numbering, OpenTransactions, Recovered};
 use crate::txn::{decision_table_script, recover};
-use crate::{Auto, DistributedTransaction, Error, HealthMonitor, Lease, Request};
+use crate::{Auto, DistributedTransaction, Error, HealthMonitor, Lease, Listener, Request};
 use crate::{Transaction, TransactionRequest};
 
 /// How often idle backends are looked through, at most: closing one some seconds late costs
@@ -63,6 +64,8 @@ pub(crate) struct Inner {
     open: OpenTransactions,
     commit_hook: Option<CommitHook>,
     runtime: Handle,
+    // Says `true` once the pool is closed.
+    closing: watch::Sender<bool>,
     sweeper: JoinHandle<()>,
     _keeper: Option<Keeper>,
 }
@@ -114,7 +117,8 @@ impl DistributedPool {
             .nodes()
             .iter()
             .map(|node| {
-                let dialer = Dialer::new(node, login.clone(), &tls, settings.pool.connect_timeout);
+                let dialer = Dialer::new(node, login.clone(), &tls, settings.pool.connect_timeout)
+                    .keeping(settings.pool.prepared_per_backend as usize);
                 let (reporter, runtime) = (monitor.reporter(), runtime.clone());
                 Arc::new(NodePool::new(node.id, dialer, limits, reporter, runtime))
             })
@@ -142,6 +146,7 @@ impl DistributedPool {
             open: OpenTransactions::default(),
             commit_hook: hook,
             runtime,
+            closing: watch::Sender::new(false),
             sweeper,
             settings,
         })))
@@ -256,6 +261,21 @@ impl DistributedPool {
         E: From<Error>,
     {
         self.transaction().run(work).await
+    }
+
+    /// Listens to channels on the coordinator, on a connection of its own; see [`Listener`], and
+    /// [`Request::listen`] for a shard.
+    ///
+    /// Dropping the future closes what was opened.
+    ///
+    /// # Errors
+    /// [`Error`], of the last try to connect; [`ErrorKind::Usage`](crate::ErrorKind::Usage) behind
+    /// a pooler, and for a channel whose name PostgreSQL would cut.
+    pub async fn listen<C: Into<String>>(
+        &self,
+        channels: impl IntoIterator<Item = C>,
+    ) -> Result<Listener, Error> {
+        self.write().listen(channels).await
     }
 
     /// Begins a transaction on the shards of these keys, which commits on all or on none; see
@@ -379,6 +399,7 @@ impl DistributedPool {
     ///
     /// Dropping the future leaves the pool closed.
     pub async fn close(&self) {
+        self.0.closing.send_replace(true);
         for pool in &self.0.pools {
             pool.close();
         }
@@ -419,6 +440,15 @@ impl DistributedPool {
 
     pub(crate) fn commit_hook(&self) -> Option<&CommitHook> {
         self.0.commit_hook.as_ref()
+    }
+
+    /// Says `true` once the pool is closed, and ends with it.
+    pub(crate) fn closing(&self) -> watch::Receiver<bool> {
+        self.0.closing.subscribe()
+    }
+
+    pub(crate) fn downgrade(&self) -> Weak<Inner> {
+        Arc::downgrade(&self.0)
     }
 
     pub(crate) fn runtime(&self) -> &Handle {

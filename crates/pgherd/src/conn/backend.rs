@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pgherd_wire::TxStatus;
-use tokio_postgres::{CancelToken, Client};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{CancelToken, Client, Notification, Statement};
 
 use super::line::Line;
+use super::prepared::Prepared;
 use super::tap::{LeftState, WireState};
+use crate::mutex::Mutex;
 
 /// One backend. Dropping it ends its session in order, after what is still under way.
 pub(crate) struct Backend {
@@ -15,6 +18,15 @@ pub(crate) struct Backend {
     client: Client,
     line: Arc<Line>,
     opened: Instant,
+    // Behind the client: without one, statements end with the session.
+    prepared: Box<Mutex<Prepared<Statement>>>,
+}
+
+/// A statement to run on the backend that prepared it.
+pub(crate) struct Ready {
+    pub(crate) statement: Statement,
+    /// Whether it was prepared for an earlier use, so that it may have gone stale.
+    pub(crate) is_kept: bool,
 }
 
 /// Where a backend stands between two users.
@@ -33,8 +45,18 @@ pub(crate) enum Standing {
 }
 
 impl Backend {
-    pub(super) fn new(serial: u64, client: Client, line: Arc<Line>, opened: Instant) -> Self {
-        Self { serial, client, line, opened }
+    /// Keeps this many prepared statements; none behind a pooler, where the next transaction runs
+    /// on another backend.
+    pub(super) fn new(
+        serial: u64,
+        client: Client,
+        line: Arc<Line>,
+        opened: Instant,
+        prepared: usize,
+    ) -> Self {
+        let prepared = if line.tap().is_pooled() { 0 } else { prepared };
+        let prepared = Box::new(Mutex::new(Prepared::new(prepared)));
+        Self { serial, client, line, opened, prepared }
     }
 
     /// Its number in this process.
@@ -48,6 +70,34 @@ impl Backend {
 
     pub(crate) fn client_mut(&mut self) -> &mut Client {
         &mut self.client
+    }
+
+    /// The statement with this text, prepared now or before.
+    ///
+    /// Dropping the future leaves nothing behind.
+    pub(crate) async fn prepare(&self, sql: &str) -> Result<Ready, tokio_postgres::Error> {
+        let kept = self.prepared.lock().get(sql);
+        if let Some(statement) = kept {
+            return Ok(Ready { statement, is_kept: true });
+        }
+        let statement = self.client.prepare(sql).await?;
+        let gone = self.prepared.lock().keep(sql, statement.clone());
+        // Dropping the last use of it closes it on the server.
+        drop(gone);
+        Ok(Ready { statement, is_kept: false })
+    }
+
+    /// Has the statement with this text prepared anew when it is next used.
+    pub(crate) fn forget(&self, sql: &str) {
+        let gone = self.prepared.lock().forget(sql);
+        drop(gone);
+        // What the driver knows of types may be as old.
+        self.client.clear_type_cache();
+    }
+
+    /// Calls `hear` for each notification from now on.
+    pub(crate) fn on_notification(&self, hear: impl Fn(Notification) + Send + Sync + 'static) {
+        self.line.on_notification(Box::new(hear));
     }
 
     pub(crate) fn age(&self, now: Instant) -> Duration {
@@ -97,6 +147,20 @@ impl Backend {
         }
     }
 
+    /// Waits until the connection has ended.
+    pub(crate) async fn ended(&self) {
+        loop {
+            let ready = self.line.tap().ready().notified();
+            let mut ready = std::pin::pin!(ready);
+            // Enabled before looking, so that an end in between is not missed.
+            ready.as_mut().enable();
+            if self.is_dead() {
+                return;
+            }
+            ready.await;
+        }
+    }
+
     /// Statements that have left in full, and so may have run, since it was opened.
     pub(crate) fn statements(&self) -> u64 {
         self.line.tap().statements()
@@ -126,4 +190,14 @@ impl Backend {
     pub(crate) fn cut(self) {
         self.line.cut();
     }
+}
+
+/// Whether this says of a statement prepared before that it cannot be used any more: what it gives
+/// has changed (a migration), or it is not there (DEALLOCATE).
+pub(crate) fn is_stale(error: &tokio_postgres::Error) -> bool {
+    let Some(report) = error.as_db_error() else { return false };
+    // The routine, because the message is translated.
+    let is_changed = report.code() == &SqlState::FEATURE_NOT_SUPPORTED
+        && report.routine() == Some("RevalidateCachedQuery");
+    is_changed || report.code() == &SqlState::INVALID_SQL_STATEMENT_NAME
 }

@@ -51,6 +51,7 @@ pub(crate) struct Dialer {
     login: Arc<Login>,
     tls: NodeTls,
     limit: Duration,
+    prepared: usize,
 }
 
 impl Dialer {
@@ -63,7 +64,13 @@ impl Dialer {
             login,
             tls: tls.with(node),
             limit,
+            prepared: 0,
         }
+    }
+
+    /// The same, for backends that keep this many prepared statements each.
+    pub(crate) fn keeping(self, prepared: usize) -> Self {
+        Self { prepared, ..self }
     }
 
     /// The node's name.
@@ -96,7 +103,7 @@ impl Dialer {
                 }
             });
             self.look_for_pooler(&client, &line).await?;
-            Ok(Backend::new(serial, client, line, Instant::now()))
+            Ok(Backend::new(serial, client, line, Instant::now(), self.prepared))
         });
         opened
             .await

@@ -6,10 +6,10 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
-use tokio_postgres::{AsyncMessage, Connection};
+use tokio_postgres::{AsyncMessage, Connection, Notification};
 use tracing::debug;
 
 use super::socket::TappedSocket;
@@ -18,12 +18,15 @@ use super::tls::Bound;
 use crate::mutex::Mutex;
 
 type TappedConnection = Connection<TappedSocket, Bound<TappedSocket>>;
+type Hear = Box<dyn Fn(Notification) + Send + Sync>;
 type Message = Option<Result<AsyncMessage, tokio_postgres::Error>>;
 
 /// See the module's header.
 pub(super) struct Line {
     tap: Arc<Tap>,
     moving: Mutex<Moving>,
+    // Who is told of notifications. The first to ask is, for good.
+    hear: OnceLock<Hear>,
 }
 
 struct Moving {
@@ -36,11 +39,18 @@ struct Moving {
 impl Line {
     pub(super) fn new(connection: TappedConnection, tap: Arc<Tap>) -> Self {
         let waker = Waker::noop().clone();
-        Self { tap, moving: Mutex::new(Moving { connection: Some(connection), waker }) }
+        let moving = Mutex::new(Moving { connection: Some(connection), waker });
+        Self { tap, moving, hear: OnceLock::new() }
     }
 
     pub(super) fn tap(&self) -> &Tap {
         &self.tap
+    }
+
+    /// Calls `hear` for each notification that [`Self::run`] comes by.
+    pub(super) fn on_notification(&self, hear: Hear) {
+        // A backend that listens has one listener.
+        let _ = self.hear.set(hear);
     }
 
     /// Moves bytes until the connection ends.
@@ -55,6 +65,11 @@ impl Line {
                 Some(Ok(AsyncMessage::Notice(notice))) => {
                     let (code, text) = (notice.code().code(), notice.message());
                     debug!(node, code, text, "notice");
+                }
+                Some(Ok(AsyncMessage::Notification(notification))) => {
+                    if let Some(hear) = self.hear.get() {
+                        hear(notification);
+                    }
                 }
                 Some(Ok(_)) => {}
                 Some(Err(error)) => {

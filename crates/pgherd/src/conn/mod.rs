@@ -12,6 +12,7 @@ mod dial;
 mod error;
 mod line;
 mod password;
+mod prepared;
 mod scan;
 mod socket;
 mod tap;
@@ -19,7 +20,7 @@ mod tls;
 mod transport;
 mod unnamed;
 
-pub(crate) use backend::{Backend, Standing};
+pub(crate) use backend::{Backend, Ready, Standing, is_stale};
 pub(crate) use dial::{Dialer, Login};
 pub use error::{ConnectError, ConnectStep};
 pub(crate) use password::Password;

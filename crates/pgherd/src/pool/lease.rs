@@ -76,6 +76,26 @@ impl Lease {
         self.backend().is_dead()
     }
 
+    /// The statement with this text, prepared on this backend now or by an earlier user; see
+    /// `pool.prepared_per_backend`. One whose plan a migration has invalidated (SQLSTATE 0A000 or
+    /// 26000 when it is run) is prepared anew after [`Self::forget_prepared`].
+    ///
+    /// Dropping the future leaves nothing behind.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn prepare_cached(
+        &self,
+        sql: &str,
+    ) -> Result<tokio_postgres::Statement, tokio_postgres::Error> {
+        Ok(self.backend().prepare(sql).await?.statement)
+    }
+
+    /// Has the statement with this text prepared anew when it is next used on this backend.
+    pub fn forget_prepared(&self, sql: &str) {
+        self.backend().forget(sql);
+    }
+
     /// Begins a transaction; see [`Client::transaction`]. Dropping it rolls back.
     ///
     /// # Errors

@@ -3,12 +3,20 @@
 use pgherd_core::sql::{Classified, QueryType};
 use pgherd_core::{Key, ShardId};
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{FromSqlOwned, ToSql};
 
 use super::Request;
-use crate::{DistributedPool, Error};
+use crate::{CopyIn, CopyOut, DistributedPool, Error, Rows};
 
 /// A statement whose query type the parser decided. Made by [`DistributedPool::auto`].
+///
+/// ```no_run
+/// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+/// let row = pool.auto("SELECT name FROM users WHERE id = $1").query_opt(&[&42]).await?;
+/// # let _ = row;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "a statement does nothing until it is run"]
 pub struct Auto<'p> {
@@ -64,5 +72,48 @@ impl<'p> Auto<'p> {
     /// [`Error`], of the last try.
     pub async fn execute(&self, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
         self.request.execute(self.sql, params).await
+    }
+
+    /// See [`Request::query_opt`].
+    ///
+    /// # Errors
+    /// [`Error`], of the last try.
+    pub async fn query_opt(&self, params: &[&(dyn ToSql + Sync)]) -> Result<Option<Row>, Error> {
+        self.request.query_opt(self.sql, params).await
+    }
+
+    /// See [`Request::query_scalar`].
+    ///
+    /// # Errors
+    /// [`Error`], of the last try.
+    pub async fn query_scalar<T: FromSqlOwned>(
+        &self,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<T, Error> {
+        self.request.query_scalar(self.sql, params).await
+    }
+
+    /// See [`Request::query_stream`].
+    ///
+    /// # Errors
+    /// [`Error`], of the last try.
+    pub async fn query_stream(&self, params: &[&(dyn ToSql + Sync)]) -> Result<Rows, Error> {
+        self.request.query_stream(self.sql, params).await
+    }
+
+    /// See [`Request::copy_in`].
+    ///
+    /// # Errors
+    /// [`Error`], of the last try.
+    pub async fn copy_in(&self) -> Result<CopyIn, Error> {
+        self.request.copy_in(self.sql).await
+    }
+
+    /// See [`Request::copy_out`].
+    ///
+    /// # Errors
+    /// [`Error`], of the last try.
+    pub async fn copy_out(&self) -> Result<CopyOut, Error> {
+        self.request.copy_out(self.sql).await
     }
 }

@@ -1,20 +1,33 @@
 //! Statements: routed, run on a lease, and tried again where that is safe.
 //!
-//! In: a statement with its query type and shard. Out: its rows, or the error of the last try.
+//! In: a statement with its query type and shard. Out: its rows, collected or as they come, or the
+//! error of the last try.
 //!
 //! What may be tried again, and where, is decided in `retry.rs` from what the error proves; for a
 //! whole transaction in `fate.rs`.
 
+mod act;
 mod auto;
+mod backlog;
+mod copy;
 mod fate;
+mod held;
+mod listen;
 mod lookup;
+mod pipeline;
 mod request;
 mod retry;
+mod rows;
 mod run;
 mod transaction;
 mod unit;
 
+pub(crate) use act::{InBlock, Params, drain};
 pub use auto::Auto;
+pub use copy::{CopyIn, CopyOut};
+pub use listen::{ListenEvent, Listener};
+pub use pipeline::{Answered, Pipeline};
 pub use request::Request;
+pub use rows::Rows;
 pub use transaction::{Transaction, TransactionRequest};
 pub use unit::UnitOfWork;

@@ -4,10 +4,11 @@ use pgherd_core::route::{QuerySpec, ShardBy};
 use pgherd_core::sql::QueryType;
 use pgherd_core::{Key, ShardId};
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{FromSqlOwned, ToSql};
 
-use super::run::{Act, Answer};
-use crate::{DistributedPool, Error, Lease};
+use super::act::{Act, Batch, BeginCopyIn, BeginCopyOut, Collect, Execute, Stream, Wanted};
+use super::listen;
+use crate::{CopyIn, CopyOut, DistributedPool, Error, Lease, Listener, Pipeline, Rows};
 
 /// What kind of statement is to run, and which shard it concerns. Made by
 /// [`DistributedPool::read`] and its siblings.
@@ -43,50 +44,128 @@ impl<'p> Request<'p> {
         Self { spec: QuerySpec { shard_by, ..self.spec }, ..self }
     }
 
+    pub(super) fn is_read(&self) -> bool {
+        self.spec.query_type == QueryType::Read
+    }
+
+    pub(super) async fn act<A: Act>(&self, sql: &str, act: &A) -> Result<A::Answer, Error> {
+        self.pool.run_statement(&self.spec, sql, act).await
+    }
+
+    /// Counts what one act did beyond the statement that it is.
+    pub(super) fn count(&self, statements: u64, errors: u64) {
+        self.pool.counting().count_wire(self.spec.query_type, statements, errors);
+    }
+
     /// Runs a statement and collects its rows.
+    ///
+    /// Its text is prepared on the backend and kept there (`pool.prepared_per_backend`): the
+    /// second time it takes one round trip. When a migration has changed what it gives, it is
+    /// prepared anew by itself.
     ///
     /// Dropping the future cancels the statement on the node; whether it still ran is then not
     /// known.
     ///
     /// # Errors
     /// [`Error`], of the last try.
+    ///
+    /// ```no_run
+    /// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+    /// for row in pool.read().query("SELECT id, name FROM users WHERE id < $1", &[&100]).await? {
+    ///     let (id, name): (i32, &str) = (row.get(0), row.get(1));
+    ///     println!("{id}: {name}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn query(
         &self,
         sql: &str,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
-        match self.pool.run_statement(&self.spec, sql, Act::Query(params)).await? {
-            Answer::Rows(rows) => Ok(rows),
-            Answer::Count(_) | Answer::Done => Ok(Vec::new()),
-        }
+        self.act(sql, &Collect { params, wanted: Wanted::Any }).await
     }
 
-    /// Runs a statement that gives exactly one row. Cancellation as for [`Self::query`].
+    /// Runs a statement that gives exactly one row. Otherwise as [`Self::query`].
     ///
     /// # Errors
     /// [`Error`], of the last try; [`ErrorKind::Usage`](crate::ErrorKind::Usage) for any other
     /// number of rows, after the statement has run.
     pub async fn query_one(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Row, Error> {
-        match self.pool.run_statement(&self.spec, sql, Act::QueryOne(params)).await? {
-            Answer::Rows(mut rows) => {
-                Ok(rows.pop().expect("run_statement() lets exactly one row through for this act"))
-            }
-            Answer::Count(_) | Answer::Done => {
-                unreachable!("run_statement() answers a query with rows")
-            }
-        }
+        let mut rows = self.act(sql, &Collect { params, wanted: Wanted::One }).await?;
+        Ok(rows.pop().expect("exactly one row was wanted, and Collect has looked"))
     }
 
-    /// Runs a statement and answers how many rows it concerned. Cancellation as for
+    /// Runs a statement that gives one row or none. Otherwise as [`Self::query`].
+    ///
+    /// # Errors
+    /// [`Error`], of the last try; [`ErrorKind::Usage`](crate::ErrorKind::Usage) for more rows,
+    /// after the statement has run.
+    pub async fn query_opt(
+        &self,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Option<Row>, Error> {
+        Ok(self.act(sql, &Collect { params, wanted: Wanted::OneOrNone }).await?.pop())
+    }
+
+    /// Runs a statement that gives exactly one row, and answers its first column. Otherwise as
     /// [`Self::query`].
+    ///
+    /// # Errors
+    /// As [`Self::query_one`]; [`ErrorKind::Usage`](crate::ErrorKind::Usage) when the column is
+    /// of another type or NULL, which an `Option` takes.
+    ///
+    /// ```no_run
+    /// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+    /// let users: i64 = pool.read().query_scalar("SELECT count(*) FROM users", &[]).await?;
+    /// # let _ = users;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn query_scalar<T: FromSqlOwned>(
+        &self,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<T, Error> {
+        let row = self.query_one(sql, params).await?;
+        row.try_get(0).map_err(|error| Error::of_answer(error, self.is_read()))
+    }
+
+    /// Runs a statement whose rows are read as they come, without holding them in memory. It is
+    /// tried again only until its first row is there.
+    ///
+    /// Dropping the future cancels the statement on the node; whether it still ran is then not
+    /// known.
+    ///
+    /// # Errors
+    /// [`Error`], of the last try; errors behind the first row are items of the stream.
+    ///
+    /// ```no_run
+    /// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+    /// use futures_util::TryStreamExt;
+    ///
+    /// let mut rows = pool.read().query_stream("SELECT id FROM events", &[]).await?;
+    /// while let Some(row) = rows.try_next().await? {
+    ///     println!("{}", row.get::<_, i64>(0));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn query_stream(
+        &self,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Rows, Error> {
+        Ok(self.act(sql, &Stream(params)).await?.of_read(self.is_read()))
+    }
+
+    /// Runs a statement and answers how many rows it concerned. Otherwise as [`Self::query`].
     ///
     /// # Errors
     /// [`Error`], of the last try.
     pub async fn execute(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
-        match self.pool.run_statement(&self.spec, sql, Act::Execute(params)).await? {
-            Answer::Count(count) => Ok(count),
-            Answer::Rows(_) | Answer::Done => Ok(0),
-        }
+        self.act(sql, &Execute(params)).await
     }
 
     /// Runs a text of one or more statements, without parameters and for their effect. Several
@@ -96,7 +175,75 @@ impl<'p> Request<'p> {
     /// # Errors
     /// [`Error`], of the last try.
     pub async fn batch(&self, sql: &str) -> Result<(), Error> {
-        self.pool.run_statement(&self.spec, sql, Act::Batch).await.map(drop)
+        self.act(sql, &Batch).await
+    }
+
+    /// Several statements that go to one backend in one round trip; see [`Pipeline`].
+    pub fn pipeline<'a>(&self) -> Pipeline<'p, 'a> {
+        Pipeline::new(self.clone())
+    }
+
+    /// Begins a `COPY ... FROM STDIN` that takes its data as they come; see [`CopyIn`]. It is not
+    /// tried again once the node has asked for data.
+    ///
+    /// Dropping the future leaves no row behind.
+    ///
+    /// # Errors
+    /// [`Error`], of the last try; [`ErrorKind::Usage`](crate::ErrorKind::Usage) for any other
+    /// statement, after it has run.
+    ///
+    /// ```no_run
+    /// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+    /// use futures_util::SinkExt;
+    ///
+    /// let mut copy = pool.write().shard_key(42).copy_in("COPY users FROM STDIN").await?;
+    /// copy.send("42\talice\n".into()).await?;
+    /// assert_eq!(copy.finish().await?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn copy_in(&self, sql: &str) -> Result<CopyIn, Error> {
+        self.act(sql, &BeginCopyIn).await
+    }
+
+    /// Begins a `COPY ... TO STDOUT` whose data are read as they come; see [`CopyOut`]. It is
+    /// tried again only until its first data are there.
+    ///
+    /// Dropping the future cancels it.
+    ///
+    /// # Errors
+    /// [`Error`], of the last try; errors behind the first data are items of the stream;
+    /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) for any other statement, after it has run.
+    ///
+    /// ```no_run
+    /// # async fn f(pool: pgherd::DistributedPool) -> Result<(), Box<dyn std::error::Error>> {
+    /// use futures_util::TryStreamExt;
+    ///
+    /// let mut data = pool.read().copy_out("COPY users TO STDOUT (FORMAT csv)").await?;
+    /// while let Some(piece) = data.try_next().await? {
+    ///     print!("{}", std::str::from_utf8(&piece)?);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn copy_out(&self, sql: &str) -> Result<CopyOut, Error> {
+        Ok(self.act(sql, &BeginCopyOut).await?.of_read(self.is_read()))
+    }
+
+    /// Listens to channels on the primary of the group; see [`Listener`]. Without a shard it is
+    /// the coordinator's.
+    ///
+    /// Dropping the future closes what was opened.
+    ///
+    /// # Errors
+    /// [`Error`], of the last try to connect; [`ErrorKind::Usage`](crate::ErrorKind::Usage) behind
+    /// a pooler, and for a channel whose name PostgreSQL would cut.
+    pub async fn listen<C: Into<String>>(
+        &self,
+        channels: impl IntoIterator<Item = C>,
+    ) -> Result<Listener, Error> {
+        let spec = QuerySpec { query_type: QueryType::Write, ..self.spec.clone() };
+        listen::listen(self.pool, spec, channels.into_iter().map(Into::into).collect()).await
     }
 
     /// Borrows a backend that fits, for several statements. What runs on it is not tried

@@ -47,7 +47,9 @@ impl Failed<'_> {
             | Cause::NoPrimary(_)
             | Cause::Rows { .. }
             | Cause::Transaction(_)
-            | Cause::Deadlock { .. } => false,
+            | Cause::Deadlock { .. }
+            | Cause::StalePlan { .. }
+            | Cause::Usage(_) => false,
         }
     }
 

@@ -7,29 +7,11 @@ use pgherd_core::route::{Loads, QuerySpec, Route, RoutePolicy, Rule, SessionStat
 use pgherd_core::sql::QueryType;
 use pgherd_core::{NodeId, NodeRole, Topology};
 use pgherd_wire::sqlstate;
-use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
 use tracing::{debug, warn};
 
+use super::act::Act;
 use super::retry::{Failed, is_node_gone};
-use crate::error::Cause;
 use crate::{DistributedPool, Error, Lease};
-
-/// What to do with a statement.
-#[derive(Clone, Copy)]
-pub(crate) enum Act<'a> {
-    Query(&'a [&'a (dyn ToSql + Sync)]),
-    QueryOne(&'a [&'a (dyn ToSql + Sync)]),
-    Execute(&'a [&'a (dyn ToSql + Sync)]),
-    Batch,
-}
-
-/// What came of it.
-pub(crate) enum Answer {
-    Rows(Vec<Row>),
-    Count(u64),
-    Done,
-}
 
 /// Where the tries of one statement have been.
 #[derive(Default)]
@@ -43,12 +25,12 @@ struct Tries {
 
 impl DistributedPool {
     /// Runs one statement, as often as it may be tried.
-    pub(crate) async fn run_statement(
+    pub(crate) async fn run_statement<A: Act>(
         &self,
         spec: &QuerySpec,
         sql: &str,
-        act: Act<'_>,
-    ) -> Result<Answer, Error> {
+        act: &A,
+    ) -> Result<A::Answer, Error> {
         let started = Instant::now();
         self.counting().count(spec.query_type);
         self.budget().earn();
@@ -102,6 +84,11 @@ impl DistributedPool {
         }
     }
 
+    /// Where a first try of this would go now.
+    pub(super) async fn route_now(&self, spec: &QuerySpec) -> Result<Route, Error> {
+        Ok(self.choose(spec, &mut Tries::default()).await?.1)
+    }
+
     /// Routes by the newest snapshot. What belongs on a primary waits while its group has none,
     /// unless there is no other node that could become it: then the attempt tells.
     async fn choose(
@@ -135,42 +122,23 @@ impl DistributedPool {
         Ok(tries.redirect(route, topology, self.policy()))
     }
 
-    async fn run_once(
+    async fn run_once<A: Act>(
         &self,
         route: Route,
         sql: &str,
-        act: Act<'_>,
+        act: &A,
         attempt: u32,
-    ) -> Result<Answer, Error> {
-        let pool = self.node_pool(route.node);
-        let lease = Lease::acquire(pool, route).await?;
+    ) -> Result<A::Answer, Error> {
+        let lease = Lease::acquire(self.node_pool(route.node), route).await?;
         let (node, group, rule) = (lease.node(), route.group, route.rule);
         debug!(node, %group, attempt, %rule, "statement routed");
         let asked = Instant::now();
-        let done = match act {
-            Act::Query(params) | Act::QueryOne(params) => {
-                lease.query(sql, params).await.map(Answer::Rows)
-            }
-            Act::Execute(params) => lease.execute(sql, params).await.map(Answer::Count),
-            Act::Batch => lease.batch_execute(sql).await.map(|()| Answer::Done),
-        };
-        if done.is_ok() {
-            let now = Instant::now();
-            let latency = now.saturating_duration_since(asked);
-            self.balancer().took(route.node, latency, now);
-            self.counting().answered(route.node, latency);
-        }
-        match (done, act) {
-            (Ok(Answer::Rows(rows)), Act::QueryOne(_)) if rows.len() != 1 => {
-                let error = Error::new(Cause::Rows { found: rows.len() });
-                Err(error.at(pool.node().clone()))
-            }
-            (Ok(answer), _) => Ok(answer),
-            (Err(error), _) => {
-                let (is_lost, was_sent) = (lease.is_closed(), lease.statements() > 0);
-                Err(Error::statement(error, pool.node().clone(), is_lost, was_sent))
-            }
-        }
+        let answer = act.on(lease, sql).await?;
+        let now = Instant::now();
+        let latency = now.saturating_duration_since(asked);
+        self.balancer().took(route.node, latency, now);
+        self.counting().answered(route.node, latency);
+        Ok(answer)
     }
 
     /// Waits for the turn of the next try; `false` when there is none.

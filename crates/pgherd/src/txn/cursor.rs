@@ -3,13 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use futures_util::TryStreamExt;
 use pgherd_core::ShardId;
-use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, RowStream};
 
 use super::open::OpenTransaction;
 use crate::error::Cause;
+use crate::session::{InBlock, Params, drain};
 use crate::{Error, Lease};
 
 /// The part of a distributed transaction that runs on one shard.
@@ -51,7 +53,16 @@ impl Cursor {
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
         let before = self.lease.statements();
-        self.lease.query(sql, params).await.map_err(|error| self.error(error, before))
+        let rows = self.begin(sql, params, before).await?;
+        rows.try_collect().await.map_err(|error| self.error(error, before))
+    }
+
+    /// The statements that the backend keeps prepared serve here, too.
+    async fn begin(&self, sql: &str, params: Params<'_>, before: u64) -> Result<RowStream, Error> {
+        self.lease.begin_in_block(sql, params).await.map_err(|error| match error {
+            InBlock::Stale(error) => Error::new(Cause::StalePlan { error }).at(self.node().into()),
+            InBlock::Failed(error) => self.error(error, before),
+        })
     }
 
     /// Runs a statement that gives exactly one row. Cancellation as for [`Self::query`].
@@ -74,7 +85,8 @@ impl Cursor {
     /// [`Error`].
     pub async fn execute(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
         let before = self.lease.statements();
-        self.lease.execute(sql, params).await.map_err(|error| self.error(error, before))
+        let rows = self.begin(sql, params, before).await?;
+        drain(rows).await.map_err(|error| self.error(error, before))
     }
 
     /// Runs a text of one or more statements without parameters, for their effect.

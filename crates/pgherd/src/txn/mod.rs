@@ -28,6 +28,7 @@ pub(crate) use open::OpenTransactions;
 pub use recovery::Recovered;
 pub(crate) use recovery::recover;
 pub use table::decision_table_script;
+pub(crate) use table::quote_identifier;
 pub use transaction::{Committed, DistributedTransaction};
 
 use pgherd_core::ShardId;

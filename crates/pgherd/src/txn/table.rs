@@ -34,7 +34,7 @@ pub fn decision_table_script<'r>(roles: impl IntoIterator<Item = &'r str>) -> St
     script
 }
 
-pub(super) fn quote_identifier(name: &str) -> String {
+pub(crate) fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

@@ -18,20 +18,20 @@ pub const WHERE: &str = "SELECT inet_server_port()";
 pub struct Shape {
     pub shards: u16,
     pub replicas: u16,
+    /// Of each shard.
+    pub shard_replicas: u16,
     pub max_prepared: u32,
 }
 
-impl Default for Shape {
-    fn default() -> Self {
-        Self { shards: 0, replicas: 0, max_prepared: 16 }
-    }
-}
-
 impl Shape {
+    /// A coordinator alone.
+    pub const ONE: Self = Self { shards: 0, replicas: 0, shard_replicas: 0, max_prepared: 16 };
+
     fn spec(self) -> ClusterSpec {
         ClusterSpec {
             shards: self.shards,
             coordinator_replicas: self.replicas,
+            shard_replicas: self.shard_replicas,
             settings: vec![
                 format!("max_prepared_transactions = {}", self.max_prepared),
                 // A replica looks for its primary again soon after a restart.
@@ -39,6 +39,12 @@ impl Shape {
             ],
             ..ClusterSpec::default()
         }
+    }
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self::ONE
     }
 }
 
@@ -109,7 +115,12 @@ impl World {
 
     /// A builder that knows the doors and the login, and probes often.
     pub fn builder(&self) -> Builder {
-        let port = |node: &Node| self.door(&node.name);
+        self.builder_at(|name| self.door(name))
+    }
+
+    /// The same with ports of one's own, by the names of the nodes.
+    pub fn builder_at(&self, port: impl Fn(&str) -> u16) -> Builder {
+        let port = |node: &Node| port(&node.name);
         let builder = DistributedPool::builder()
             .database(cluster::DATABASE)
             .user(cluster::USER)

@@ -1,0 +1,257 @@
+//! LISTEN on a connection of its own.
+//!
+//! In: channels, and the group whose primary is listened to. Out: notifications as they come, and
+//! a word wherever some may be missing: the connection was lost and is there again, or the reader
+//! was too slow.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::Stream;
+use futures_util::task::AtomicWaker;
+use pgherd_core::retry::RetryConfig;
+use pgherd_core::route::QuerySpec;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_postgres::Notification;
+use tracing::{debug, warn};
+
+use super::backlog::{Backlog, Next};
+use super::run::random_fraction;
+use crate::cluster::Inner;
+use crate::conn::Backend;
+use crate::error::Cause;
+use crate::mutex::Mutex;
+use crate::txn::quote_identifier;
+use crate::{DistributedPool, Error};
+
+/// Events that wait for a reader, at most: with short payloads some hundred kilobytes.
+const BACKLOG: usize = 4096;
+
+/// PostgreSQL cuts longer names, silently: one would listen to another channel.
+const LONGEST_NAME: usize = 63;
+
+/// Between two tries to reconnect, whatever `[retry]` says.
+const LEAST_WAIT: Duration = Duration::from_millis(100);
+
+/// What a [`Listener`] tells.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum ListenEvent {
+    /// Somebody has called `NOTIFY`.
+    Notification(Notification),
+    /// The connection was lost, and the channels are listened to again, on whichever node is the
+    /// primary now. What was notified in between is lost: look at the data themselves.
+    Reconnected,
+    /// The reader was too slow: so many events were dropped, the oldest first.
+    Missed(u64),
+}
+
+/// Notifications of some channels as they come: a [`Stream`] of [`ListenEvent`]. Made by
+/// [`DistributedPool::listen`] and [`Request::listen`](crate::Request::listen).
+///
+/// It has a connection of its own, beside those of the pool. A lost one is opened again, however
+/// long that takes, with the waits of `[retry]`. The 4096 newest events wait for a reader; the
+/// node itself is never made to wait, because its queue of notifications is everybody's.
+///
+/// The stream ends when the pool is closed or dropped. Dropping it closes the connection.
+///
+/// ```no_run
+/// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+/// use futures_util::StreamExt;
+/// use pgherd::ListenEvent;
+///
+/// let mut news = pool.listen(["orders"]).await?;
+/// while let Some(event) = news.next().await {
+///     match event {
+///         ListenEvent::Notification(order) => println!("order {}", order.payload()),
+///         // Some may be missing: what is new has to be looked up.
+///         other => println!("{other:?}"),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "events do nothing unless they are read"]
+pub struct Listener {
+    shared: Arc<Shared>,
+    channels: Arc<[String]>,
+    task: JoinHandle<()>,
+}
+
+struct Shared {
+    // Held for one push or one pop.
+    state: Mutex<State>,
+    reader: AtomicWaker,
+}
+
+struct State {
+    backlog: Backlog<ListenEvent>,
+    is_over: bool,
+}
+
+impl Listener {
+    /// The channels that are listened to.
+    pub fn channels(&self) -> &[String] {
+        &self.channels
+    }
+}
+
+impl Stream for Listener {
+    type Item = ListenEvent;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<ListenEvent>> {
+        // Registered before looking, so that an event in between is not missed.
+        self.shared.reader.register(cx.waker());
+        let mut state = self.shared.state.lock();
+        match state.backlog.pop() {
+            Some(Next::Event(event)) => Poll::Ready(Some(event)),
+            Some(Next::Missed(events)) => Poll::Ready(Some(ListenEvent::Missed(events))),
+            None if state.is_over => Poll::Ready(None),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").field("channels", &self.channels).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn push(&self, event: ListenEvent) {
+        self.state.lock().backlog.push(event);
+        self.reader.wake();
+    }
+}
+
+/// Begins to listen on the node where `spec` leads.
+pub(super) async fn listen(
+    pool: &DistributedPool,
+    spec: QuerySpec,
+    channels: Vec<String>,
+) -> Result<Listener, Error> {
+    let bad = channels.iter().find(|name| name.is_empty() || name.len() > LONGEST_NAME);
+    if let Some(bad) = bad {
+        let problem = format!(
+            "channel `{bad}` has {} bytes: a channel's name has 1 to {LONGEST_NAME}",
+            bad.len()
+        );
+        return Err(Error::new(Cause::Usage(problem)));
+    }
+    let state = State { backlog: Backlog::new(BACKLOG), is_over: false };
+    let shared = Arc::new(Shared { state: Mutex::new(state), reader: AtomicWaker::new() });
+    let listening = Listening { spec, channels: channels.into(), shared: shared.clone() };
+    let retry = *pool.retry_config();
+    let mut tries = 1;
+    let backend = loop {
+        match listening.connect(pool).await {
+            Ok(backend) => break backend,
+            Err(error) if error.retry().is_worthwhile() => {
+                let Some(delay) = retry.delay(tries + 1, random_fraction()) else {
+                    return Err(error.after_tries(tries));
+                };
+                tokio::time::sleep(delay).await;
+                tries += 1;
+            }
+            Err(error) => return Err(error.after_tries(tries)),
+        }
+    };
+    let channels = listening.channels.clone();
+    let (weak, closing) = (pool.downgrade(), pool.closing());
+    let task = pool.runtime().spawn(listening.go_on(backend, weak, closing, retry));
+    Ok(Listener { shared, channels, task })
+}
+
+struct Listening {
+    spec: QuerySpec,
+    channels: Arc<[String]>,
+    shared: Arc<Shared>,
+}
+
+impl Listening {
+    /// One try, on the primary of this moment.
+    async fn connect(&self, pool: &DistributedPool) -> Result<Backend, Error> {
+        let route = pool.route_now(&self.spec).await?;
+        let dialer = pool.node_pool(route.node).dialer();
+        let backend = dialer.open(|_| ()).await.map_err(|error| {
+            let (node, connect) = (dialer.node().clone(), Arc::new(error));
+            Error::from(crate::AcquireError::NotOpened { node, connect })
+        })?;
+        if backend.process_id().is_none() {
+            let problem = format!(
+                "{} is behind a pooler, which gives nobody a connection of their own, as LISTEN \
+                 needs: name the node itself for it",
+                dialer.node()
+            );
+            return Err(Error::new(Cause::Usage(problem)).at(dialer.node().clone()));
+        }
+        let shared = self.shared.clone();
+        backend.on_notification(move |one| shared.push(ListenEvent::Notification(one)));
+        let listen = |channel| format!("LISTEN {};", quote_identifier(channel));
+        let script: String = self.channels.iter().map(|channel| listen(channel)).collect();
+        match backend.client().batch_execute(&script).await {
+            Ok(()) => Ok(backend),
+            Err(error) => {
+                let is_lost = backend.is_dead();
+                // LISTEN may be said twice.
+                Err(Error::statement(error, dialer.node().clone(), is_lost, false))
+            }
+        }
+    }
+
+    /// Keeps listening until the pool is gone.
+    async fn go_on(
+        self,
+        mut backend: Backend,
+        pool: Weak<Inner>,
+        mut closing: watch::Receiver<bool>,
+        retry: RetryConfig,
+    ) {
+        // `Err` is a pool that was dropped, which is as closed.
+        let closed = async { drop(closing.wait_for(|is_closed| *is_closed).await) };
+        let listen = async {
+            loop {
+                backend.ended().await;
+                let Some(next) = self.reconnect(&pool, retry).await else { return };
+                backend = next;
+                self.shared.push(ListenEvent::Reconnected);
+            }
+        };
+        tokio::select! {
+            () = closed => {}
+            () = listen => {}
+        }
+        self.shared.state.lock().is_over = true;
+        self.shared.reader.wake();
+    }
+
+    /// Tries until it works; `None` when there is no pool any more.
+    async fn reconnect(&self, pool: &Weak<Inner>, retry: RetryConfig) -> Option<Backend> {
+        let without_end = RetryConfig { max_retries: u32::MAX, ..retry };
+        let mut tries = 0_u32;
+        loop {
+            tries = tries.saturating_add(1);
+            let delay = without_end.delay(tries, random_fraction()).unwrap_or(retry.max_backoff);
+            // The node that refuses is not hammered.
+            let least = if tries > 1 { LEAST_WAIT } else { Duration::ZERO };
+            tokio::time::sleep(delay.max(least)).await;
+            let pool = pool.upgrade().map(DistributedPool::of)?;
+            match self.connect(&pool).await {
+                Ok(backend) => return Some(backend),
+                Err(error) if tries == 1 => debug!(%error, "a listener has no connection"),
+                Err(error) => warn!(%error, tries, "a listener has no connection"),
+            }
+        }
+    }
+}
