@@ -9,6 +9,7 @@ use crate::cmd::pgbouncer_config::PgbouncerConfig;
 use crate::cmd::route::Route;
 use crate::cmd::serve::Serve;
 use crate::cmd::shard_of::ShardOf;
+use crate::cmd::txn::Txn;
 
 /// A herd of PostgreSQL servers behind one door
 #[derive(Debug, Parser)]
@@ -28,6 +29,7 @@ pub(crate) enum Command {
     Route(Route),
     Serve(Serve),
     ShardOf(ShardOf),
+    Txn(Txn),
 }
 
 impl Command {
@@ -41,6 +43,7 @@ impl Command {
             Self::Route(command) => command.run(),
             Self::Serve(command) => command.run(),
             Self::ShardOf(command) => command.run(),
+            Self::Txn(command) => command.run(),
         }
     }
 }

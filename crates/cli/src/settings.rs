@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use pgherd_core::Settings;
+use pgherd_core::settings::{Secret, UserSettings};
 
 /// The file in the current folder that holds more variables.
 const ENV_FILE: &str = ".env";
@@ -44,6 +45,16 @@ fn variables(file: &Path) -> Result<HashMap<String, String>> {
         }
     }
     Ok(variables)
+}
+
+/// The same settings, with the login of another role if one is named. Its password is that of the
+/// environment, in `PGPASSWORD`.
+pub(crate) fn with_login(mut settings: Settings, role: Option<String>) -> Settings {
+    if let Some(name) = role {
+        let password = Secret::new(std::env::var("PGPASSWORD").unwrap_or_default());
+        settings.users = vec![UserSettings { name, password, ..UserSettings::default() }];
+    }
+    settings
 }
 
 #[cfg(test)]

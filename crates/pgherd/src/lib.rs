@@ -30,7 +30,15 @@
 //!     .shard_key(42)
 //!     .execute("UPDATE users SET name = $1 WHERE id = $2", &[&"alice", &42])
 //!     .await?;
-//! # let _ = (rows, changed);
+//! // On both shards, or on neither.
+//! let transaction = pool.distributed_transaction(["alice", "bob"]).await?;
+//! let sql = "UPDATE accounts SET balance = balance + $2 WHERE owner = $1";
+//! transaction.for_key("alice")?.execute(sql, &[&"alice", &-30_i32]).await?;
+//! transaction.for_key("bob")?.execute(sql, &[&"bob", &30_i32]).await?;
+//! transaction.commit().await?;
+//!
+//! println!("{} users; {:?}", rows.len(), pool.health_check().await);
+//! # let _ = changed;
 //! # Ok(())
 //! # }
 //! ```
@@ -58,8 +66,9 @@ pub use session::{
     TransactionRequest, UnitOfWork,
 };
 pub use txn::{
-    CommitError, CommitStep, Committed, Cursor, DistributedTransaction, InDoubt, Recovered,
-    RecoveryError, decision_table_script,
+    CommitError, CommitStep, Committed, Cursor, Decision, DistributedTransaction, InDoubt,
+    LeftTransaction, LeftTransactions, Recovered, RecoveryError, Resolve, ResolveError, Resolved,
+    decision_table_script,
 };
 
 pub use pgherd_core::balance::Balance;
@@ -74,6 +83,7 @@ pub use pgherd_core::shard::{ShardFunction, Uuid};
 pub use pgherd_core::sql::Classified;
 pub use pgherd_core::stats::Counters;
 pub use pgherd_core::topology::{Circuit, NodeHealth, NodeState};
+pub use pgherd_core::txn::resolve::Refusal;
 pub use pgherd_core::{GroupId, Key, NodeId, NodeRole, QueryType, ShardId, Topology};
 
 /// The driver underneath: its rows, types and errors are part of this crate's interface.

@@ -5,9 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use pgherd::{DistributedPool, GroupId, Secret, decision_table_script};
+use pgherd::{DistributedPool, GroupId, decision_table_script};
 use pgherd_core::Settings;
-use pgherd_core::settings::UserSettings;
 
 use crate::settings;
 
@@ -45,15 +44,7 @@ impl Init {
         let settings = settings
             .context("no cluster: name a settings file with --config, or set COORDINATOR_HOST")?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(install(self.with_login(settings), &script))
-    }
-
-    fn with_login(&self, mut settings: Settings) -> Settings {
-        if let Some(name) = self.user.clone() {
-            let password = Secret::new(std::env::var("PGPASSWORD").unwrap_or_default());
-            settings.users = vec![UserSettings { name, password, ..UserSettings::default() }];
-        }
-        settings
+        runtime.block_on(install(settings::with_login(settings, self.user), &script))
     }
 }
 

@@ -7,3 +7,4 @@ pub(crate) mod pgbouncer_config;
 pub(crate) mod route;
 pub(crate) mod serve;
 pub(crate) mod shard_of;
+pub(crate) mod txn;

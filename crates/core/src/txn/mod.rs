@@ -14,6 +14,7 @@
 pub mod deadlock;
 mod gid;
 pub mod recovery;
+pub mod resolve;
 
 pub use gid::{BadGid, Gid};
 

@@ -23,7 +23,8 @@ use crate::error::Cause;
 use crate::mutex::Mutex;
 use crate::pool::{Limits, NodePool};
 use crate::txn::{CommitHook, Keeper, Numbering, OpenTransactions, Recovered};
-use crate::txn::{decision_table_script, recover};
+use crate::txn::{LeftTransactions, Resolve, ResolveError, Resolved};
+use crate::txn::{decision_table_script, look, recover, resolve};
 use crate::{Auto, DistributedTransaction, Error, HealthMonitor, Lease, Listener, Request};
 use crate::{Transaction, TransactionRequest};
 
@@ -45,6 +46,20 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 ///
 /// When the last clone is dropped, idle backends are closed and watching ends; leases that are
 /// still out work on. [`Self::close`] does the same, waits, and refuses further acquires.
+///
+/// ```no_run
+/// # async fn f() -> Result<(), pgherd::Error> {
+/// use pgherd::{DistributedPool, QueryType};
+///
+/// // From COORDINATOR_HOST, WORKER_HOSTS, REPLICA_HOSTS and the others.
+/// let pool = DistributedPool::from_env()?;
+/// let users = pool.query(QueryType::Read, "SELECT id FROM users", &[]).await?;
+/// let created = pool.auto("INSERT INTO users (name) VALUES ($1)").execute(&[&"alice"]).await?;
+/// println!("{} users and {created} more; {:?}", users.len(), pool.statistics());
+/// pool.close().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct DistributedPool(Arc<Inner>);
 
@@ -321,6 +336,34 @@ impl DistributedPool {
     /// Dropping the future leaves what is not finished to the next time.
     pub async fn recover(&self, grace: Duration) -> Recovered {
         recover(self, grace).await
+    }
+
+    /// What is prepared on any shard, with what was decided about it and what recovery will do. It
+    /// changes nothing; `pgherd txn list` prints it.
+    ///
+    /// Dropping the future does no harm.
+    pub async fn left_transactions(&self) -> LeftTransactions {
+        look(self).await
+    }
+
+    /// Finishes one transaction by hand, on every shard where it is prepared; answers what was
+    /// finished. `gid` is its name, or one that a shard has prepared it under.
+    ///
+    /// What contradicts a decision is refused, and so is a commit that was never decided.
+    /// `is_lost` declares that the shard that decides is lost for good with its decision: then,
+    /// and only then, the caller decides. If that shard ever comes back, it may differ.
+    ///
+    /// Dropping the future leaves what is not finished prepared.
+    ///
+    /// # Errors
+    /// [`ResolveError`].
+    pub async fn resolve(
+        &self,
+        gid: &str,
+        how: Resolve,
+        is_lost: bool,
+    ) -> Result<Resolved, ResolveError> {
+        resolve(self, gid, how, is_lost).await
     }
 
     /// Asks every node how it is and waits for the answers: at most `health.timeout` and a

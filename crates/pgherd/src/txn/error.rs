@@ -5,12 +5,13 @@ use std::fmt;
 use pgherd_core::ShardId;
 use pgherd_core::retry::Retry;
 use pgherd_wire::sqlstate;
+use serde::Serialize;
 use tokio_postgres::error::{DbError, SqlState};
 
 use crate::{ConnectError, ErrorKind};
 
 /// A prepared transaction that may still be waiting on a node. Prints as `'gid' on shard-0`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct InDoubt {
     /// The shard.

@@ -104,7 +104,11 @@ impl<'p> Resolver<'p> {
     }
 }
 
-async fn read(backend: &Backend, gid: &Gid, owner: &str) -> Result<Found, RecoveryError> {
+pub(super) async fn read(
+    backend: &Backend,
+    gid: &Gid,
+    owner: &str,
+) -> Result<Found, RecoveryError> {
     let messages = backend.client().simple_query(&table::outcome(gid, owner)).await?;
     let outcome = messages.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => row.get(0),
@@ -117,7 +121,7 @@ async fn read(backend: &Backend, gid: &Gid, owner: &str) -> Result<Found, Recove
     })
 }
 
-async fn open(pool: &DistributedPool, shard: ShardId) -> Result<Backend, RecoveryError> {
+pub(super) async fn open(pool: &DistributedPool, shard: ShardId) -> Result<Backend, RecoveryError> {
     let topology = pool.topology();
     let group = topology.group(GroupId::Shard(shard));
     let primary = group.ok_or(RecoveryError::NoShard { shard })?.primary;
@@ -125,11 +129,13 @@ async fn open(pool: &DistributedPool, shard: ShardId) -> Result<Backend, Recover
 }
 
 /// A prepared transaction of this cluster.
-struct Left {
-    shard: ShardId,
-    gid: Gid,
-    prepared: String,
-    owner: String,
+pub(super) struct Left {
+    pub(super) shard: ShardId,
+    pub(super) gid: Gid,
+    pub(super) prepared: String,
+    pub(super) owner: String,
+    // By the node's clock.
+    pub(super) age: Duration,
 }
 
 /// One pass over all shards. `grace` is how long something must have been prepared, or a row
@@ -164,7 +170,7 @@ pub(crate) async fn recover(pool: &DistributedPool, grace: Duration) -> Recovere
     recovered
 }
 
-async fn has_table(client: &Client) -> Result<bool, RecoveryError> {
+pub(super) async fn has_table(client: &Client) -> Result<bool, RecoveryError> {
     Ok(client.query_one(table::IS_THERE, &[]).await?.get(0))
 }
 
@@ -201,35 +207,42 @@ async fn finish_left(
     Ok(())
 }
 
-fn backend_node(pool: &DistributedPool, shard: ShardId) -> String {
+pub(super) fn backend_node(pool: &DistributedPool, shard: ShardId) -> String {
     let topology = pool.topology();
     let group = topology.group(GroupId::Shard(shard));
     group.map_or_else(String::new, |group| topology.node(group.primary).name.to_string())
 }
 
 /// What this cluster has left prepared on a shard.
-async fn list(
+pub(super) async fn list(
     pool: &DistributedPool,
     shard: ShardId,
     client: &Client,
     grace: Duration,
 ) -> Result<Vec<Left>, RecoveryError> {
-    let sql = "SELECT gid, owner::text FROM pg_catalog.pg_prepared_xacts \
+    let sql = "SELECT gid, owner::text, \
+                      extract(epoch FROM pg_catalog.now() - prepared)::float8 \
+               FROM pg_catalog.pg_prepared_xacts \
                WHERE database = pg_catalog.current_database() \
                AND pg_catalog.starts_with(gid, 'pgherd_') \
-               AND prepared < pg_catalog.now() - $1::float8 * interval '1 second' ORDER BY prepared";
+               AND prepared <= pg_catalog.now() - $1::float8 * interval '1 second' ORDER BY prepared";
     let rows = client.query(sql, &[&grace.as_secs_f64()]).await?;
     let read = |row: &tokio_postgres::Row| {
         let (prepared, owner): (String, String) = (row.get(0), row.get(1));
         let (gid, of) = Gid::parse_prepared(&prepared).ok()?;
         let is_ours = gid.cluster == pool.numbering().cluster() && of == shard;
-        is_ours.then_some(Left { shard, gid, prepared, owner })
+        let age = Duration::try_from_secs_f64(row.get(2)).unwrap_or_default();
+        is_ours.then_some(Left { shard, gid, prepared, owner, age })
     };
     Ok(rows.iter().filter_map(read).collect())
 }
 
 /// Only its owner or a superuser may finish it, so it is done in the owner's name.
-async fn finish(client: &Client, left: &Left, decided: Decided) -> Result<(), RecoveryError> {
+pub(super) async fn finish(
+    client: &Client,
+    left: &Left,
+    decided: Decided,
+) -> Result<(), RecoveryError> {
     let owner = table::quote_identifier(&left.owner);
     client.batch_execute(&format!("SET ROLE {owner}")).await?;
     let result = client.batch_execute(&finishing_command(decided, &left.prepared)).await;
@@ -311,7 +324,7 @@ async fn clean_up_markers(
 }
 
 /// Those of the names that a function of the table answers.
-async fn names(
+pub(super) async fn names(
     client: &Client,
     function: &str,
     gids: &[String],
