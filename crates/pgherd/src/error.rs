@@ -15,6 +15,21 @@ use crate::{AcquireError, ConnectError, NoPrimary};
 /// What went wrong, with where and what next.
 ///
 /// `{err}` is one line; `{err:#}` adds the chain of causes. No password is in either.
+///
+/// ```no_run
+/// # async fn f(pool: pgherd::DistributedPool) {
+/// use pgherd::ErrorKind;
+///
+/// match pool.write().execute("INSERT INTO users VALUES (42)", &[]).await {
+///     Err(error) if error.sqlstate() == Some("23505") => println!("it is there already"),
+///     Err(error) if error.kind() == ErrorKind::ConnectionLost && error.was_sent() => {
+///         println!("it may be there: {error:#}");
+///     }
+///     Err(error) => println!("on {:?}, then {:?}: {error:#}", error.node(), error.retry()),
+///     Ok(rows) => println!("{rows} written"),
+/// }
+/// # }
+/// ```
 pub struct Error(Box<Inner>);
 
 struct Inner {

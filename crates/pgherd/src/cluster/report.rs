@@ -11,6 +11,17 @@ use crate::ProbeAnswer;
 ///
 /// Serialised it begins with `coordinator`, `workers`, `replicas` and `statistics`; what
 /// follows is more of the same in detail.
+///
+/// ```no_run
+/// # async fn f(pool: pgherd::DistributedPool) {
+/// let report = pool.health_check().await;
+/// if !report.is_healthy() {
+///     for node in report.nodes.iter().filter(|node| node.last_error.is_some()) {
+///         println!("{}: {:?}", node.name, node.last_error);
+///     }
+/// }
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct HealthReport {

@@ -8,6 +8,16 @@ use super::LatencySummary;
 
 /// What a pool has done since it was built. The first five fields, serialised, are `total`,
 /// `reads`, `writes`, `errors` and `retries`.
+///
+/// ```no_run
+/// # fn f(pool: &pgherd::DistributedPool) {
+/// let statistics = pool.statistics();
+/// println!("{} statements, {} errors", statistics.counters.total, statistics.counters.errors);
+/// for node in &statistics.nodes {
+///     println!("{}: {} busy, {} idle, {} waiting", node.name, node.busy, node.idle, node.waiting);
+/// }
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Statistics {

@@ -15,6 +15,18 @@ use crate::{CopyIn, CopyOut, DistributedPool, Error, Lease, Listener, Pipeline, 
 ///
 /// A read is tried again on another replica, then on the primary, when its backend dies; any
 /// other statement only when it provably did not run. The schedule is `[retry]`'s.
+///
+/// ```no_run
+/// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+/// let rename = "UPDATE users SET name = $1 WHERE id = $2";
+/// pool.write().shard_key(42).execute(rename, &[&"alice", &42]).await?;
+/// // On a replica of that shard, or on its primary.
+/// let read = pool.read().shard_key(42);
+/// let name: String = read.query_scalar("SELECT name FROM users WHERE id = $1", &[&42]).await?;
+/// # let _ = name;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "a request does nothing until it is given a statement"]
 pub struct Request<'p> {
