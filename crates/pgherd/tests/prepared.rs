@@ -108,6 +108,19 @@ async fn inside_a_transaction_the_error_is_passed_on_and_says_what_to_do() {
     assert_eq!(row.len(), 2);
     transaction.commit().await.unwrap();
 
+    // A unit of work is run again by itself.
+    let unit = async || {
+        let columns = async |tx: &pgherd::Transaction| {
+            Ok::<_, pgherd::Error>(tx.query_one(read, &[]).await?.len())
+        };
+        pool.transaction().shard_key("key").run(columns).await.unwrap()
+    };
+    assert_eq!(unit().await, 2);
+    world.sql_as_app("shard-0", "ALTER TABLE t ADD COLUMN c text");
+    assert_eq!(unit().await, 3);
+    world.sql_as_app("shard-0", "ALTER TABLE t DROP COLUMN c");
+    assert_eq!(unit().await, 2);
+
     // On a lease it is the caller who throws the statement away.
     let lease = pool.acquire(QueryType::Write, Some("key".into())).await.unwrap();
     let statement = lease.prepare_cached(read).await.unwrap();

@@ -4,6 +4,7 @@
 //! |--------------------------------------------------------------|---------------------------|
 //! | before COMMIT was sent: connection lost, 57P01, 25006, ...   | rolled back: elsewhere    |
 //! | before COMMIT was sent: 40001, 40P01 and their like          | rolled back: again        |
+//! | a kept statement that a migration has invalidated            | rolled back: again        |
 //! | 25006 in a transaction that was asked for as read only       | rolled back: its caller's |
 //! | before COMMIT was sent: any other error                      | rolled back: its caller's |
 //! | COMMIT: refused with 57P01, or never sent                    | rolled back: elsewhere    |

@@ -5,14 +5,16 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
 
+use futures_util::TryStreamExt;
 use pgherd_core::route::{QuerySpec, ShardBy};
 use pgherd_core::sql::QueryType;
 use pgherd_core::{Key, ShardId};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, IsolationLevel, Row, SimpleQueryMessage};
+use tokio_postgres::{Client, IsolationLevel, Row, RowStream, SimpleQueryMessage};
 use tracing::debug;
 
+use super::act::{InBlock, Params, drain};
 use super::fate::Fate;
 use super::lookup::Session;
 use crate::conn::Standing;
@@ -237,7 +239,21 @@ impl Transaction {
         sql: &str,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
-        self.heed(self.lease().query(sql, params).await)
+        let rows = self.begin(sql, params).await?;
+        self.heed(rows.try_collect().await)
+    }
+
+    /// The statements that the backend keeps prepared serve here, too. One that a migration has
+    /// invalidated fails this run and no other.
+    async fn begin(&self, sql: &str, params: Params<'_>) -> Result<RowStream, Error> {
+        match self.lease().begin_in_block(sql, params).await {
+            Ok(rows) => Ok(rows),
+            Err(InBlock::Failed(error)) => self.heed(Err(error)),
+            Err(InBlock::Stale(error)) => {
+                *self.fate.lock() = Some(Fate::Again);
+                Err(Error::new(Cause::StalePlan { error }).at(self.node().into()))
+            }
+        }
     }
 
     /// Runs a statement that gives exactly one row. Cancellation as for [`Self::query`].
@@ -259,7 +275,8 @@ impl Transaction {
     /// # Errors
     /// [`Error`].
     pub async fn execute(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
-        self.heed(self.lease().execute(sql, params).await)
+        let rows = self.begin(sql, params).await?;
+        self.heed(drain(rows).await)
     }
 
     /// Runs a text of one or more statements without parameters, for their effect.
