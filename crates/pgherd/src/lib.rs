@@ -49,18 +49,19 @@ mod env;
 mod error;
 mod health;
 mod mutex;
-mod pool;
+pub mod pool;
+mod random;
 mod session;
 mod txn;
 
 pub use cluster::{
     Builder, CoordinatorHealth, DistributedPool, HealthReport, LatencySummary, NodeReport,
-    NodeStatistics, QueryTypeStatistics, ReplicaHealth, Statistics, WorkerHealth,
+    NodeStatistics, QueryTypeStatistics, ReplicaHealth, Start, Statistics, WorkerHealth,
 };
 pub use conn::{ConnectError, ConnectStep, Distrust, PasswordError, TlsError, with_passwords};
 pub use error::{Error, ErrorKind};
 pub use health::{HealthMonitor, NoPrimary, ProbeAnswer};
-pub use pool::{AcquireError, Lease};
+pub use pool::{AcquireError, CloseReason, HookError, Lease, OverdueLease, PoolEvent, Verdict};
 pub use session::{
     Answered, Auto, CopyIn, CopyOut, ListenEvent, Listener, Pipeline, Request, Rows, Transaction,
     TransactionRequest, UnitOfWork,

@@ -10,14 +10,41 @@
 //!
 //! What holds after every call: live = idle + busy + opening, each with one slot; nobody waits
 //! while a backend is idle; waiters are served first come, first served.
+//!
+//! Time-outs, ages and checks are the caller's to ask for: [`Pool::pop_expired`],
+//! [`Pool::pop_surplus`], [`Pool::remove_idle`], [`Pool::borrow_idle`].
 
+mod backoff;
+mod lifetime;
 mod slots;
 
+pub use backoff::OpenFailure;
+pub use lifetime::lifetime;
 pub use slots::Slots;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use backoff::Backoff;
+
+/// What bounds a pool, beside its [`Slots`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Backends kept open, busy or idle, also when nobody needs them.
+    pub min_open: usize,
+    /// Backends being opened at the same time, at most; at least 1.
+    pub max_opening: usize,
+    /// Acquires that may wait.
+    pub max_waiting: usize,
+}
+
+/// Nothing is kept open, and only the slots bound the rest.
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { min_open: 0, max_opening: usize::MAX, max_waiting: usize::MAX }
+    }
+}
 
 /// The answer to an acquire.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,6 +58,8 @@ pub enum Acquired<B> {
         /// Whether to open one more backend now.
         open: bool,
     },
+    /// As many wait as may; this one was not queued.
+    Full,
 }
 
 /// Where a backend went that was opened, released or adopted.
@@ -41,6 +70,8 @@ pub enum Placed<B, W> {
     Lent(W, B),
     /// To the idle backends.
     Idle,
+    /// Nowhere: the limit was lowered. The caller closes it; its slot is free already.
+    Surplus(B),
 }
 
 /// How many backends a pool has in each state, and how many wait.
@@ -81,6 +112,8 @@ struct Waiting<W> {
 #[derive(Debug)]
 pub struct Pool<B, W> {
     slots: Arc<Slots>,
+    bounds: Bounds,
+    backoff: Backoff,
     // Most recently used at the back: after a burst the others fall idle and are closed.
     idle: VecDeque<Idle<B>>,
     waiters: VecDeque<Waiting<W>>,
@@ -91,7 +124,20 @@ pub struct Pool<B, W> {
 impl<B, W: PartialEq> Pool<B, W> {
     /// An empty pool that opens backends as far as `slots` allows.
     pub fn new(slots: Arc<Slots>) -> Self {
-        Self { slots, idle: VecDeque::new(), waiters: VecDeque::new(), busy: 0, opening: 0 }
+        Self::with_bounds(slots, Bounds::default())
+    }
+
+    /// An empty pool within `slots` and `bounds`.
+    pub fn with_bounds(slots: Arc<Slots>, bounds: Bounds) -> Self {
+        Self {
+            slots,
+            bounds,
+            backoff: Backoff::default(),
+            idle: VecDeque::new(),
+            waiters: VecDeque::new(),
+            busy: 0,
+            opening: 0,
+        }
     }
 
     /// The limit this pool works under.
@@ -118,45 +164,96 @@ impl<B, W: PartialEq> Pool<B, W> {
             self.busy += 1;
             return Acquired::Lease(idle.backend);
         }
-        self.waiters.push_back(Waiting { waiter, since: now });
-        Acquired::Queued { open: self.wants_open() }
+        if self.waiters.len() >= self.bounds.max_waiting {
+            return Acquired::Full;
+        }
+        // Callers on two threads may come in another order than they looked at their clocks.
+        let since = self.waiters.back().map_or(now, |last| last.since.max(now));
+        self.waiters.push_back(Waiting { waiter, since });
+        Acquired::Queued { open: self.wants_open(now) }
     }
 
-    /// Takes a slot for one more backend if a waiter would otherwise stay without one.
+    /// The backend that was lent turned out to be gone before it was of any use: asks again for
+    /// the same waiter, who began to wait at `since` and so comes before all others.
+    pub fn reacquire(&mut self, waiter: W, since: Instant, now: Instant) -> Acquired<B> {
+        self.unborrow();
+        self.slots.give();
+        if let Some(idle) = self.idle.pop_back() {
+            self.busy += 1;
+            return Acquired::Lease(idle.backend);
+        }
+        let at = self.waiters.partition_point(|waiting| waiting.since < since);
+        self.waiters.insert(at, Waiting { waiter, since });
+        Acquired::Queued { open: self.wants_open(now) }
+    }
+
+    /// Takes a slot for one more backend if a waiter, or the least number to keep open, would
+    /// otherwise stay without one. Not while opening is put off after a failure.
     ///
     /// `true` is an order to open, to be answered with [`Self::opened`] or
-    /// [`Self::open_failed`]. Called by the caller when a slot came free elsewhere.
+    /// [`Self::open_failed`]. To be asked, until it is `false`, after an open has ended, when a
+    /// slot came free elsewhere, and at [`Self::retry_at`].
     #[must_use]
-    pub fn wants_open(&mut self) -> bool {
-        let wanted = self.opening < self.waiters.len() && self.slots.take();
-        self.opening += usize::from(wanted);
-        wanted
+    pub fn wants_open(&mut self, now: Instant) -> bool {
+        let opens = self.is_short() && !self.backoff.is_on(now) && self.slots.take();
+        self.opening += usize::from(opens);
+        opens
     }
 
-    /// Orders one backend beyond the waiters, to keep one warm. `false` when the limit is
-    /// reached. The order is answered like that of [`Self::wants_open`].
-    #[must_use]
-    pub fn warm(&mut self) -> bool {
-        let taken = self.slots.take();
-        self.opening += usize::from(taken);
-        taken
+    /// Whether more are to be opened than are being opened, as far as the slots allow it.
+    pub fn is_short(&self) -> bool {
+        let missing = self.bounds.min_open.saturating_sub(self.busy + self.idle.len());
+        self.opening < self.waiters.len().max(missing).min(self.bounds.max_opening)
+    }
+
+    /// Whether opening is put off after a failure.
+    pub fn is_backing_off(&self, now: Instant) -> bool {
+        self.backoff.is_on(now)
+    }
+
+    /// Until when opening is, or was last, put off; `None` when the last open succeeded.
+    pub fn retry_at(&self) -> Option<Instant> {
+        self.backoff.retry_at()
+    }
+
+    /// Whether an acquire would wait in vain for now: opening is put off and there is no backend
+    /// that could be released.
+    pub fn is_hopeless(&self, now: Instant) -> bool {
+        self.backoff.is_on(now)
+            && self.idle.is_empty()
+            && self.opening == 0
+            && (self.busy == 0 || self.backoff.is_node_away())
+    }
+
+    /// How many waiters, from the head of the queue, wait in vain after an open failed. As long
+    /// as a backend is busy on a node that is there, the queue waits for its release; else each
+    /// failed open fails one waiter, and the last one all.
+    pub fn hopeless_waiters(&self) -> usize {
+        if self.busy > 0 && !self.backoff.is_node_away() {
+            return 0;
+        }
+        if self.opening == 0 { self.waiters.len() } else { self.waiters.len().min(1) }
     }
 
     /// An ordered backend is ready.
     pub fn opened(&mut self, backend: B, now: Instant) -> Placed<B, W> {
         self.opening =
             self.opening.checked_sub(1).expect("the caller reports each ordered open once");
+        self.backoff.on_success();
         self.place(backend, now)
     }
 
-    /// An ordered backend could not be opened; its slot is free again.
+    /// An ordered backend could not be opened; its slot is free again, and for a growing while
+    /// ([`Self::retry_at`]) nothing is opened. `random` is uniform in 0 to 1.
     ///
     /// The waiters stay queued: whether they wait for another try ([`Self::wants_open`]) or
-    /// are failed ([`Self::pop_waiter`]) is the caller's policy.
-    pub fn open_failed(&mut self) {
+    /// are failed ([`Self::pop_waiter`]) is the caller's policy; [`Self::hopeless_waiters`] is
+    /// one.
+    pub fn open_failed(&mut self, failure: OpenFailure, now: Instant, random: f64) {
         self.opening =
             self.opening.checked_sub(1).expect("the caller reports each ordered open once");
         self.slots.give();
+        self.backoff.on_failure(failure, now, random);
     }
 
     /// A borrowed backend came back clean.
@@ -167,10 +264,10 @@ impl<B, W: PartialEq> Pool<B, W> {
 
     /// A borrowed backend is gone. `true` is an order to open another in its place.
     #[must_use]
-    pub fn closed(&mut self) -> bool {
+    pub fn closed(&mut self, now: Instant) -> bool {
         self.unborrow();
         self.slots.give();
-        self.wants_open()
+        self.wants_open(now)
     }
 
     /// Takes out an idle backend that died or is not wanted any more; its slot is free again.
@@ -181,16 +278,44 @@ impl<B, W: PartialEq> Pool<B, W> {
         Some(idle.backend)
     }
 
-    /// Takes out the backend that has been idle longest, if that is longer than `limit`; its
-    /// slot is free again.
+    /// Takes out the backend that has been idle longest, if that is longer than `limit` and
+    /// enough stay open without it; its slot is free again.
     pub fn pop_surplus(&mut self, now: Instant, limit: Duration) -> Option<B> {
         let oldest = self.idle.front()?;
-        if now.saturating_duration_since(oldest.since) <= limit {
+        let is_kept = self.busy + self.idle.len() <= self.bounds.min_open;
+        if is_kept || now.saturating_duration_since(oldest.since) <= limit {
             return None;
         }
+        self.pop_oldest_idle()
+    }
+
+    /// Takes out the backend that has been idle longest, if more exist than the limit allows;
+    /// its slot is free again. To be asked, until it is `None`, after the limit was lowered.
+    pub fn pop_excess(&mut self) -> Option<B> {
+        if self.slots.is_exceeded() { self.pop_oldest_idle() } else { None }
+    }
+
+    fn pop_oldest_idle(&mut self) -> Option<B> {
         let idle = self.idle.pop_front()?;
         self.slots.give();
         Some(idle.backend)
+    }
+
+    /// Borrows the backend that has been idle longest of those that `is_it` accepts, to see
+    /// whether it is still there; with when it became idle. Ends with [`Self::put_back`] or
+    /// [`Self::closed`].
+    pub fn borrow_idle(&mut self, is_it: impl Fn(&B) -> bool) -> Option<(B, Instant)> {
+        let at = self.idle.iter().position(|idle| is_it(&idle.backend))?;
+        let idle = self.idle.remove(at)?;
+        self.busy += 1;
+        Some((idle.backend, idle.since))
+    }
+
+    /// A backend from [`Self::borrow_idle`] is still there. To have been looked at is no use: it
+    /// is idle since when it was before.
+    pub fn put_back(&mut self, backend: B, since: Instant) -> Placed<B, W> {
+        self.unborrow();
+        self.place(backend, since)
     }
 
     /// Takes out every idle backend; their slots are free again.
@@ -245,14 +370,25 @@ impl<B, W: PartialEq> Pool<B, W> {
         self.place(backend, now)
     }
 
-    fn place(&mut self, backend: B, now: Instant) -> Placed<B, W> {
+    fn place(&mut self, backend: B, since: Instant) -> Placed<B, W> {
+        if self.slots.is_exceeded() {
+            self.slots.give();
+            return Placed::Surplus(backend);
+        }
         match self.waiters.pop_front() {
             Some(waiting) => {
                 self.busy += 1;
                 Placed::Lent(waiting.waiter, backend)
             }
             None => {
-                self.idle.push_back(Idle { backend, since: now });
+                // Nearly always at the back. Not so what was only looked at.
+                let is_older = |idle: &Idle<B>| idle.since <= since;
+                if self.idle.back().is_none_or(is_older) {
+                    self.idle.push_back(Idle { backend, since });
+                } else {
+                    let at = self.idle.partition_point(is_older);
+                    self.idle.insert(at, Idle { backend, since });
+                }
                 Placed::Idle
             }
         }

@@ -4,22 +4,34 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Counts the backends that exist or are being opened against a limit.
 ///
-/// Touched only when a backend is opened or closed, never on a lease.
+/// Counted only when a backend is opened or closed, never on a lease; a release looks whether
+/// the limit has been lowered.
 #[derive(Debug)]
 pub struct Slots {
-    limit: usize,
+    limit: AtomicUsize,
     used: AtomicUsize,
 }
 
 impl Slots {
     /// Room for `limit` backends.
     pub fn new(limit: usize) -> Self {
-        Self { limit, used: AtomicUsize::new(0) }
+        Self { limit: AtomicUsize::new(limit), used: AtomicUsize::new(0) }
     }
 
     /// The number of backends allowed.
     pub fn limit(&self) -> usize {
-        self.limit
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Changes the number of backends allowed. Above a lower one nothing is opened; what is
+    /// open goes as it becomes free.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Whether more exist than are allowed: the limit was lowered.
+    pub fn is_exceeded(&self) -> bool {
+        self.used() > self.limit()
     }
 
     /// The number of slots taken.
@@ -31,7 +43,7 @@ impl Slots {
     pub(super) fn take(&self) -> bool {
         self.used
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
-                (used < self.limit).then_some(used + 1)
+                (used < self.limit()).then_some(used + 1)
             })
             .is_ok()
     }

@@ -113,6 +113,39 @@ section! {
         /// Range: 0 to 10000; 0 prepares each statement for each use. Default: 256.
         /// Reload: restart.
         prepared_per_backend: u32 = 256, between(0, 10_000);
+        /// Backends to one node that are kept open, busy or idle, also when nobody needs them;
+        /// never more than `size`. The library's pool.
+        ///
+        /// Range: 0 to 10000. Default: 0. Reload: restart.
+        min_idle: u32 = 0, between(0, 10_000);
+        /// Backends to one node that are opened at the same time, at most. The library's pool.
+        ///
+        /// Range: 1 to 10000. Default: 8. Reload: restart.
+        /// Why 8: each login costs the node a process and a password's worth of hashing.
+        max_opening: u32 = 8, between(1, 10_000);
+        /// Acquires that may wait for one node; one more fails at once. The library's pool: the
+        /// proxy's queues are bounded by `listen.max_clients`.
+        ///
+        /// Range: 1 to 1000000. Default: 10000. Reload: restart.
+        max_waiting: u32 = 10_000, between(1, 1_000_000);
+        /// How long a backend may have been idle to be lent unasked; after that it is asked
+        /// first whether it is there, within a quarter of `acquire_timeout`, and replaced if it
+        /// is not. The library's pool.
+        ///
+        /// Unit: duration. Range: 0 to 7d; 0 asks each time. Default: 30s. Reload: restart.
+        check_after: Duration = secs(30), between(Duration::ZERO, hours(7 * 24));
+        /// How long a backend may be silent before it is asked whether it is there, so that no
+        /// firewall takes the connection for abandoned. The library's pool.
+        ///
+        /// Unit: duration. Range: 0 to 1d; 0 is never. Default: 0, because TCP's own keepalive
+        /// asks each 30s; needed where something in between takes no notice of that.
+        /// Reload: restart.
+        keepalive: Duration = Duration::ZERO, between(Duration::ZERO, hours(24));
+        /// How long a lease may be held before the log and the statistics say where it was
+        /// taken. The library's pool.
+        ///
+        /// Unit: duration. Range: 0 to 30d; 0 is never. Default: 10m. Reload: restart.
+        leak_after: Duration = secs(600), between(Duration::ZERO, hours(30 * 24));
     }
 }
 

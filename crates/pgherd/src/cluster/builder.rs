@@ -4,15 +4,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use pgherd_core::balance::Balance;
 use pgherd_core::settings::{
     ChannelBinding, NodeSettings, PasswordCommand, Secret, Settings, TlsMode, UserSettings,
 };
 use pgherd_core::shard::ShardFunction;
 use pgherd_core::{NodeRole, ShardId};
+use tokio_postgres::Client;
 
+use crate::pool::Hooks;
 use crate::txn::CommitHook;
-use crate::{CommitStep, DistributedPool, Error, RetryConfig};
+use crate::{CommitStep, DistributedPool, Error, HookError, PoolEvent, RetryConfig, Verdict};
 
 /// Builds a [`DistributedPool`]. Whatever is not said has the default of [`Settings`].
 #[derive(Clone)]
@@ -21,6 +24,16 @@ pub struct Builder {
     settings: Settings,
     user: UserSettings,
     commit_hook: Option<CommitHook>,
+    hooks: Hooks,
+}
+
+/// When a pool opens its first backends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// When they are needed.
+    Lazy,
+    /// At once: a pool that cannot reach each of its nodes is not built.
+    FailFast,
 }
 
 impl fmt::Debug for Builder {
@@ -32,7 +45,8 @@ impl fmt::Debug for Builder {
 impl Builder {
     pub(super) fn new() -> Self {
         let user = UserSettings { name: "postgres".to_owned(), ..UserSettings::default() };
-        Self { settings: Settings::default(), user, commit_hook: None }
+        let (commit_hook, hooks) = (None, Hooks::default());
+        Self { settings: Settings::default(), user, commit_hook, hooks }
     }
 
     /// The primary that takes DDL, statements over several shards, and writes without a key.
@@ -193,6 +207,24 @@ impl Builder {
         self
     }
 
+    /// Backends to one node that are kept open also when nobody needs them. Default: 0.
+    pub fn min_idle(mut self, count: u32) -> Self {
+        self.settings.pool.min_idle = count;
+        self
+    }
+
+    /// How long a backend may be idle before it is closed. Default: 10 min.
+    pub fn idle_timeout(mut self, limit: Duration) -> Self {
+        self.settings.pool.idle_timeout = limit;
+        self
+    }
+
+    /// How old a backend may get; each dies up to a tenth earlier, at random. Default: 1 h.
+    pub fn max_lifetime(mut self, limit: Duration) -> Self {
+        self.settings.pool.max_lifetime = limit;
+        self
+    }
+
     /// How long an acquire waits for a free backend. Default: 5 s.
     pub fn acquire_timeout(mut self, limit: Duration) -> Self {
         self.settings.pool.acquire_timeout = limit;
@@ -225,6 +257,56 @@ impl Builder {
         hook: impl Fn(&str, CommitStep) + Send + Sync + 'static,
     ) -> Self {
         self.commit_hook = Some(Arc::new(hook));
+        self
+    }
+
+    /// Runs `hook` on each backend that was opened, before anybody else has it: for settings,
+    /// say. What it leaves in the session stays there for every borrower. With an error the
+    /// backend is closed and counts as one that could not be opened. It may take as long as
+    /// opening, `pool.connect_timeout`.
+    ///
+    /// ```
+    /// # let builder = pgherd::DistributedPool::builder();
+    /// builder.on_open(|client| {
+    ///     Box::pin(async move {
+    ///         client.batch_execute("SET statement_timeout = '30s'").await?;
+    ///         Ok(())
+    ///     })
+    /// });
+    /// ```
+    pub fn on_open(
+        mut self,
+        hook: impl for<'c> Fn(&'c Client) -> BoxFuture<'c, Result<(), HookError>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.hooks.on_open = Some(Arc::new(hook));
+        self
+    }
+
+    /// Calls `hook` before a backend is lent; one that it refuses is closed, and the acquire
+    /// goes on with another until its time is up. The acquire waits for it, so it should not
+    /// block.
+    pub fn on_acquire(mut self, hook: impl Fn(&Client) -> Verdict + Send + Sync + 'static) -> Self {
+        self.hooks.on_acquire = Some(Arc::new(hook));
+        self
+    }
+
+    /// Calls `hook` when a clean backend is released; one that it refuses is closed. The release
+    /// waits for it, so it should not block.
+    pub fn on_release(mut self, hook: impl Fn(&Client) -> Verdict + Send + Sync + 'static) -> Self {
+        self.hooks.on_release = Some(Arc::new(hook));
+        self
+    }
+
+    /// Calls `observer` for each thing that happens in a pool, with the node's name: to count
+    /// and time them. Whoever acquires or releases waits for it, so it should not block.
+    pub fn on_pool_event(
+        mut self,
+        observer: impl Fn(&str, PoolEvent<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.observer = Some(Arc::new(observer));
         self
     }
 
@@ -300,6 +382,23 @@ impl Builder {
     /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) when the nodes make no cluster;
     /// [`ErrorKind::NoRuntime`](crate::ErrorKind::NoRuntime).
     pub fn build(self) -> Result<DistributedPool, Error> {
-        DistributedPool::new(self.settings(), self.commit_hook)
+        DistributedPool::new(self.settings(), self.commit_hook, self.hooks)
+    }
+
+    /// Builds the pool as [`Self::build`] does, and with [`Start::FailFast`] opens a backend on
+    /// each node, or as many as `pool.min_idle` says, before it answers: within
+    /// `pool.acquire_timeout`.
+    ///
+    /// Dropping the future drops the pool.
+    ///
+    /// # Errors
+    /// As [`Self::build`]; [`ErrorKind::Acquire`](crate::ErrorKind::Acquire) of the first node
+    /// on which none could be opened.
+    pub async fn start(self, start: Start) -> Result<DistributedPool, Error> {
+        let pool = self.build()?;
+        if start == Start::FailFast {
+            pool.warm_up().await?;
+        }
+        Ok(pool)
     }
 }

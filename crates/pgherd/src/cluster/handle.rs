@@ -1,10 +1,11 @@
 //! `DistributedPool` itself.
 
 use std::fmt;
-use std::sync::atomic::Ordering;
+use std::panic::Location;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use futures_util::future::{join_all, try_join_all};
 use pgherd_core::balance::Balancer;
 use pgherd_core::retry::{RetryBudget, RetryConfig};
 use pgherd_core::route::RoutePolicy;
@@ -21,16 +22,12 @@ use super::{Builder, Counting, HealthReport, NodeStatistics, QueryTypeStatistics
 use crate::conn::{Dialer, Login, Tls};
 use crate::error::Cause;
 use crate::mutex::Mutex;
-use crate::pool::{Limits, NodePool};
+use crate::pool::{Hooks, Limits, NodePool};
 use crate::txn::{CommitHook, Keeper, Numbering, OpenTransactions, Recovered};
 use crate::txn::{LeftTransactions, Resolve, ResolveError, Resolved};
 use crate::txn::{decision_table_script, look, recover, resolve};
 use crate::{Auto, DistributedTransaction, Error, HealthMonitor, Lease, Listener, Request};
 use crate::{Transaction, TransactionRequest};
-
-/// How often idle backends are looked through, at most: closing one some seconds late costs
-/// nothing.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Pooled, routed, retried connections to a cluster. Cheap to clone; all clones are one pool.
 ///
@@ -99,14 +96,18 @@ impl DistributedPool {
     /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) when they make no cluster;
     /// [`ErrorKind::NoRuntime`](crate::ErrorKind::NoRuntime).
     pub fn from_settings(settings: Settings) -> Result<Self, Error> {
-        Self::new(settings, None)
+        Self::new(settings, None, Hooks::default())
     }
 
     pub(crate) fn of(inner: Arc<Inner>) -> Self {
         Self(inner)
     }
 
-    pub(super) fn new(settings: Settings, hook: Option<CommitHook>) -> Result<Self, Error> {
+    pub(super) fn new(
+        settings: Settings,
+        commit_hook: Option<CommitHook>,
+        hooks: Hooks,
+    ) -> Result<Self, Error> {
         let bad = |problem: String| Error::new(Cause::BadSettings(problem));
         let runtime = Handle::try_current().map_err(|_| Error::new(Cause::NoRuntime))?;
         settings.check()?;
@@ -121,12 +122,7 @@ impl DistributedPool {
 
         let settings = Arc::new(settings);
         let login = Arc::new(login);
-        let limits = Limits {
-            size: settings.pool.size as usize,
-            acquire_timeout: settings.pool.acquire_timeout,
-            idle_timeout: settings.pool.idle_timeout,
-            max_lifetime: settings.pool.max_lifetime,
-        };
+        let limits = (Limits::new(&settings.pool), settings.pool.connect_timeout);
         let monitor = HealthMonitor::spawn(settings.clone(), topology.clone());
         let pools: Vec<_> = topology
             .nodes()
@@ -135,13 +131,12 @@ impl DistributedPool {
                 let dialer = Dialer::new(node, login.clone(), &tls, settings.pool.connect_timeout)
                     .keeping(settings.pool.prepared_per_backend as usize);
                 let (reporter, runtime) = (monitor.reporter(), runtime.clone());
-                Arc::new(NodePool::new(node.id, dialer, limits, reporter, runtime))
+                let hooks = hooks.clone();
+                Arc::new(NodePool::new(node.id, dialer, limits, reporter, hooks, runtime))
             })
             .collect();
-        let sweeper = runtime.spawn(sweep(
-            pools.iter().map(Arc::downgrade).collect(),
-            (limits.idle_timeout / 2).min(SWEEP_INTERVAL),
-        ));
+        let sweeper = runtime
+            .spawn(sweep(pools.iter().map(Arc::downgrade).collect(), limits.0.upkeep_interval()));
         let classifier = Classifier::new(settings.routing.read_only_functions.iter().cloned());
         let transactions = settings.transactions.clone();
         let balancer = Balancer::new(policy.balance, topology.nodes().len(), 0);
@@ -159,7 +154,7 @@ impl DistributedPool {
             classes: Mutex::new(ClassCache::new(classifier, settings.pool.statement_cache_bytes.0)),
             numbering,
             open: OpenTransactions::default(),
-            commit_hook: hook,
+            commit_hook,
             runtime,
             closing: watch::Sender::new(false),
             sweeper,
@@ -237,12 +232,15 @@ impl DistributedPool {
     /// # Errors
     /// [`ErrorKind::Route`](crate::ErrorKind::Route) and
     /// [`ErrorKind::Acquire`](crate::ErrorKind::Acquire).
-    pub async fn acquire(
+    #[track_caller]
+    pub fn acquire(
         &self,
         query_type: QueryType,
         shard_key: Option<Key>,
-    ) -> Result<Lease, Error> {
-        self.request(query_type).maybe_key(shard_key).acquire().await
+    ) -> impl Future<Output = Result<Lease, Error>> + Send {
+        let taken_at = Some(Location::caller());
+        let request = self.request(query_type).maybe_key(shard_key);
+        async move { request.acquire_at(taken_at).await }
     }
 
     /// A transaction on one node: awaited, it begins. See [`TransactionRequest`] for its shard, its
@@ -302,12 +300,14 @@ impl DistributedPool {
     /// [`ErrorKind::Route`](crate::ErrorKind::Route) in a cluster without shards,
     /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) without keys or on a node that takes no
     /// prepared transactions, and what acquiring and BEGIN say.
-    pub async fn distributed_transaction<K: Into<Key>>(
+    #[track_caller]
+    pub fn distributed_transaction<K: Into<Key>, I: IntoIterator<Item = K>>(
         &self,
-        keys: impl IntoIterator<Item = K>,
-    ) -> Result<DistributedTransaction, Error> {
+        keys: I,
+    ) -> impl Future<Output = Result<DistributedTransaction, Error>> + Send + use<'_, K, I> {
+        let taken_at = Some(Location::caller());
         let keys: Vec<Key> = keys.into_iter().map(Into::into).collect();
-        DistributedTransaction::begin(self, &keys).await
+        async move { DistributedTransaction::begin(self, &keys, taken_at).await }
     }
 
     /// Makes the decision table on every shard, for the pool's own login and `roles` to use. The
@@ -383,20 +383,28 @@ impl DistributedPool {
             .pools
             .iter()
             .map(|pool| {
-                let (counts, load) = (pool.counts(), pool.load());
+                let backends = pool.backends();
+                let (counts, load) = (backends.counts(), backends.load());
+                let (statements, errors) = pool.statements();
                 NodeStatistics {
                     name: pool.node().to_string(),
                     role: topology.role(pool.id()),
-                    statements: counts.statements.load(Ordering::Relaxed),
-                    errors: counts.errors.load(Ordering::Relaxed),
-                    acquires: counts.acquires.load(Ordering::Relaxed),
-                    opens: counts.opens.load(Ordering::Relaxed),
-                    failed_opens: counts.failed_opens.load(Ordering::Relaxed),
+                    statements,
+                    errors,
+                    acquires: counts.acquires,
+                    opens: counts.opens,
+                    failed_opens: counts.failed_opens,
                     busy: load.busy,
                     idle: load.idle,
                     opening: load.opening,
                     waiting: load.waiting,
                     latency: self.0.counting.node_latency(pool.id()),
+                    waits: counts.waits,
+                    timeouts: counts.timeouts,
+                    refusals: counts.refusals,
+                    closes: counts.closes,
+                    overdue: backends.overdue(),
+                    overdue_total: counts.overdue,
                 }
             })
             .collect();
@@ -444,9 +452,44 @@ impl DistributedPool {
     pub async fn close(&self) {
         self.0.closing.send_replace(true);
         for pool in &self.0.pools {
-            pool.close();
+            pool.backends().close();
         }
         self.0.monitor.shutdown().await;
+    }
+
+    /// The same, and waits for the leases that are out, `limit` at most. How many backends were
+    /// still in use then; their leases work on.
+    ///
+    /// Dropping the future leaves the pool closed.
+    pub async fn close_within(&self, limit: Duration) -> usize {
+        let closing = self.0.pools.iter().map(|pool| pool.backends().close_within(limit));
+        let left = join_all(closing).await.into_iter().sum();
+        self.close().await;
+        left
+    }
+
+    /// Changes how many backends each node may have at most, `pool.size`; at least 1. A larger
+    /// pool serves those who wait at once; a smaller one closes surplus idle backends at once
+    /// and busy ones as they are released.
+    pub fn resize(&self, size: usize) {
+        for pool in &self.0.pools {
+            pool.backends().resize(size);
+        }
+    }
+
+    /// Opens a backend on each node, or as many as `pool.min_idle` says, and waits for them.
+    ///
+    /// # Errors
+    /// [`Error`] of the first that cannot be had.
+    pub(super) async fn warm_up(&self) -> Result<(), Error> {
+        let count = self.0.settings.pool.min_idle.clamp(1, self.0.settings.pool.size);
+        let pools = self.0.pools.iter();
+        let acquires = pools.flat_map(|pool| {
+            std::iter::repeat_n(pool.backends(), count as usize).map(|pool| pool.acquire_at(None))
+        });
+        // Held until all are there, so that each is another one.
+        try_join_all(acquires).await?;
+        Ok(())
     }
 
     pub(crate) fn node_pool(&self, node: NodeId) -> &Arc<NodePool> {
@@ -512,20 +555,18 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.sweeper.abort();
         for pool in &self.pools {
-            pool.close();
+            pool.backends().close();
         }
     }
 }
 
-/// Closes idle backends that are not needed any more, as long as the pools exist.
+/// Looks after the backends of all nodes, as long as the pools exist.
 async fn sweep(pools: Vec<Weak<NodePool>>, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
-        for pool in &pools {
-            match pool.upgrade() {
-                Some(pool) => pool.close_surplus(),
-                None => return,
-            }
-        }
+        let Some(pools) = pools.iter().map(Weak::upgrade).collect::<Option<Vec<_>>>() else {
+            return;
+        };
+        join_all(pools.iter().map(|pool| pool.backends().upkeep())).await;
     }
 }

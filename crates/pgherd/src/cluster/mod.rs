@@ -13,7 +13,7 @@ mod latency;
 mod report;
 mod statistics;
 
-pub use builder::Builder;
+pub use builder::{Builder, Start};
 pub(crate) use counting::Counting;
 pub use handle::DistributedPool;
 pub(crate) use handle::Inner;

@@ -5,6 +5,7 @@ use pgherd_core::{NodeRole, QueryType};
 use serde::Serialize;
 
 use super::LatencySummary;
+use crate::OverdueLease;
 
 /// What a pool has done since it was built. The first five fields, serialised, are `total`,
 /// `reads`, `writes`, `errors` and `retries`.
@@ -97,6 +98,18 @@ pub struct NodeStatistics {
     /// How long it took to answer statements that ran through the pool's own methods: one try
     /// each, without the wait for a backend.
     pub latency: LatencySummary,
+    /// Acquires that had to wait.
+    pub waits: u64,
+    /// Acquires that had no backend in time.
+    pub timeouts: u64,
+    /// Acquires that were refused because as many waited as may.
+    pub refusals: u64,
+    /// Backends closed, or ended by themselves.
+    pub closes: u64,
+    /// Leases that have been held for longer than `pool.leak_after`, now.
+    pub overdue: Vec<OverdueLease>,
+    /// The same since the start, as far as they were reported.
+    pub overdue_total: u64,
 }
 
 pub(super) fn reuse_ratio(acquires: u64, opens: u64) -> f64 {

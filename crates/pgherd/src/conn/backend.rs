@@ -1,7 +1,6 @@
 //! One backend of a node, and where it stands.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use pgherd_wire::TxStatus;
 use tokio_postgres::error::SqlState;
@@ -14,10 +13,8 @@ use crate::mutex::Mutex;
 
 /// One backend. Dropping it ends its session in order, after what is still under way.
 pub(crate) struct Backend {
-    serial: u64,
     client: Client,
     line: Arc<Line>,
-    opened: Instant,
     // Behind the client: without one, statements end with the session.
     prepared: Box<Mutex<Prepared<Statement>>>,
 }
@@ -47,21 +44,10 @@ pub(crate) enum Standing {
 impl Backend {
     /// Keeps this many prepared statements; none behind a pooler, where the next transaction runs
     /// on another backend.
-    pub(super) fn new(
-        serial: u64,
-        client: Client,
-        line: Arc<Line>,
-        opened: Instant,
-        prepared: usize,
-    ) -> Self {
+    pub(super) fn new(client: Client, line: Arc<Line>, prepared: usize) -> Self {
         let prepared = if line.tap().is_pooled() { 0 } else { prepared };
         let prepared = Box::new(Mutex::new(Prepared::new(prepared)));
-        Self { serial, client, line, opened, prepared }
-    }
-
-    /// Its number in this process.
-    pub(crate) fn serial(&self) -> u64 {
-        self.serial
+        Self { client, line, prepared }
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -100,10 +86,6 @@ impl Backend {
         self.line.on_notification(Box::new(hear));
     }
 
-    pub(crate) fn age(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.opened)
-    }
-
     /// Whether the connection has ended, as far as is known.
     pub(crate) fn is_dead(&self) -> bool {
         self.client.is_closed() || self.line.tap().is_over()
@@ -127,8 +109,9 @@ impl Backend {
         }
     }
 
-    /// Whatever has run so far leaves nothing in the session that outlives its transaction: the
-    /// word of whoever wrote it, against how it looks on the wire.
+    /// Whatever has run so far leaves nothing in the session that outlives its transaction, or
+    /// that the next one may not find: the word of whoever wrote it, against how it looks on the
+    /// wire.
     pub(crate) fn disregard_state(&self) {
         self.line.tap().disregard_state();
     }

@@ -1,8 +1,7 @@
 //! Opens backends of one node under one login.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pgherd_core::settings::{ChannelBinding, Secret, Settings, TlsMode};
 use pgherd_core::topology::Node;
@@ -84,7 +83,7 @@ impl Dialer {
     /// Dropping the future closes what was opened.
     pub(crate) async fn open(
         &self,
-        on_end: impl FnOnce(u64) + Send + 'static,
+        on_end: impl FnOnce() + Send + 'static,
     ) -> Result<Backend, ConnectError> {
         let limit = self.limit;
         // By itself, so that a slow command is not taken for a slow node.
@@ -94,16 +93,15 @@ impl Dialer {
         let opened = tokio::time::timeout(limit, async {
             let (client, line) = self.log_in(&password).await?;
             let line = Arc::new(line);
-            let serial = next_serial();
             tokio::spawn({
                 let (line, node) = (line.clone(), self.node.clone());
                 async move {
                     line.run(&node).await;
-                    on_end(serial);
+                    on_end();
                 }
             });
             self.look_for_pooler(&client, &line).await?;
-            Ok(Backend::new(serial, client, line, Instant::now(), self.prepared))
+            Ok(Backend::new(client, line, self.prepared))
         });
         opened
             .await
@@ -217,13 +215,9 @@ impl Dialer {
         Ok((client, Line::new(connection, tap)))
     }
 
-    fn error(&self, step: ConnectStep) -> ConnectError {
+    /// What opening a backend of this node failed with.
+    pub(crate) fn error(&self, step: ConnectStep) -> ConnectError {
         let address = format!("{}:{}", self.host, self.port);
         ConnectError { node: self.node.clone(), address, step }
     }
-}
-
-fn next_serial() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
 }

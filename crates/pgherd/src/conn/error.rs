@@ -25,6 +25,8 @@ pub enum ConnectStep {
         /// That limit.
         limit: Duration,
     },
+    /// A hook on open did not want it.
+    Hook(crate::HookError),
 }
 
 /// Why a backend could not be opened. Nothing was run on it.
@@ -50,7 +52,8 @@ impl ConnectError {
             ConnectStep::Password(_)
             | ConnectStep::Dial(_)
             | ConnectStep::Encrypt(_)
-            | ConnectStep::TimedOut { .. } => None,
+            | ConnectStep::TimedOut { .. }
+            | ConnectStep::Hook(_) => None,
         }
     }
 
@@ -60,7 +63,10 @@ impl ConnectError {
         match &self.step {
             ConnectStep::Encrypt(error) => return !error.is_ours(),
             ConnectStep::Password(error) => return error.is_passing(),
-            ConnectStep::Dial(_) | ConnectStep::LogIn(_) | ConnectStep::TimedOut { .. } => {}
+            ConnectStep::Dial(_)
+            | ConnectStep::LogIn(_)
+            | ConnectStep::TimedOut { .. }
+            | ConnectStep::Hook(_) => {}
         }
         let is_about_login = |code: &str| code.starts_with("28") || code.starts_with("3D");
         !self.sqlstate().is_some_and(is_about_login)
@@ -71,10 +77,10 @@ impl ConnectError {
         matches!(self.step, ConnectStep::Dial(_))
     }
 
-    /// Whether this says something about the node's health: a node that refuses one login, or
-    /// has no slot left, is well.
+    /// Whether this says something about the node's health: a node that refuses one login, has
+    /// no slot left, or does not please a hook, is well.
     pub(crate) fn blames_node(&self) -> bool {
-        let is_ours = matches!(self.step, ConnectStep::Password(_));
+        let is_ours = matches!(self.step, ConnectStep::Password(_) | ConnectStep::Hook(_));
         self.is_passing() && !is_ours && self.sqlstate() != Some("53300")
     }
 }
@@ -98,6 +104,9 @@ impl fmt::Display for ConnectError {
             ConnectStep::TimedOut { limit } => {
                 write!(f, "no backend of {node} at {address} within {limit:?}")
             }
+            ConnectStep::Hook(error) => {
+                write!(f, "the hook on open refused a backend of {node} at {address}: {error}")
+            }
         }
     }
 }
@@ -109,6 +118,7 @@ impl std::error::Error for ConnectError {
             ConnectStep::Dial(error) => Some(error),
             ConnectStep::Encrypt(error) => Some(error),
             ConnectStep::LogIn(error) => Some(error),
+            ConnectStep::Hook(error) => Some(&**error),
             ConnectStep::TimedOut { .. } => None,
         }
     }

@@ -18,6 +18,11 @@ use super::unnamed::Unnamed;
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How long what was sent may stay unconfirmed before the connection counts as lost; without it
+/// the kernel sends it again for a quarter of an hour.
+#[cfg(target_os = "linux")]
+const UNCONFIRMED: Duration = Duration::from_secs(30);
+
 /// A stream of either kind.
 #[derive(Debug)]
 pub(super) enum Socket {
@@ -39,7 +44,10 @@ impl Socket {
         let keepalive = socket2::TcpKeepalive::new()
             .with_time(KEEPALIVE_IDLE)
             .with_interval(KEEPALIVE_INTERVAL);
-        socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+        let socket = socket2::SockRef::from(&stream);
+        socket.set_tcp_keepalive(&keepalive)?;
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_user_timeout(Some(UNCONFIRMED))?;
         Ok(Self::Tcp(stream))
     }
 }

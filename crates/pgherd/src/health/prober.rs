@@ -65,7 +65,7 @@ impl Prober {
             Some(backend) => backend,
             None => {
                 self.tells_all = true;
-                self.dialer.open(|_| ()).await.map_err(|error| error.to_string())?
+                self.dialer.open(|| ()).await.map_err(|error| error.to_string())?
             }
         };
         let mut asked = Instant::now();

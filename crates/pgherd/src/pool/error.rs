@@ -22,7 +22,20 @@ pub enum AcquireError {
         waited: Duration,
         /// `pool.acquire_timeout`.
         limit: Duration,
-        /// What the pool held at the end.
+        /// What the pool held at the end; this acquire is one of those that wait.
+        load: PoolLoad,
+        /// Why the last attempt to open a backend failed, if it did.
+        #[source]
+        last_connect: Option<Arc<ConnectError>>,
+    },
+    /// As many acquires wait as may.
+    #[error("the queue for {node} is full ({load}; pool.max_waiting is {limit})")]
+    QueueFull {
+        /// The node's name.
+        node: Arc<str>,
+        /// `pool.max_waiting`.
+        limit: usize,
+        /// What the pool held.
         load: PoolLoad,
         /// Why the last attempt to open a backend failed, if it did.
         #[source]
@@ -37,7 +50,7 @@ pub enum AcquireError {
         #[source]
         connect: Arc<ConnectError>,
     },
-    /// The pool was closed.
+    /// The pool was closed, or the runtime it was built in has ended.
     #[error("the pool of {node} is closed")]
     Closed {
         /// The node's name.
@@ -49,9 +62,10 @@ impl AcquireError {
     /// The node's name.
     pub fn node(&self) -> &Arc<str> {
         match self {
-            Self::TimedOut { node, .. } | Self::NotOpened { node, .. } | Self::Closed { node } => {
-                node
-            }
+            Self::TimedOut { node, .. }
+            | Self::QueueFull { node, .. }
+            | Self::NotOpened { node, .. }
+            | Self::Closed { node } => node,
         }
     }
 
@@ -59,7 +73,7 @@ impl AcquireError {
     /// asked the question.
     pub fn retry(&self) -> Retry {
         match self {
-            Self::TimedOut { .. } => Retry::Elsewhere,
+            Self::TimedOut { .. } | Self::QueueFull { .. } => Retry::Elsewhere,
             Self::NotOpened { connect, .. } if connect.is_passing() => Retry::Elsewhere,
             Self::NotOpened { .. } | Self::Closed { .. } => Retry::No,
         }
@@ -68,7 +82,9 @@ impl AcquireError {
     /// Why the last attempt to open a backend failed, if that is known.
     pub fn connect(&self) -> Option<&ConnectError> {
         match self {
-            Self::TimedOut { last_connect, .. } => last_connect.as_deref(),
+            Self::TimedOut { last_connect, .. } | Self::QueueFull { last_connect, .. } => {
+                last_connect.as_deref()
+            }
             Self::NotOpened { connect, .. } => Some(connect),
             Self::Closed { .. } => None,
         }

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use pgherd_core::route::Route;
 use pgherd_core::sql::QueryType;
 use tokio_postgres::{Client, Transaction, TransactionBuilder};
 
-use super::{AcquireError, NodePool};
+use super::node_pool::Nodes;
+use super::state::TakenAt;
+use super::{AcquireError, Lent, NodePool};
 use crate::cluster::Counting;
 use crate::conn::Backend;
 
@@ -32,7 +33,7 @@ use crate::conn::Backend;
 #[must_use = "dropping the lease releases the backend"]
 pub struct Lease {
     // `Some` until drop.
-    backend: Option<Backend>,
+    backend: Option<Lent<Nodes>>,
     pool: Arc<NodePool>,
     route: Route,
     before: Mark,
@@ -47,11 +48,16 @@ struct Mark {
 }
 
 impl Lease {
-    /// Borrows a backend of the node that `route` names.
+    /// Borrows a backend of the node that `route` names. `taken_at` is who is told when the
+    /// lease is held for too long; `None` for a lease that ends with one statement.
     ///
     /// Dropping the future leaves the queue as if it had never been called.
-    pub(crate) async fn acquire(pool: &Arc<NodePool>, route: Route) -> Result<Self, AcquireError> {
-        let backend = pool.acquire().await?;
+    pub(crate) async fn acquire(
+        pool: &Arc<NodePool>,
+        route: Route,
+        taken_at: TakenAt,
+    ) -> Result<Self, AcquireError> {
+        let backend = pool.acquire(taken_at).await?;
         let before = Mark { statements: backend.statements(), errors: backend.errors() };
         Ok(Self { backend: Some(backend), pool: pool.clone(), route, before, counting: None })
     }
@@ -128,7 +134,8 @@ impl Lease {
 
     // Not as DerefMut: two clients could be swapped between their leases.
     fn client_mut(&mut self) -> &mut Client {
-        self.backend.as_mut().expect("a lease has its backend until it is dropped").client_mut()
+        let lent = self.backend.as_mut().expect("a lease has its backend until it is dropped");
+        lent.backend_mut().client_mut()
     }
 
     /// Statements that left on this lease in full and so may have run.
@@ -161,9 +168,7 @@ impl Drop for Lease {
         let standing = backend.standing();
         let statements = backend.statements() - self.before.statements;
         let errors = backend.errors() - self.before.errors;
-        let counts = self.pool.counts();
-        counts.statements.fetch_add(statements, Ordering::Relaxed);
-        counts.errors.fetch_add(errors, Ordering::Relaxed);
+        self.pool.count_statements(statements, errors);
         if let Some((counting, query_type)) = self.counting.take() {
             counting.count_wire(query_type, statements, errors);
         }

@@ -20,7 +20,6 @@ use tokio_postgres::Notification;
 use tracing::{debug, warn};
 
 use super::backlog::{Backlog, Next};
-use super::run::random_fraction;
 use crate::cluster::Inner;
 use crate::conn::Backend;
 use crate::error::Cause;
@@ -158,7 +157,7 @@ pub(super) async fn listen(
         match listening.connect(pool).await {
             Ok(backend) => break backend,
             Err(error) if error.retry().is_worthwhile() => {
-                let Some(delay) = retry.delay(tries + 1, random_fraction()) else {
+                let Some(delay) = retry.delay(tries + 1, crate::random::fraction()) else {
                     return Err(error.after_tries(tries));
                 };
                 tokio::time::sleep(delay).await;
@@ -184,7 +183,7 @@ impl Listening {
     async fn connect(&self, pool: &DistributedPool) -> Result<Backend, Error> {
         let route = pool.route_now(&self.spec).await?;
         let dialer = pool.node_pool(route.node).dialer();
-        let backend = dialer.open(|_| ()).await.map_err(|error| {
+        let backend = dialer.open(|| ()).await.map_err(|error| {
             let (node, connect) = (dialer.node().clone(), Arc::new(error));
             Error::from(crate::AcquireError::NotOpened { node, connect })
         })?;
@@ -242,7 +241,8 @@ impl Listening {
         let mut tries = 0_u32;
         loop {
             tries = tries.saturating_add(1);
-            let delay = without_end.delay(tries, random_fraction()).unwrap_or(retry.max_backoff);
+            let delay =
+                without_end.delay(tries, crate::random::fraction()).unwrap_or(retry.max_backoff);
             // The node that refuses is not hammered.
             let least = if tries > 1 { LEAST_WAIT } else { Duration::ZERO };
             tokio::time::sleep(delay.max(least)).await;

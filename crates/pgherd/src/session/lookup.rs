@@ -21,7 +21,6 @@ use pgherd_core::route::QuerySpec;
 use tokio_postgres::types::ToSql;
 use tracing::{debug, warn};
 
-use super::run::random_fraction;
 use super::transaction::row_of;
 use crate::txn::commit_on;
 use crate::{DistributedPool, Error, Lease};
@@ -90,7 +89,7 @@ impl Lookup<'_> {
                 Err(reason) => reason,
             };
             attempt += 1;
-            let Some(delay) = pool.retry_config().delay(attempt, random_fraction()) else {
+            let Some(delay) = pool.retry_config().delay(attempt, crate::random::fraction()) else {
                 return Err(reason);
             };
             warn!(reason, ?delay, "the outcome of a COMMIT is looked up again");
@@ -106,7 +105,7 @@ impl Lookup<'_> {
         node: NodeId,
         session: Option<&Session>,
     ) -> Result<bool, String> {
-        let lease = pool.lease(spec).await.map_err(|error| format!("{error:#}"))?;
+        let lease = pool.lease(spec, None).await.map_err(|error| format!("{error:#}"))?;
         let work = async {
             if lease.route().node == node {
                 let session = session.ok_or("the node does not tell which session it was")?;

@@ -1,5 +1,7 @@
 //! A statement to be: its query type and its shard.
 
+use std::panic::Location;
+
 use pgherd_core::route::{QuerySpec, ShardBy};
 use pgherd_core::sql::QueryType;
 use pgherd_core::{Key, ShardId};
@@ -8,6 +10,7 @@ use tokio_postgres::types::{FromSqlOwned, ToSql};
 
 use super::act::{Act, Batch, BeginCopyIn, BeginCopyOut, Collect, Execute, Stream, Wanted};
 use super::listen;
+use crate::pool::TakenAt;
 use crate::{CopyIn, CopyOut, DistributedPool, Error, Lease, Listener, Pipeline, Rows};
 
 /// What kind of statement is to run, and which shard it concerns. Made by
@@ -261,12 +264,19 @@ impl<'p> Request<'p> {
     /// Borrows a backend that fits, for several statements. What runs on it is not tried
     /// again; that it can be acquired is: on another replica, then on the primary for reads.
     ///
-    /// Dropping the future leaves the queue as if it had never been called.
+    /// A lease that is held for longer than `pool.leak_after` is reported with the place in the
+    /// code from which this was called. Dropping the future leaves the queue as if it had never
+    /// been called.
     ///
     /// # Errors
     /// [`ErrorKind::Route`](crate::ErrorKind::Route) and
     /// [`ErrorKind::Acquire`](crate::ErrorKind::Acquire).
-    pub async fn acquire(&self) -> Result<Lease, Error> {
-        self.pool.lease(&self.spec).await
+    #[track_caller]
+    pub fn acquire(&self) -> impl Future<Output = Result<Lease, Error>> + Send {
+        self.acquire_at(Some(Location::caller()))
+    }
+
+    pub(crate) async fn acquire_at(&self, taken_at: TakenAt) -> Result<Lease, Error> {
+        self.pool.lease(&self.spec, taken_at).await
     }
 }

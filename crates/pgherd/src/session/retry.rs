@@ -3,7 +3,7 @@
 //! | It failed with                            | a read | a write                           | DDL |
 //! |-------------------------------------------|--------|-----------------------------------|-----|
 //! | no backend, for a passing reason          | yes    | yes                               | yes |
-//! | no free backend in time                   | if another node may serve it | no           | no |
+//! | no free backend in time, or a full queue  | if another node may serve it | no           | no |
 //! | connection lost, not sent                 | yes    | yes                               | yes |
 //! | connection lost, sent                     | yes    | no                                | no  |
 //! | 40001, 40P01, 57P01 (rolled back)         | yes    | yes, unless it is a DO or CALL    | no  |
@@ -33,7 +33,9 @@ impl Failed<'_> {
     pub(super) fn may_retry(&self, classify: impl FnOnce() -> Classified) -> bool {
         let is_read = self.query_type == QueryType::Read;
         match self.cause {
-            Cause::Acquire(AcquireError::TimedOut { .. }) => is_read && self.is_another_left,
+            Cause::Acquire(AcquireError::TimedOut { .. } | AcquireError::QueueFull { .. }) => {
+                is_read && self.is_another_left
+            }
             Cause::Acquire(error) => error.retry().is_worthwhile(),
             Cause::Statement { is_lost: true, was_sent, .. } => is_read || !was_sent,
             Cause::Statement { error, .. } => match error.code() {

@@ -11,6 +11,7 @@ use tracing::{debug, warn};
 
 use super::act::Act;
 use super::retry::{Failed, is_node_gone};
+use crate::pool::TakenAt;
 use crate::{DistributedPool, Error, Lease};
 
 /// Where the tries of one statement have been.
@@ -59,11 +60,13 @@ impl DistributedPool {
     }
 
     /// Borrows a backend for a caller, from another node where the first has none.
-    pub(crate) async fn lease(&self, spec: &QuerySpec) -> Result<Lease, Error> {
+    /// `taken_at` is named when it is held for too long.
+    pub(crate) async fn lease(&self, spec: &QuerySpec, taken_at: TakenAt) -> Result<Lease, Error> {
         let mut tries = Tries::default();
         loop {
             let (topology, route) = self.choose(spec, &mut tries).await?;
-            let error = match Lease::acquire(self.node_pool(route.node), route).await {
+            let acquired = Lease::acquire(self.node_pool(route.node), route, taken_at).await;
+            let error = match acquired {
                 Ok(mut lease) => {
                     lease.count_in(self.counting().clone(), spec.query_type);
                     let (node, group, rule) = (lease.node(), route.group, route.rule);
@@ -116,7 +119,8 @@ impl DistributedPool {
         tries: &mut Tries,
     ) -> Result<Route, Error> {
         let session = SessionState::default();
-        let busy = |node| u32::try_from(self.node_pool(node).load().busy).unwrap_or(u32::MAX);
+        let busy =
+            |node| u32::try_from(self.node_pool(node).backends().load().busy).unwrap_or(u32::MAX);
         let loads = Loads { balancer: self.balancer(), busy: &busy };
         let route = route(spec, session, topology, self.policy(), &loads)?;
         Ok(tries.redirect(route, topology, self.policy()))
@@ -129,7 +133,7 @@ impl DistributedPool {
         act: &A,
         attempt: u32,
     ) -> Result<A::Answer, Error> {
-        let lease = Lease::acquire(self.node_pool(route.node), route).await?;
+        let lease = Lease::acquire(self.node_pool(route.node), route, None).await?;
         let (node, group, rule) = (lease.node(), route.group, route.rule);
         debug!(node, %group, attempt, %rule, "statement routed");
         let asked = Instant::now();
@@ -158,7 +162,8 @@ impl DistributedPool {
         if !may_retry {
             return false;
         }
-        let Some(delay) = self.retry_config().delay(tries.count + 1, random_fraction()) else {
+        let Some(delay) = self.retry_config().delay(tries.count + 1, crate::random::fraction())
+        else {
             return false;
         };
         let is_failover = route.role != NodeRole::Replica && is_node_gone(error);
@@ -227,9 +232,4 @@ impl Tries {
             }
         }
     }
-}
-
-/// Uniform in 0 to 1; 0 where the system has no randomness, which only costs the jitter.
-pub(super) fn random_fraction() -> f64 {
-    f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX)
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use super::lookup::Session;
 use crate::conn::Standing;
 use crate::error::{Cause, is_pooler_s};
 use crate::mutex::Mutex;
+use crate::pool::TakenAt;
 use crate::txn::commit_on;
 use crate::{CommitError, DistributedPool, Error, Lease, UnitOfWork};
 
@@ -104,12 +106,18 @@ impl<'p> TransactionRequest<'p> {
     ///
     /// # Errors
     /// What acquiring says, see [`Request::acquire`](crate::Request::acquire), or BEGIN.
-    pub async fn begin(&self) -> Result<Transaction, Error> {
-        self.begin_with(false).await
+    #[track_caller]
+    pub fn begin(&self) -> impl Future<Output = Result<Transaction, Error>> + Send {
+        self.begin_with(false, Some(Location::caller()))
     }
 
     /// `is_identified`: also asks which session it runs in.
-    pub(super) async fn begin_with(&self, is_identified: bool) -> Result<Transaction, Error> {
+    /// `taken_at` is named when its lease is held for too long.
+    pub(super) async fn begin_with(
+        &self,
+        is_identified: bool,
+        taken_at: TakenAt,
+    ) -> Result<Transaction, Error> {
         let mut script = self.begin_command();
         if is_identified {
             script += "; ";
@@ -117,7 +125,7 @@ impl<'p> TransactionRequest<'p> {
         }
         let mut tries = 1;
         loop {
-            let lease = self.pool.lease(&self.spec).await?;
+            let lease = self.pool.lease(&self.spec, taken_at).await?;
             let error = match lease.simple_query(&script).await {
                 Ok(answer) => {
                     let session = Session::read(lease.route().node, &row_of(&answer));
@@ -173,8 +181,10 @@ impl<'p> IntoFuture for TransactionRequest<'p> {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'p>>;
 
     /// See [`Self::begin`].
+    #[track_caller]
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.begin().await })
+        let taken_at = Location::caller();
+        Box::pin(async move { self.begin_with(false, Some(taken_at)).await })
     }
 }
 

@@ -7,7 +7,6 @@ use tracing::warn;
 use super::fate::Fate;
 use super::lookup::{Lookup, Session};
 use super::retry::is_node_gone;
-use super::run::random_fraction;
 use crate::{CommitError, Error, ErrorKind, Transaction, TransactionRequest};
 
 /// A transaction that is run again when, and only when, that is safe. Made by
@@ -134,7 +133,7 @@ impl<'p> UnitOfWork<'p> {
                 }
             };
             attempt += 1;
-            let Some(delay) = pool.retry_config().delay(attempt, random_fraction()) else {
+            let Some(delay) = pool.retry_config().delay(attempt, crate::random::fraction()) else {
                 return Err(error);
             };
             if !pool.may_try_again(node, is_failover) {
@@ -153,7 +152,7 @@ impl<'p> UnitOfWork<'p> {
         E: From<Error>,
     {
         let is_looked_up = matches!(self.unknown, WhenUnknown::LookUp(_));
-        let mut tx = match self.request.begin_with(is_looked_up).await {
+        let mut tx = match self.request.begin_with(is_looked_up, None).await {
             Ok(tx) => tx,
             Err(error) => return self.not_begun(error),
         };

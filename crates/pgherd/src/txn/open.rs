@@ -219,7 +219,7 @@ impl DeadlockWatch {
     async fn backend(&mut self, pool: &DistributedPool, node: NodeId) -> Option<&Backend> {
         let is_usable = self.backends.get(&node).is_some_and(|backend| !backend.is_dead());
         if !is_usable {
-            let opened = pool.node_pool(node).dialer().open(|_| ()).await;
+            let opened = pool.node_pool(node).dialer().open(|| ()).await;
             match opened {
                 Ok(backend) => drop(self.backends.insert(node, backend)),
                 Err(error) => {

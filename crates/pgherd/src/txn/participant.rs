@@ -206,7 +206,7 @@ impl Participant {
 
     /// A connection of its own to the node, once the process behind the first one is gone.
     async fn fresh_lease(&self) -> Option<Lease> {
-        let lease = Lease::acquire(&self.node_pool, self.route).await.ok()?;
+        let lease = Lease::acquire(&self.node_pool, self.route, None).await.ok()?;
         let process_id = self.process_id?;
         let is_there =
             format!("SELECT 1 FROM pg_catalog.pg_stat_activity WHERE pid = {process_id}");

@@ -125,7 +125,7 @@ pub(super) async fn open(pool: &DistributedPool, shard: ShardId) -> Result<Backe
     let topology = pool.topology();
     let group = topology.group(GroupId::Shard(shard));
     let primary = group.ok_or(RecoveryError::NoShard { shard })?.primary;
-    Ok(pool.node_pool(primary).dialer().open(|_| ()).await?)
+    Ok(pool.node_pool(primary).dialer().open(|| ()).await?)
 }
 
 /// A prepared transaction of this cluster.

@@ -13,6 +13,7 @@ use tokio_postgres::SimpleQueryMessage;
 use super::commit::commit;
 use super::open::OpenTransaction;
 use super::{CommitError, Cursor, InDoubt, table};
+use crate::pool::TakenAt;
 use crate::{DistributedPool, Error, Lease};
 
 /// A transaction over the shards of some keys: it commits on all of them or on none.
@@ -58,7 +59,11 @@ pub struct Committed {
 impl DistributedTransaction {
     /// Opens a transaction block on each shard, in the order of their numbers: two callers
     /// that need backends of the same shards wait for one another in the same order.
-    pub(crate) async fn begin(pool: &DistributedPool, keys: &[Key]) -> Result<Self, Error> {
+    pub(crate) async fn begin(
+        pool: &DistributedPool,
+        keys: &[Key],
+        taken_at: TakenAt,
+    ) -> Result<Self, Error> {
         let sharding = pool.policy().sharding.as_ref().ok_or(RouteError::NoShards)?;
         let shards: BTreeSet<ShardId> = keys.iter().map(|key| sharding.shard_of(key)).collect();
         if shards.is_empty() {
@@ -68,7 +73,7 @@ impl DistributedTransaction {
         let open = Arc::new(OpenTransaction::begin(pool));
         let mut begun = Self { pool: pool.clone(), open, cursors: BTreeMap::new() };
         for shard in shards {
-            let lease = begin_on(pool, shard, begun.open.tag(), needs_prepare).await?;
+            let lease = begin_on(pool, shard, begun.open.tag(), needs_prepare, taken_at).await?;
             begun.cursors.insert(shard, Cursor::new(shard, lease, Arc::clone(&begun.open)));
         }
         Ok(begun)
@@ -141,11 +146,12 @@ async fn begin_on(
     shard: ShardId,
     tag: &Tag,
     needs_prepare: bool,
+    taken_at: TakenAt,
 ) -> Result<Lease, Error> {
     let spec = QuerySpec { query_type: QueryType::Write, shard_by: Some(ShardBy::Shard(shard)) };
     let mut tries = 1;
     loop {
-        let lease = pool.lease(&spec).await?;
+        let lease = pool.lease(&spec, taken_at).await?;
         let begun = begin_with(&lease, tag, needs_prepare).await;
         match begun {
             Ok(Readiness::Ready) => return Ok(lease),

@@ -215,6 +215,13 @@ impl World {
         self.cluster.rejoin(self.node(name), self.node(primary)).unwrap();
     }
 
+    /// Sends a signal to one process of a server.
+    pub fn signal(&self, pid: i32, name: &str) {
+        let mut kill = std::process::Command::new("kill");
+        let status = kill.args([format!("-{name}"), pid.to_string()]).status().unwrap();
+        assert!(status.success(), "kill -{name} {pid}");
+    }
+
     /// Runs statements on a node past pgherd, as a superuser; what psql prints.
     pub fn sql(&self, name: &str, sql: &str) -> String {
         self.node(name).psql(sql).unwrap()

@@ -274,7 +274,7 @@ impl<D: Driver> Worker<D> {
         tracing::debug!(node = %self.node_name(pool_key), pid, "backend opened");
         self.counts(pool_key.node).opens.add_one();
         let pool = self.pool(pool_key);
-        pool.note_success();
+        pool.last_error = None;
         let placed = pool.pool.opened(key, now);
         self.placed(pool_key, placed);
     }

@@ -496,9 +496,9 @@ impl<D: Driver> Worker<D> {
         let pool = self.pool(pool_key);
         match pool.pool.acquire(key, now) {
             Acquired::Lease(backend) => self.link(backend, key),
-            Acquired::Queued { open: true } if pool.is_backing_off(now) => pool.pool.open_failed(),
             Acquired::Queued { open: true } => self.open_backend(pool_key),
-            Acquired::Queued { open: false } => {
+            // The proxy's pools bound their queues by the number of clients: none is full.
+            Acquired::Queued { open: false } | Acquired::Full => {
                 pool.publish(&proxy.shares);
                 if let Some(core) = pool.core_with_idle() {
                     self.driver.post(core, super::Mail::Balance(pool_key));

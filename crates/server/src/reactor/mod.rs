@@ -306,7 +306,7 @@ impl<D: Driver> Worker<D> {
         let usable = |node: &NodeId| {
             let is_excluded = excluded & node_bit(*node) != 0;
             let pool = pool_of(*node);
-            let backs_off = pool.is_some_and(|pool| pool.is_backing_off(self.now));
+            let backs_off = pool.is_some_and(|pool| pool.pool.is_backing_off(self.now));
             !is_excluded && !backs_off && topology.is_readable_replica(*node)
         };
         let policy = &self.proxy.policy;

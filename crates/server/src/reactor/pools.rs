@@ -80,10 +80,6 @@ pub(super) struct CorePool {
     pub(super) pool: Pool<usize, usize>,
     share: Arc<Share>,
     core: usize,
-    /// After a failed open: when to try again.
-    pub(super) retry_at: Option<Instant>,
-    /// Failed opens in a row.
-    pub(super) failures: u32,
     /// Why the last open failed.
     pub(super) last_error: Option<String>,
 }
@@ -91,34 +87,7 @@ pub(super) struct CorePool {
 impl CorePool {
     pub(super) fn new(shares: &Shares, key: PoolKey, core: usize) -> Self {
         let share = shares.get(key);
-        Self {
-            pool: Pool::new(Arc::clone(&share.slots)),
-            share,
-            core,
-            retry_at: None,
-            failures: 0,
-            last_error: None,
-        }
-    }
-
-    /// Whether opening is being put off after a failure.
-    pub(super) fn is_backing_off(&self, now: Instant) -> bool {
-        self.retry_at.is_some_and(|at| now < at)
-    }
-
-    /// Notes a failed open and when to try again: after 100 ms, doubled each time up to 2 s.
-    pub(super) fn note_failure(&mut self, error: String, now: Instant) {
-        let wait = Duration::from_millis(100) * 2u32.pow(self.failures.min(5));
-        self.retry_at = Some(now + wait.min(Duration::from_secs(2)));
-        self.failures += 1;
-        self.last_error = Some(error);
-    }
-
-    /// Notes that an open succeeded.
-    pub(super) fn note_success(&mut self) {
-        self.retry_at = None;
-        self.failures = 0;
-        self.last_error = None;
+        Self { pool: Pool::new(Arc::clone(&share.slots)), share, core, last_error: None }
     }
 
     /// Tells the other cores what is idle and waiting here. Called after each change, and

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use pgherd_core::pool::OpenFailure;
+
 use super::loss::may_pass;
 use super::{Loss, Phase};
 use crate::backend::LoginError;
@@ -61,11 +63,9 @@ impl<D: Driver> Worker<D> {
         let now = self.now;
         let proxy = Arc::clone(&self.proxy);
         let pool = self.pool(pool_key);
-        let opens = pool.pool.closed();
+        let opens = pool.pool.closed(now);
         pool.publish(&proxy.shares);
-        if opens && pool.is_backing_off(now) {
-            pool.pool.open_failed();
-        } else if opens {
+        if opens {
             self.open_backend(pool_key);
         } else if let Some(core) = pool.core_in_need(&proxy.shares) {
             self.driver.post(core, Mail::Balance(pool_key));
@@ -76,9 +76,12 @@ impl<D: Driver> Worker<D> {
         let (node, now) = (self.node_name(pool_key), self.now);
         tracing::warn!(%node, %loss, "cannot open a backend");
         self.counts(pool_key.node).failed_opens.add_one();
+        let mut random = [0; 1];
+        self.driver.random(&mut random);
+        let random = f64::from(random[0]) / f64::from(u8::MAX);
         let pool = self.pool(pool_key);
-        pool.pool.open_failed();
-        pool.note_failure(loss.to_string(), now);
+        pool.pool.open_failed(OpenFailure::Refused, now, random);
+        pool.last_error = Some(loss.to_string());
         let final_word = match loss {
             Loss::Login(LoginError::Refused { code, raw, .. }) if !may_pass(code) => Some(&raw[..]),
             Loss::Login(LoginError::Method(_) | LoginError::Scram(_)) => Some(&[][..]),

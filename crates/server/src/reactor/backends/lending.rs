@@ -151,6 +151,7 @@ impl<D: Driver> Worker<D> {
         match placed {
             Placed::Lent(client, backend) => self.link(backend, client),
             Placed::Idle => self.balance(pool_key),
+            Placed::Surplus(backend) => self.say_goodbye(backend),
         }
     }
 
@@ -167,7 +168,7 @@ impl<D: Driver> Worker<D> {
             return self.move_backend(backend, core);
         }
         let pool = self.pool(pool_key);
-        if !pool.is_backing_off(now) && pool.pool.wants_open() {
+        if pool.pool.wants_open(now) {
             self.open_backend(pool_key);
         }
     }

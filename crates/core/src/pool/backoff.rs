@@ -1,0 +1,91 @@
+//! How long opening is put off after it failed.
+
+use std::time::{Duration, Instant};
+
+/// The wait after the first failure: long enough not to hammer a node that refuses, short
+/// against any time-out.
+const FIRST: Duration = Duration::from_millis(100);
+
+/// No wait is longer: a node that is back is found within a second.
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// Why a backend could not be opened, as far as its pool cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenFailure {
+    /// Nothing listens there: what is still busy on the node is dead or dying.
+    NodeAway,
+    /// The node is there and did not let us in, or was too slow.
+    Refused,
+}
+
+/// Waits of 100 ms, 200 ms and so on up to 1 s, each shortened by up to a half at random.
+#[derive(Debug, Default)]
+pub(super) struct Backoff {
+    failures: u32,
+    retry_at: Option<Instant>,
+    last: Option<OpenFailure>,
+}
+
+impl Backoff {
+    /// `random` is uniform in 0 to 1. Opens that were under way together fail together: only
+    /// the first of them counts.
+    pub(super) fn on_failure(&mut self, failure: OpenFailure, now: Instant, random: f64) {
+        self.last = Some(failure);
+        if self.is_on(now) {
+            return;
+        }
+        let wait = FIRST.saturating_mul(2u32.saturating_pow(self.failures)).min(LONGEST);
+        self.retry_at = Some(now + wait.mul_f64(1.0 - random.clamp(0.0, 1.0) / 2.0));
+        self.failures += 1;
+    }
+
+    pub(super) fn on_success(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(super) fn is_on(&self, now: Instant) -> bool {
+        self.retry_at.is_some_and(|at| now < at)
+    }
+
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    pub(super) fn is_node_away(&self) -> bool {
+        self.last == Some(OpenFailure::NodeAway)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_a_second_and_are_shortened_by_up_to_a_half() {
+        let mut now = Instant::now();
+        let (mut longest, mut shortest) = (Backoff::default(), Backoff::default());
+        for expected in [100, 200, 400, 800, 1000, 1000] {
+            longest.on_failure(OpenFailure::Refused, now, 0.0);
+            shortest.on_failure(OpenFailure::Refused, now, 1.0);
+            let wait = Duration::from_millis(expected);
+            assert_eq!(longest.retry_at(), Some(now + wait));
+            assert_eq!(shortest.retry_at(), Some(now + wait / 2));
+            now += wait;
+            assert!(!longest.is_on(now));
+        }
+        longest.on_success();
+        longest.on_failure(OpenFailure::Refused, now, 0.0);
+        assert_eq!(longest.retry_at(), Some(now + FIRST));
+    }
+
+    #[test]
+    fn opens_that_fail_together_count_once() {
+        let now = Instant::now();
+        let mut backoff = Backoff::default();
+        for late in 0..8 {
+            backoff.on_failure(OpenFailure::NodeAway, now + Duration::from_millis(late), 0.0);
+        }
+        assert_eq!(backoff.retry_at(), Some(now + FIRST));
+        assert!(backoff.is_node_away());
+    }
+}

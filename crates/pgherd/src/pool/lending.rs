@@ -1,0 +1,467 @@
+//! The pool: lends what its manager opens, hands over, keeps the time.
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use pgherd_core::pool::{Acquired, Placed, PoolLoad};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use super::hooks::Observer;
+use super::place::Place;
+use super::state::{Effects, Slot, State, TakenAt};
+use super::{AcquireError, CloseReason, Lent, Limits, Manager, OverdueLease, PoolCounts};
+use super::{Fate, PoolEvent};
+use crate::mutex::Mutex;
+
+/// Lends what a [`Manager`] opens, within [`Limits`]. Cheap to clone; all clones are one pool.
+///
+/// Waiters are served first come, first served; of the idle backends the one that was used last
+/// is lent first. A backend that was idle for longer than `check_after` is asked whether it is
+/// there before it is lent, and replaced if not.
+pub struct Pool<M: Manager>(pub(super) Arc<Shared<M>>);
+
+impl<M: Manager> Clone for Pool<M> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+pub(super) struct Shared<M: Manager> {
+    pub(super) manager: M,
+    pub(super) limits: Limits,
+    pub(super) observer: Option<Observer>,
+    pub(super) runtime: Handle,
+    pub(super) serials: AtomicU64,
+    // Held for one step of the machine and the bookkeeping of its outcome.
+    pub(super) state: Mutex<State<M::Backend>>,
+    // Signalled when a backend is closed in a closed pool.
+    pub(super) emptied: Notify,
+}
+
+/// The time as the runtime sees it, which a test may have stopped.
+pub(super) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+enum Tried<M: Manager> {
+    Lent(Box<Slot<M::Backend>>),
+    Queued(Place<M>),
+}
+
+/// Whether a backend that was found may be lent.
+enum Fitness {
+    Fit,
+    ToCheck,
+    Unfit(CloseReason),
+}
+
+impl<M: Manager> Pool<M> {
+    /// A pool whose tasks run on `runtime`. It opens `min_idle` backends at once, the others as
+    /// they are needed. [`Self::upkeep`] is to be called now and then.
+    pub fn new(manager: M, limits: Limits, runtime: Handle) -> Self {
+        Self::observed(manager, limits, runtime, None)
+    }
+
+    pub(crate) fn observed(
+        manager: M,
+        limits: Limits,
+        runtime: Handle,
+        observer: Option<Observer>,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            manager,
+            limits,
+            observer,
+            runtime,
+            serials: AtomicU64::new(0),
+            state: Mutex::new(State::new(&limits)),
+            emptied: Notify::new(),
+        });
+        shared.open_what_is_missing();
+        Self(shared)
+    }
+
+    /// Who opens the backends.
+    pub fn manager(&self) -> &M {
+        &self.0.manager
+    }
+
+    /// The limits it was made with; [`Self::resize`] changes the size.
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// What it holds now.
+    pub fn load(&self) -> PoolLoad {
+        self.0.state.lock().machine.load()
+    }
+
+    /// What happened since it was made.
+    pub fn counts(&self) -> PoolCounts {
+        self.0.state.lock().counts
+    }
+
+    /// The leases that have been held for longer than `leak_after`, in no order.
+    pub fn overdue(&self) -> Vec<OverdueLease> {
+        let Some(limit) = self.0.limits.leak_after else { return Vec::new() };
+        let state = self.0.state.lock();
+        let overdue = state.overdue(now(), limit);
+        overdue
+            .map(|(at, held)| OverdueLease {
+                taken_at: at.to_string(),
+                held_seconds: held.as_secs(),
+            })
+            .collect()
+    }
+
+    /// Borrows a backend. The caller's place in the code is kept with the lease, and named when
+    /// it is held for longer than `leak_after`.
+    ///
+    /// Dropping the future leaves the queue as if it had never been called.
+    ///
+    /// # Errors
+    /// [`AcquireError`]: nothing came free in time, too many wait, nothing can be opened, or
+    /// the pool is closed.
+    #[track_caller]
+    pub fn acquire(&self) -> impl Future<Output = Result<Lent<M>, AcquireError>> + Send + use<M> {
+        self.acquire_at(Some(Location::caller()))
+    }
+
+    pub(crate) fn acquire_at(
+        &self,
+        taken_at: TakenAt,
+    ) -> impl Future<Output = Result<Lent<M>, AcquireError>> + Send + use<M> {
+        let shared = self.0.clone();
+        async move { shared.acquire(taken_at).await }
+    }
+}
+
+impl<M: Manager> Shared<M> {
+    async fn acquire(self: Arc<Self>, taken_at: TakenAt) -> Result<Lent<M>, AcquireError> {
+        let started = now();
+        let mut found = started;
+        let mut tried = self.try_acquire(taken_at, started)?;
+        loop {
+            let slot = match tried {
+                Tried::Lent(slot) => slot,
+                Tried::Queued(place) => {
+                    let slot = place.await?;
+                    // Handed over as it was released or opened: as good as it was then.
+                    found = slot.idle_since;
+                    slot
+                }
+            };
+            let lent = Lent::new(slot, self.clone());
+            let reason = match self.fitness(&lent, found) {
+                Fitness::Fit => None,
+                Fitness::Unfit(reason) => Some(reason),
+                Fitness::ToCheck => self.check(&lent, started).await,
+            };
+            match reason {
+                None => {
+                    self.observe(|| PoolEvent::Acquired { waited: now() - started });
+                    return Ok(lent);
+                }
+                Some(reason) => {
+                    found = now();
+                    tried = self.replace(lent, reason, taken_at, started, found)?;
+                }
+            }
+        }
+    }
+
+    fn try_acquire(
+        self: &Arc<Self>,
+        taken_at: TakenAt,
+        now: Instant,
+    ) -> Result<Tried<M>, AcquireError> {
+        let mut state = self.state.lock();
+        if state.is_closed {
+            return Err(AcquireError::Closed { node: self.node() });
+        }
+        if state.machine.is_hopeless(now)
+            && let Some(connect) = state.last_connect.clone()
+        {
+            return Err(AcquireError::NotOpened { node: self.node(), connect });
+        }
+        let waiter = state.waiters.vacant_key();
+        match state.machine.acquire(waiter, now) {
+            Acquired::Lease(slot) => {
+                state.lend(&slot, taken_at, now);
+                Ok(Tried::Lent(slot))
+            }
+            Acquired::Queued { open } => {
+                let place = self.queue(&mut state, taken_at);
+                state.counts.waits += 1;
+                let effects = state.orders_and(open, now);
+                let times = !std::mem::replace(&mut state.is_timing, true);
+                drop(state);
+                self.carry_out(effects);
+                if times {
+                    self.spawn_timing();
+                }
+                Ok(Tried::Queued(place))
+            }
+            Acquired::Full => {
+                state.counts.refusals += 1;
+                let (load, last_connect) = (state.machine.load(), state.last_connect.clone());
+                drop(state);
+                self.observe(|| PoolEvent::QueueFull);
+                let (node, limit) = (self.node(), self.limits.max_waiting);
+                Err(AcquireError::QueueFull { node, limit, load, last_connect })
+            }
+        }
+    }
+
+    /// Makes the entry that the machine has queued already.
+    fn queue(self: &Arc<Self>, state: &mut State<M::Backend>, taken_at: TakenAt) -> Place<M> {
+        let waiter = super::state::Waiter { taken_at, waker: None, handover: None };
+        Place::new(self.clone(), state.waiters.insert(waiter))
+    }
+
+    fn fitness(&self, lent: &Lent<M>, now: Instant) -> Fitness {
+        let slot = lent.slot();
+        if !self.manager.is_alive(&slot.backend) {
+            Fitness::Unfit(CloseReason::Ended)
+        } else if slot.dies_at <= now {
+            Fitness::Unfit(CloseReason::Lifetime)
+        } else if now.saturating_duration_since(slot.idle_since) > self.limits.check_after {
+            Fitness::ToCheck
+        } else if !self.manager.may_lend(&slot.backend) {
+            Fitness::Unfit(CloseReason::Hook)
+        } else {
+            Fitness::Fit
+        }
+    }
+
+    /// Asks a backend that was idle for long; why it cannot be lent.
+    async fn check(self: &Arc<Self>, lent: &Lent<M>, started: Instant) -> Option<CloseReason> {
+        let backend = &lent.slot().backend;
+        let left = self.limits.acquire_timeout.saturating_sub(now() - started);
+        let limit = self.limits.check_limit().min(left);
+        match tokio::time::timeout(limit, self.manager.check(backend)).await {
+            Ok(true) if self.manager.may_lend(backend) => None,
+            Ok(true) => Some(CloseReason::Hook),
+            Ok(false) => Some(CloseReason::CheckFailed),
+            Err(_) => {
+                // The node says nothing: the others, idle for longer still, will not either.
+                self.close_all_idle(CloseReason::CheckFailed);
+                Some(CloseReason::CheckFailed)
+            }
+        }
+    }
+
+    /// Closes a backend that was lent in vain, and asks again at the head of the queue.
+    fn replace(
+        self: &Arc<Self>,
+        lent: Lent<M>,
+        reason: CloseReason,
+        taken_at: TakenAt,
+        started: Instant,
+        now: Instant,
+    ) -> Result<Tried<M>, AcquireError> {
+        let slot = lent.into_slot();
+        let (tried, effects) = {
+            let mut state = self.state.lock();
+            state.forget_backend(&slot);
+            state.counts.acquires -= 1;
+            let waited = now.saturating_duration_since(started);
+            if state.is_closed || waited >= self.limits.acquire_timeout {
+                let is_closed = state.is_closed;
+                let open = state.machine.closed(now);
+                let effects = state.orders_and(open, now);
+                let error = match is_closed {
+                    true => AcquireError::Closed { node: self.node() },
+                    false => {
+                        state.counts.timeouts += 1;
+                        self.timed_out(&state, waited)
+                    }
+                };
+                (Err(error), effects)
+            } else {
+                let waiter = state.waiters.vacant_key();
+                match state.machine.reacquire(waiter, started, now) {
+                    Acquired::Lease(slot) => {
+                        state.lend(&slot, taken_at, now);
+                        (Ok(Tried::Lent(slot)), state.orders(now))
+                    }
+                    Acquired::Queued { open } => {
+                        let place = self.queue(&mut state, taken_at);
+                        (Ok(Tried::Queued(place)), state.orders_and(open, now))
+                    }
+                    Acquired::Full => unreachable!("who was lent a backend is never refused"),
+                }
+            }
+        };
+        self.close_backend(*slot, reason);
+        self.carry_out(effects);
+        if matches!(tried, Ok(Tried::Queued(_))) {
+            // It comes before the one whose time the timing task waits for.
+            self.spawn_expiry(started + self.limits.acquire_timeout);
+        }
+        tried
+    }
+
+    pub(super) fn timed_out(
+        &self,
+        state: &State<M::Backend>,
+        waited: std::time::Duration,
+    ) -> AcquireError {
+        AcquireError::TimedOut {
+            node: self.node(),
+            waited,
+            limit: self.limits.acquire_timeout,
+            load: state.machine.load(),
+            last_connect: state.last_connect.clone(),
+        }
+    }
+
+    /// A lease ends.
+    pub(super) fn release(self: &Arc<Self>, slot: Box<Slot<M::Backend>>, fate: Fate) {
+        match fate {
+            Fate::Keep => {
+                let now = now();
+                if slot.dies_at <= now {
+                    self.discard(slot, CloseReason::Lifetime);
+                } else {
+                    self.give_on(slot, now);
+                }
+            }
+            Fate::Close(reason) => self.discard(slot, reason),
+            Fate::Settle => {
+                let shared = self.clone();
+                let mut settling = Settling { slot: Some(slot), shared };
+                self.runtime.spawn(async move { settling.settle().await });
+            }
+        }
+    }
+
+    /// A backend that was lent is clean and goes to the next in the queue, or to the idle ones.
+    fn give_on(self: &Arc<Self>, mut slot: Box<Slot<M::Backend>>, now: Instant) {
+        slot.idle_since = now;
+        slot.heard_at = now;
+        let key = slot.key;
+        self.place(now, |state| {
+            let taken = state.leases[key].take();
+            let placed = state.machine.release(slot, now);
+            (placed, taken)
+        });
+    }
+
+    /// One step of the machine that places a backend, and what follows from it.
+    pub(super) fn place(
+        self: &Arc<Self>,
+        now: Instant,
+        step: impl FnOnce(
+            &mut State<M::Backend>,
+        )
+            -> (Placed<Box<Slot<M::Backend>>, usize>, Option<super::state::Taken>),
+    ) {
+        let (effects, taken) = {
+            let mut state = self.state.lock();
+            let (placed, taken) = step(&mut state);
+            (state.placed(placed, now), taken)
+        };
+        if let Some(taken) = taken {
+            self.observe(|| PoolEvent::Released { held: now - taken.since });
+        }
+        self.carry_out(effects);
+    }
+
+    /// A backend that was lent is not to be used again.
+    pub(super) fn discard(self: &Arc<Self>, slot: Box<Slot<M::Backend>>, reason: CloseReason) {
+        let now = now();
+        let (effects, since) = {
+            let mut state = self.state.lock();
+            let since = state.leases[slot.key].take().map(|taken| taken.since);
+            state.forget_backend(&slot);
+            let open = state.machine.closed(now);
+            (state.orders_and(open, now), since)
+        };
+        if let Some(since) = since {
+            self.observe(|| PoolEvent::Released { held: now - since });
+        }
+        self.close_backend(*slot, reason);
+        self.carry_out(effects);
+    }
+
+    /// Does what was decided under the lock.
+    pub(super) fn carry_out(self: &Arc<Self>, effects: Effects<M::Backend>) {
+        let Effects { wake, surplus, opens, retry_at } = effects;
+        if let Some(waker) = wake {
+            waker.wake();
+        }
+        if let Some(slot) = surplus {
+            let is_closed = self.state.lock().is_closed;
+            let reason = if is_closed { CloseReason::PoolClosed } else { CloseReason::Resized };
+            self.close_backend(*slot, reason);
+        }
+        for _ in 0..opens {
+            self.spawn_open();
+        }
+        if let Some(at) = retry_at {
+            self.spawn_retry(at);
+        }
+    }
+
+    pub(super) fn node(&self) -> Arc<str> {
+        self.manager.node().clone()
+    }
+
+    /// Tells the observer, if there is one.
+    pub(super) fn observe<'e>(&self, event: impl FnOnce() -> PoolEvent<'e>) {
+        if let Some(observer) = &self.observer {
+            observer(self.manager.node(), event());
+        }
+    }
+
+    pub(super) fn next_serial(&self) -> u64 {
+        self.serials.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// A backend that is waited for. It is closed also when the task is dropped with its runtime.
+struct Settling<M: Manager> {
+    slot: Option<Box<Slot<M::Backend>>>,
+    shared: Arc<Shared<M>>,
+}
+
+impl<M: Manager> Settling<M> {
+    async fn settle(&mut self) {
+        let Some(slot) = &self.slot else { return };
+        match self.shared.manager.settle(&slot.backend).await {
+            Fate::Keep => {
+                if let Some(slot) = self.slot.take() {
+                    self.shared.release(slot, Fate::Keep);
+                }
+            }
+            Fate::Close(reason) => {
+                if let Some(slot) = self.slot.take() {
+                    self.shared.discard(slot, reason);
+                }
+            }
+            Fate::Settle => {}
+        }
+    }
+}
+
+impl<M: Manager> Drop for Settling<M> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            self.shared.discard(slot, CloseReason::Cancelled);
+        }
+    }
+}
+
+impl<M: Manager> fmt::Debug for Pool<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("node", self.0.manager.node())
+            .field("load", &self.load())
+            .finish_non_exhaustive()
+    }
+}
