@@ -38,7 +38,7 @@ const TASKS: [Task; 9] = [
     },
     Task {
         name: "package",
-        about: "build each package as published, and a project that uses one",
+        about: "pack what is published, and build it in a project outside",
         run: package,
     },
     Task { name: "doc", about: "build the documentation of all crates", run: doc },
