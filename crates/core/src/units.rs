@@ -27,6 +27,13 @@ pub struct WalPosition {
 }
 
 impl WalPosition {
+    /// From a position and the name of the WAL file that it is in, whose first eight digits are
+    /// the timeline.
+    pub fn read(lsn: &str, file: &str) -> Option<Self> {
+        let timeline = u32::from_str_radix(file.get(..8)?, 16).ok()?;
+        Some(Self { timeline: Some(timeline), lsn: lsn.parse().ok()? })
+    }
+
     /// Whether whoever is here has all that was written up to `other`: timeline first, then
     /// position. A higher timeline has all of a lower one that is left. Where only one of the
     /// two is known, nothing is.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pgherd_core::retry::Retry;
 use pgherd_core::route::RouteError;
@@ -58,6 +59,9 @@ pub enum ErrorKind {
     ConnectionLost,
     /// PostgreSQL reported an error: [`Error::db_error`] has every field of it.
     Database,
+    /// Its time was up; see [`Request::deadline`](crate::Request::deadline).
+    /// [`Error::was_sent`] says whether the statement was under way.
+    Deadline,
     /// The statement and how it was used do not fit: wrong parameters, not one row.
     Usage,
     /// A distributed transaction was rolled back on every shard.
@@ -94,6 +98,11 @@ pub(crate) enum Cause {
     },
     /// What was asked for cannot be done like this.
     Usage(String),
+    /// It took too long, waits and further tries included.
+    Deadline {
+        limit: Duration,
+        is_running: bool,
+    },
 }
 
 impl Error {
@@ -157,6 +166,7 @@ impl Error {
             Cause::Transaction(error) => error.kind(),
             Cause::Deadlock { .. } | Cause::StalePlan { .. } => ErrorKind::Database,
             Cause::Usage(_) => ErrorKind::Usage,
+            Cause::Deadline { .. } => ErrorKind::Deadline,
         }
     }
 
@@ -183,6 +193,13 @@ impl Error {
             },
             Cause::Transaction(error) => error.retry(),
             Cause::Deadlock { .. } | Cause::StalePlan { .. } => Retry::Same,
+            Cause::Deadline { is_running, .. } => {
+                if self.0.is_read || !is_running {
+                    Retry::Elsewhere
+                } else {
+                    Retry::No
+                }
+            }
             Cause::Settings(_)
             | Cause::BadSettings(_)
             | Cause::NoRuntime
@@ -199,6 +216,7 @@ impl Error {
             Cause::Statement { was_sent, .. } => *was_sent,
             Cause::Rows { .. } | Cause::Deadlock { .. } | Cause::StalePlan { .. } => true,
             Cause::Transaction(error) => error.was_sent(),
+            Cause::Deadline { is_running, .. } => *is_running,
             Cause::Settings(_)
             | Cause::BadSettings(_)
             | Cause::NoRuntime
@@ -210,8 +228,9 @@ impl Error {
     }
 
     /// The SQLSTATE: PostgreSQL's own where it reported one; else `08001` no node reached,
-    /// `08006` connection lost and nothing written, `08007` connection lost after a statement
-    /// that may have written, or a transaction whose outcome is open.
+    /// `08006` connection lost and nothing written, `08007` connection lost, or time up, after a
+    /// statement was sent that may have written, or a transaction whose outcome is open; `57014`
+    /// time up and nothing written.
     pub fn sqlstate(&self) -> Option<&str> {
         match &self.0.cause {
             Cause::Acquire(error) => {
@@ -232,6 +251,14 @@ impl Error {
             }
             Cause::Transaction(error) => error.sqlstate(),
             Cause::Deadlock { .. } => Some(sqlstate::DEADLOCK_DETECTED),
+            Cause::Deadline { is_running, .. } => {
+                let is_unknown = *is_running && !self.0.is_read;
+                Some(if is_unknown {
+                    sqlstate::TRANSACTION_UNKNOWN
+                } else {
+                    sqlstate::QUERY_CANCELED
+                })
+            }
             Cause::Settings(_)
             | Cause::BadSettings(_)
             | Cause::NoRuntime
@@ -322,6 +349,18 @@ impl fmt::Display for Error {
                 error.code().map_or("?", SqlState::code)
             )?,
             Cause::Usage(problem) => f.write_str(problem)?,
+            Cause::Deadline { limit, is_running } => {
+                write!(f, "no answer within {limit:?}, waiting included: ")?;
+                match (is_running, self.0.is_read) {
+                    (false, _) => write!(f, "no backend of {} was free", node())?,
+                    (true, true) => write!(f, "it still ran on {}, and was cancelled", node())?,
+                    (true, false) => write!(
+                        f,
+                        "it still ran on {}, and was cancelled; whether it has taken effect is not known",
+                        node()
+                    )?,
+                }
+            }
             Cause::Deadlock { .. } => write!(
                 f,
                 "deadlock over several shards: the statement on {} was cancelled, and its \
@@ -380,6 +419,7 @@ impl std::error::Error for Error {
             | Cause::Route(_)
             | Cause::NoPrimary(_)
             | Cause::Rows { .. }
+            | Cause::Deadline { .. }
             | Cause::Usage(_) => None,
         }
     }

@@ -63,8 +63,8 @@ pub use error::{Error, ErrorKind};
 pub use health::{HealthMonitor, NoPrimary, ProbeAnswer};
 pub use pool::{AcquireError, CloseReason, HookError, Lease, OverdueLease, PoolEvent, Verdict};
 pub use session::{
-    Answered, Auto, CopyIn, CopyOut, ListenEvent, Listener, Pipeline, Request, Rows, Transaction,
-    TransactionRequest, UnitOfWork,
+    Answered, Auto, CopyIn, CopyOut, ListenEvent, Listener, Pipeline, Request, Rows, Session,
+    Transaction, TransactionRequest, UnitOfWork,
 };
 pub use txn::{
     CommitError, CommitStep, Committed, Cursor, Decision, DistributedTransaction, InDoubt,
@@ -75,7 +75,7 @@ pub use txn::{
 pub use pgherd_core::balance::Balance;
 pub use pgherd_core::pool::PoolLoad;
 pub use pgherd_core::retry::{Jitter, Retry, RetryConfig};
-pub use pgherd_core::route::{Route, Rule};
+pub use pgherd_core::route::{BadToken, Route, Rule, WriteToken};
 pub use pgherd_core::settings::{
     ChannelBinding, NodeSettings, PasswordCommand, Secret, Settings, SettingsErrors, TlsMode,
     TlsSettings, TlsVersion,

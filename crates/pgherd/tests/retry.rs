@@ -146,3 +146,42 @@ async fn a_replica_killed_under_load_fails_no_read_and_comes_back() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_deadline_covers_the_wait_the_tries_and_the_statement() {
+    let world = World::start(Shape::default());
+    let pool = world.builder().pool_size(1).build().unwrap();
+    let soon = Duration::from_millis(200);
+    let sleep = "SELECT pg_sleep(300)";
+    let active = "SELECT count(*) FROM pg_stat_activity \
+                  WHERE query LIKE '%pg_sleep(300)%' AND state = 'active' AND pid <> pg_backend_pid()";
+
+    // The statement itself: cancelled, and the next one is served.
+    let error = pool.read().deadline(soon).query(sleep, &[]).await.unwrap_err();
+    assert_eq!((error.kind(), error.sqlstate()), (ErrorKind::Deadline, Some("57014")), "{error}");
+    assert_eq!((error.node(), error.was_sent()), (Some("coordinator"), true));
+    assert_eq!(error.retry(), Retry::Elsewhere);
+    until("it is cancelled", async || world.sql("coordinator", active) == "0").await;
+    let error = pool.write().deadline(soon).query(sleep, &[]).await.unwrap_err();
+    assert_eq!((error.sqlstate(), error.retry()), (Some("08007"), Retry::No), "{error}");
+    assert!(error.to_string().contains("200ms"), "{error}");
+
+    // The wait for a backend.
+    let held = pool.acquire(QueryType::Write, None).await.unwrap();
+    let error = pool.write().deadline(soon).execute("SELECT 1", &[]).await.unwrap_err();
+    assert_eq!((error.sqlstate(), error.was_sent()), (Some("57014"), false), "{error}");
+    let error = pool.write().deadline(soon).acquire().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Deadline, "{error}");
+    drop(held);
+    let one: i32 =
+        pool.write().deadline(Duration::from_secs(60)).query_scalar("SELECT 1", &[]).await.unwrap();
+    assert_eq!(one, 1);
+
+    // Further tries: the fifth would come after 1.5 s. By the setting, for a change.
+    let set = |settings: &mut pgherd::Settings| settings.retry.deadline = soon;
+    let hurried = world.builder().with_settings(set).build().unwrap();
+    world.kill("coordinator");
+    let error = hurried.write().execute("SELECT 1", &[]).await.unwrap_err();
+    assert_eq!((error.kind(), error.was_sent()), (ErrorKind::Deadline, false), "{error}");
+    assert!(error.tries() < 5, "{error:?}");
+}

@@ -9,10 +9,12 @@
 mod own_writes;
 mod policy;
 mod rule;
+mod token;
 
 pub use own_writes::OwnWrites;
 pub use policy::RoutePolicy;
 pub use rule::Rule;
+pub use token::{BadToken, WriteToken};
 
 use crate::balance::{Balancer, Candidate};
 use crate::id::{GroupId, NodeId, ShardId};

@@ -216,6 +216,11 @@ section! {
         ///
         /// Range: 1 to 1000000. Default: 100. Reload: restart.
         budget_burst: u32 = 100, between(1, 1_000_000);
+        /// How long a statement may take in all: the wait for a backend or a primary, further
+        /// tries, and the statement itself. Then it is cancelled. The library only.
+        ///
+        /// Unit: duration. Range: 0 to 7d; 0 is for ever. Default: 0. Reload: live.
+        deadline: Duration = Duration::ZERO, between(Duration::ZERO, hours(7 * 24));
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::{join_all, try_join_all};
 use pgherd_core::balance::Balancer;
 use pgherd_core::retry::{RetryBudget, RetryConfig};
-use pgherd_core::route::RoutePolicy;
+use pgherd_core::route::{OwnWrites, RoutePolicy, WriteToken};
 use pgherd_core::sql::{ClassCache, Classified, Classifier, QueryType};
 use pgherd_core::{Key, NodeId, Settings, Topology};
 use tokio::runtime::Handle;
@@ -26,7 +26,9 @@ use crate::pool::{Hooks, Limits, NodePool};
 use crate::txn::{CommitHook, Keeper, Numbering, OpenTransactions, Recovered};
 use crate::txn::{LeftTransactions, Resolve, ResolveError, Resolved};
 use crate::txn::{decision_table_script, look, recover, resolve};
-use crate::{Auto, DistributedTransaction, Error, HealthMonitor, Lease, Listener, Request};
+use crate::{
+    Auto, DistributedTransaction, Error, HealthMonitor, Lease, Listener, Request, Session,
+};
 use crate::{Transaction, TransactionRequest};
 
 /// Pooled, routed, retried connections to a cluster. Cheap to clone; all clones are one pool.
@@ -160,6 +162,26 @@ impl DistributedPool {
             sweeper,
             settings,
         })))
+    }
+
+    /// A session that reads what it wrote; see [`Session`].
+    pub fn session(&self) -> Session {
+        Session::new(self, OwnWrites::default())
+    }
+
+    /// A session that also reads what the session wrote that gave this token, in this process or
+    /// another.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) for the token of another cluster.
+    pub fn session_after(&self, token: &WriteToken) -> Result<Session, Error> {
+        let name = &self.0.settings.cluster.name;
+        if token.cluster != *name {
+            let other = &token.cluster;
+            let problem = format!("the token is of the cluster `{other}`, and this is `{name}`");
+            return Err(Error::new(Cause::Usage(problem)));
+        }
+        Ok(Session::new(self, token.into()))
     }
 
     /// Statements that write nothing.
@@ -307,7 +329,7 @@ impl DistributedPool {
     ) -> impl Future<Output = Result<DistributedTransaction, Error>> + Send + use<'_, K, I> {
         let taken_at = Some(Location::caller());
         let keys: Vec<Key> = keys.into_iter().map(Into::into).collect();
-        async move { DistributedTransaction::begin(self, &keys, taken_at).await }
+        async move { DistributedTransaction::begin(self, &keys, None, taken_at).await }
     }
 
     /// Makes the decision table on every shard, for the pool's own login and `roles` to use. The

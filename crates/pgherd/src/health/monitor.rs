@@ -160,6 +160,13 @@ impl HealthMonitor {
         let _ = self.shared.requests[node.index()].try_send(None);
     }
 
+    /// Probes every node of a group at once.
+    pub(crate) fn probe_group_now(&self, group: GroupId) {
+        let topology = self.snapshot();
+        let members = topology.group(group).into_iter().flat_map(Group::members);
+        members.for_each(|node| self.probe_now(node));
+    }
+
     /// Waits for a snapshot in which this group has a primary, `limit` at most; its nodes are
     /// probed often meanwhile.
     ///
@@ -176,9 +183,7 @@ impl HealthMonitor {
             turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 turn.tick().await;
-                let topology = self.snapshot();
-                let members = topology.group(group).into_iter().flat_map(Group::members);
-                members.for_each(|node| self.probe_now(node));
+                self.probe_group_now(group);
             }
         };
         tokio::select! {

@@ -13,6 +13,7 @@ use super::state::TakenAt;
 use super::{AcquireError, Lent, NodePool};
 use crate::cluster::Counting;
 use crate::conn::Backend;
+use crate::session::Writing;
 
 /// A borrowed backend. Dereferences to [`tokio_postgres::Client`].
 ///
@@ -38,6 +39,8 @@ pub struct Lease {
     route: Route,
     before: Mark,
     counting: Option<(Arc<Counting>, QueryType)>,
+    // Dropped after the backend is back: by then everything has been answered.
+    _writing: Option<Writing>,
 }
 
 /// The counts of a backend at one moment.
@@ -59,12 +62,24 @@ impl Lease {
     ) -> Result<Self, AcquireError> {
         let backend = pool.acquire(taken_at).await?;
         let before = Mark { statements: backend.statements(), errors: backend.errors() };
-        Ok(Self { backend: Some(backend), pool: pool.clone(), route, before, counting: None })
+        Ok(Self {
+            backend: Some(backend),
+            pool: pool.clone(),
+            route,
+            before,
+            counting: None,
+            _writing: None,
+        })
     }
 
     /// Has its statements counted one by one, as they appear on the wire.
     pub(crate) fn count_in(&mut self, counting: Arc<Counting>, query_type: QueryType) {
         self.counting = Some((counting, query_type));
+    }
+
+    /// Something is written through it, until it ends.
+    pub(crate) fn is_for(&mut self, writing: Writing) {
+        self._writing = Some(writing);
     }
 
     /// The name of the node.

@@ -1,12 +1,14 @@
 //! A statement whose query type the parser decides.
 
+use std::time::Duration;
+
 use pgherd_core::sql::{Classified, QueryType};
 use pgherd_core::{Key, ShardId};
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSqlOwned, ToSql};
 
 use super::Request;
-use crate::{CopyIn, CopyOut, DistributedPool, Error, Rows};
+use crate::{CopyIn, CopyOut, DistributedPool, Error, Rows, Session};
 
 /// A statement whose query type the parser decided. Made by [`DistributedPool::auto`].
 ///
@@ -28,6 +30,15 @@ pub struct Auto<'p> {
 impl<'p> Auto<'p> {
     pub(crate) fn new(pool: &'p DistributedPool, sql: &'p str, class: Classified) -> Self {
         Self { request: Request::new(pool, class.query_type), sql, class }
+    }
+
+    pub(super) fn of(self, session: Session) -> Self {
+        Self { request: self.request.of(session), ..self }
+    }
+
+    /// The same, in this time; see [`Request::deadline`].
+    pub fn deadline(self, limit: Duration) -> Self {
+        Self { request: self.request.deadline(limit), ..self }
     }
 
     /// What the parser says. When in doubt it is a write.

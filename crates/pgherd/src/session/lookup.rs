@@ -17,10 +17,10 @@
 use std::time::Duration;
 
 use pgherd_core::NodeId;
-use pgherd_core::route::QuerySpec;
 use tokio_postgres::types::ToSql;
 use tracing::{debug, warn};
 
+use super::Ask;
 use super::transaction::row_of;
 use crate::txn::commit_on;
 use crate::{DistributedPool, Error, Lease};
@@ -78,13 +78,13 @@ impl Lookup<'_> {
     pub(super) async fn has_committed(
         &self,
         pool: &DistributedPool,
-        spec: &QuerySpec,
+        ask: &Ask,
         node: NodeId,
         session: Option<&Session>,
     ) -> Result<bool, String> {
         let mut attempt = 1;
         loop {
-            let reason = match self.look(pool, spec, node, session).await {
+            let reason = match self.look(pool, ask, node, session).await {
                 Ok(has_committed) => return Ok(has_committed),
                 Err(reason) => reason,
             };
@@ -101,11 +101,11 @@ impl Lookup<'_> {
     async fn look(
         &self,
         pool: &DistributedPool,
-        spec: &QuerySpec,
+        ask: &Ask,
         node: NodeId,
         session: Option<&Session>,
     ) -> Result<bool, String> {
-        let lease = pool.lease(spec, None).await.map_err(|error| format!("{error:#}"))?;
+        let lease = pool.lease(ask, None).await.map_err(|error| format!("{error:#}"))?;
         let work = async {
             if lease.route().node == node {
                 let session = session.ok_or("the node does not tell which session it was")?;

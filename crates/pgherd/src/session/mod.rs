@@ -7,6 +7,7 @@
 //! whole transaction in `fate.rs`.
 
 mod act;
+mod ask;
 mod auto;
 mod backlog;
 mod copy;
@@ -14,6 +15,7 @@ mod fate;
 mod held;
 mod listen;
 mod lookup;
+mod own_writes;
 mod pipeline;
 mod request;
 mod retry;
@@ -23,9 +25,12 @@ mod transaction;
 mod unit;
 
 pub(crate) use act::{InBlock, Params, drain};
+pub(crate) use ask::Ask;
 pub use auto::Auto;
 pub use copy::{CopyIn, CopyOut};
 pub use listen::{ListenEvent, Listener};
+pub use own_writes::Session;
+pub(crate) use own_writes::Writing;
 pub use pipeline::{Answered, Pipeline};
 pub use request::Request;
 pub use rows::Rows;

@@ -1,17 +1,18 @@
 //! A statement to be: its query type and its shard.
 
 use std::panic::Location;
+use std::time::Duration;
 
-use pgherd_core::route::{QuerySpec, ShardBy};
+use pgherd_core::route::QuerySpec;
 use pgherd_core::sql::QueryType;
 use pgherd_core::{Key, ShardId};
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSqlOwned, ToSql};
 
 use super::act::{Act, Batch, BeginCopyIn, BeginCopyOut, Collect, Execute, Stream, Wanted};
-use super::listen;
+use super::{Ask, listen};
 use crate::pool::TakenAt;
-use crate::{CopyIn, CopyOut, DistributedPool, Error, Lease, Listener, Pipeline, Rows};
+use crate::{CopyIn, CopyOut, DistributedPool, Error, Lease, Listener, Pipeline, Rows, Session};
 
 /// What kind of statement is to run, and which shard it concerns. Made by
 /// [`DistributedPool::read`] and its siblings.
@@ -34,42 +35,59 @@ use crate::{CopyIn, CopyOut, DistributedPool, Error, Lease, Listener, Pipeline, 
 #[must_use = "a request does nothing until it is given a statement"]
 pub struct Request<'p> {
     pool: &'p DistributedPool,
-    spec: QuerySpec,
+    ask: Ask,
 }
 
 impl<'p> Request<'p> {
     pub(crate) fn new(pool: &'p DistributedPool, query_type: QueryType) -> Self {
-        Self { pool, spec: QuerySpec::new(query_type) }
+        Self::asking(pool, Ask::new(query_type)).deadline(pool.settings().retry.deadline)
+    }
+
+    pub(super) fn asking(pool: &'p DistributedPool, ask: Ask) -> Self {
+        Self { pool, ask }
+    }
+
+    pub(super) fn of(self, session: Session) -> Self {
+        Self { ask: self.ask.of(Some(session)), ..self }
     }
 
     /// The same on the shard where this key lives. DDL and distributed statements stay on the
     /// coordinator.
     pub fn shard_key(self, key: impl Into<Key>) -> Self {
-        Self { spec: self.spec.with_key(key), ..self }
+        Self { ask: self.ask.shard_key(key), ..self }
     }
 
     /// The same on this shard.
     pub fn shard(self, shard: ShardId) -> Self {
-        let spec = QuerySpec { shard_by: Some(ShardBy::Shard(shard)), ..self.spec };
-        Self { spec, ..self }
+        Self { ask: self.ask.shard(shard), ..self }
+    }
+
+    /// The same, in this time: the wait for a backend or a primary, further tries and the
+    /// statement itself, up to its first row where rows are taken as they come. Then it is
+    /// cancelled, and the error is of [`ErrorKind::Deadline`](crate::ErrorKind::Deadline). Zero
+    /// is for ever. Default: `retry.deadline`.
+    pub fn deadline(self, limit: Duration) -> Self {
+        Self { ask: Ask { limit, ..self.ask }, ..self }
     }
 
     pub(crate) fn maybe_key(self, key: Option<Key>) -> Self {
-        let shard_by = key.map(ShardBy::Key).or(self.spec.shard_by);
-        Self { spec: QuerySpec { shard_by, ..self.spec }, ..self }
+        match key {
+            Some(key) => self.shard_key(key),
+            None => self,
+        }
     }
 
     pub(super) fn is_read(&self) -> bool {
-        self.spec.query_type == QueryType::Read
+        self.ask.query.query_type == QueryType::Read
     }
 
     pub(super) async fn act<A: Act>(&self, sql: &str, act: &A) -> Result<A::Answer, Error> {
-        self.pool.run_statement(&self.spec, sql, act).await
+        self.pool.run_statement(&self.ask, sql, act).await
     }
 
     /// Counts what one act did beyond the statement that it is.
     pub(super) fn count(&self, statements: u64, errors: u64) {
-        self.pool.counting().count_wire(self.spec.query_type, statements, errors);
+        self.pool.counting().count_wire(self.ask.query.query_type, statements, errors);
     }
 
     /// Runs a statement and collects its rows.
@@ -257,7 +275,7 @@ impl<'p> Request<'p> {
         &self,
         channels: impl IntoIterator<Item = C>,
     ) -> Result<Listener, Error> {
-        let spec = QuerySpec { query_type: QueryType::Write, ..self.spec.clone() };
+        let spec = QuerySpec { query_type: QueryType::Write, ..self.ask.query.clone() };
         listen::listen(self.pool, spec, channels.into_iter().map(Into::into).collect()).await
     }
 
@@ -277,6 +295,6 @@ impl<'p> Request<'p> {
     }
 
     pub(crate) async fn acquire_at(&self, taken_at: TakenAt) -> Result<Lease, Error> {
-        self.pool.lease(&self.spec, taken_at).await
+        self.pool.lease(&self.ask, taken_at).await
     }
 }

@@ -50,6 +50,7 @@ impl Failed<'_> {
             | Cause::Rows { .. }
             | Cause::Transaction(_)
             | Cause::Deadlock { .. }
+            | Cause::Deadline { .. }
             | Cause::StalePlan { .. }
             | Cause::Usage(_) => false,
         }

@@ -3,16 +3,21 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use pgherd_core::route::{Loads, QuerySpec, Route, RoutePolicy, Rule, SessionState, route};
+use pgherd_core::route::{
+    Loads, OwnWrites, QuerySpec, Route, RoutePolicy, Rule, SessionState, route,
+};
 use pgherd_core::sql::QueryType;
 use pgherd_core::{NodeId, NodeRole, Topology};
 use pgherd_wire::sqlstate;
 use tracing::{debug, warn};
 
+use super::Ask;
 use super::act::Act;
 use super::retry::{Failed, is_node_gone};
+use crate::error::Cause;
+use crate::mutex::Mutex;
 use crate::pool::TakenAt;
-use crate::{DistributedPool, Error, Lease};
+use crate::{DistributedPool, Error, Lease, Session};
 
 /// Where the tries of one statement have been.
 #[derive(Default)]
@@ -22,53 +27,94 @@ struct Tries {
     nodes: Vec<NodeId>,
     // A standby has refused the statement: no other will take it.
     needs_primary: bool,
+    // What replicas have to have replayed.
+    own_writes: Option<OwnWrites>,
+}
+
+/// How far a statement has come, for the error when its time is up.
+#[derive(Default)]
+struct Progress(Mutex<Reached>);
+
+#[derive(Default)]
+struct Reached {
+    node: Option<Arc<str>>,
+    is_running: bool,
+    tries: u32,
 }
 
 impl DistributedPool {
-    /// Runs one statement, as often as it may be tried.
+    /// Runs one statement, as often as it may be tried, within its time.
     pub(crate) async fn run_statement<A: Act>(
         &self,
-        spec: &QuerySpec,
+        ask: &Ask,
         sql: &str,
         act: &A,
     ) -> Result<A::Answer, Error> {
         let started = Instant::now();
-        self.counting().count(spec.query_type);
+        let query_type = ask.query.query_type;
+        self.counting().count(query_type);
         self.budget().earn();
-        let mut tries = Tries::default();
-        let outcome = loop {
-            let (topology, route) = match self.choose(spec, &mut tries).await {
+        let progress = Progress::default();
+        let outcome = within(ask, &progress, self.try_statement(ask, sql, act, &progress)).await;
+        self.counting().finish(query_type, started.elapsed(), outcome.is_err());
+        outcome
+    }
+
+    async fn try_statement<A: Act>(
+        &self,
+        ask: &Ask,
+        sql: &str,
+        act: &A,
+        progress: &Progress,
+    ) -> Result<A::Answer, Error> {
+        let query_type = ask.query.query_type;
+        let mut tries = Tries::of(ask);
+        loop {
+            let (topology, route) = match self.choose(&ask.query, &mut tries).await {
                 Ok(chosen) => chosen,
-                Err(error) => break Err(error.after_tries(tries.count + 1)),
+                Err(error) => return Err(error.after_tries(tries.count + 1)),
             };
-            let error = match self.run_once(route, sql, act, tries.count + 1).await {
-                Ok(answer) => break Ok(answer),
-                Err(error) => error.of_read(spec.query_type == QueryType::Read),
+            ask.note(route);
+            let error = match self.run_once(ask, route, sql, act, &tries, progress).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error.of_read(query_type == QueryType::Read),
             };
             let failed = Failed {
                 cause: error.cause(),
-                query_type: spec.query_type,
+                query_type,
                 is_another_left: tries.is_another_left(route, &topology, self.policy()),
             };
             let may_retry = failed.may_retry(|| self.classify(sql));
             if !self.wait_for_next_try(&mut tries, route, may_retry, &error).await {
-                break Err(error.after_tries(tries.count));
+                return Err(error.after_tries(tries.count));
             }
-        };
-        self.counting().finish(spec.query_type, started.elapsed(), outcome.is_err());
-        outcome
+        }
     }
 
     /// Borrows a backend for a caller, from another node where the first has none.
     /// `taken_at` is named when it is held for too long.
-    pub(crate) async fn lease(&self, spec: &QuerySpec, taken_at: TakenAt) -> Result<Lease, Error> {
-        let mut tries = Tries::default();
+    pub(crate) async fn lease(&self, ask: &Ask, taken_at: TakenAt) -> Result<Lease, Error> {
+        let progress = Progress::default();
+        within(ask, &progress, self.try_lease(ask, taken_at, &progress)).await
+    }
+
+    async fn try_lease(
+        &self,
+        ask: &Ask,
+        taken_at: TakenAt,
+        progress: &Progress,
+    ) -> Result<Lease, Error> {
+        let query_type = ask.query.query_type;
+        let mut tries = Tries::of(ask);
         loop {
-            let (topology, route) = self.choose(spec, &mut tries).await?;
-            let acquired = Lease::acquire(self.node_pool(route.node), route, taken_at).await;
-            let error = match acquired {
+            let (topology, route) = self.choose(&ask.query, &mut tries).await?;
+            ask.note(route);
+            let pool = self.node_pool(route.node);
+            progress.waits_at(pool.node(), tries.count + 1);
+            let error = match Lease::acquire(pool, route, taken_at).await {
                 Ok(mut lease) => {
-                    lease.count_in(self.counting().clone(), spec.query_type);
+                    lease.count_in(self.counting().clone(), query_type);
+                    ask.bind(&mut lease, tries.needs_primary);
                     let (node, group, rule) = (lease.node(), route.group, route.rule);
                     debug!(node, %group, attempt = tries.count + 1, %rule, "backend lent");
                     return Ok(lease);
@@ -77,7 +123,7 @@ impl DistributedPool {
             };
             let failed = Failed {
                 cause: error.cause(),
-                query_type: spec.query_type,
+                query_type,
                 is_another_left: tries.is_another_left(route, &topology, self.policy()),
             };
             let may_retry = failed.may_retry(|| self.classify(""));
@@ -118,22 +164,27 @@ impl DistributedPool {
         topology: &Topology,
         tries: &mut Tries,
     ) -> Result<Route, Error> {
-        let session = SessionState::default();
         let busy =
             |node| u32::try_from(self.node_pool(node).backends().load().busy).unwrap_or(u32::MAX);
         let loads = Loads { balancer: self.balancer(), busy: &busy };
-        let route = route(spec, session, topology, self.policy(), &loads)?;
+        let route = route(spec, tries.session(), topology, self.policy(), &loads)?;
         Ok(tries.redirect(route, topology, self.policy()))
     }
 
     async fn run_once<A: Act>(
         &self,
+        ask: &Ask,
         route: Route,
         sql: &str,
         act: &A,
-        attempt: u32,
+        tries: &Tries,
+        progress: &Progress,
     ) -> Result<A::Answer, Error> {
-        let lease = Lease::acquire(self.node_pool(route.node), route, None).await?;
+        let (pool, attempt) = (self.node_pool(route.node), tries.count + 1);
+        progress.waits_at(pool.node(), attempt);
+        let mut lease = Lease::acquire(pool, route, None).await?;
+        ask.bind(&mut lease, tries.needs_primary);
+        progress.runs();
         let (node, group, rule) = (lease.node(), route.group, route.rule);
         debug!(node, %group, attempt, %rule, "statement routed");
         let asked = Instant::now();
@@ -191,7 +242,52 @@ impl DistributedPool {
     }
 }
 
+/// Does it in the time there is for it.
+async fn within<T>(
+    ask: &Ask,
+    progress: &Progress,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    if ask.limit.is_zero() {
+        return work.await;
+    }
+    match tokio::time::timeout(ask.limit, work).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(progress.out_of_time(ask)),
+    }
+}
+
+impl Progress {
+    fn waits_at(&self, node: &Arc<str>, tries: u32) {
+        *self.0.lock() = Reached { node: Some(node.clone()), is_running: false, tries };
+    }
+
+    fn runs(&self) {
+        self.0.lock().is_running = true;
+    }
+
+    fn out_of_time(&self, ask: &Ask) -> Error {
+        let Reached { node, is_running, tries } = std::mem::take(&mut *self.0.lock());
+        let error = Error::new(Cause::Deadline { limit: ask.limit, is_running });
+        let error = error.of_read(ask.query.query_type == QueryType::Read).after_tries(tries);
+        match node {
+            Some(node) => error.at(node),
+            None => error,
+        }
+    }
+}
+
 impl Tries {
+    fn of(ask: &Ask) -> Self {
+        let is_read = ask.query.query_type == QueryType::Read;
+        let own_writes = ask.session.as_ref().filter(|_| is_read).map(Session::written);
+        Self { own_writes, ..Self::default() }
+    }
+
+    fn session(&self) -> SessionState<'_> {
+        SessionState { own_writes: self.own_writes.as_ref(), ..SessionState::default() }
+    }
+
     fn note(&mut self, node: NodeId, error: &Error) {
         self.count += 1;
         self.nodes.push(node);
@@ -200,7 +296,7 @@ impl Tries {
 
     fn is_another_left(&self, route: Route, topology: &Topology, policy: &RoutePolicy) -> bool {
         route
-            .candidates(topology, policy, SessionState::default())
+            .candidates(topology, policy, self.session())
             .any(|id| id != route.node && !self.nodes.contains(&id))
     }
 
@@ -220,10 +316,9 @@ impl Tries {
         {
             return to(group.primary);
         }
-        match route
-            .candidates(topology, policy, SessionState::default())
-            .find(|id| !self.nodes.contains(id))
-        {
+        let untried =
+            route.candidates(topology, policy, self.session()).find(|id| !self.nodes.contains(id));
+        match untried {
             Some(id) => to(id),
             None => {
                 // All have had their turn: a new round.

@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
-use pgherd_core::route::{QuerySpec, ShardBy};
 use pgherd_core::sql::QueryType;
 use pgherd_core::{Key, ShardId};
 use tokio_postgres::error::SqlState;
@@ -15,6 +14,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, IsolationLevel, Row, RowStream, SimpleQueryMessage};
 use tracing::debug;
 
+use super::Ask;
 use super::act::{InBlock, Params, drain};
 use super::fate::Fate;
 use super::lookup::Session;
@@ -34,7 +34,7 @@ use crate::{CommitError, DistributedPool, Error, Lease, UnitOfWork};
 #[must_use = "a transaction does nothing until it is begun or run"]
 pub struct TransactionRequest<'p> {
     pool: &'p DistributedPool,
-    spec: QuerySpec,
+    ask: Ask,
     isolation: Option<IsolationLevel>,
     is_read_only: bool,
     is_deferrable: bool,
@@ -44,22 +44,25 @@ impl<'p> TransactionRequest<'p> {
     pub(crate) fn new(pool: &'p DistributedPool) -> Self {
         Self {
             pool,
-            spec: QuerySpec::new(QueryType::Write),
+            ask: Ask::new(QueryType::Write),
             isolation: None,
             is_read_only: false,
             is_deferrable: false,
         }
     }
 
+    pub(super) fn of(self, session: crate::Session) -> Self {
+        Self { ask: self.ask.of(Some(session)), ..self }
+    }
+
     /// The same on the shard where this key lives.
     pub fn shard_key(self, key: impl Into<Key>) -> Self {
-        Self { spec: self.spec.with_key(key), ..self }
+        Self { ask: self.ask.shard_key(key), ..self }
     }
 
     /// The same on this shard.
     pub fn shard(self, shard: ShardId) -> Self {
-        let spec = QuerySpec { shard_by: Some(ShardBy::Shard(shard)), ..self.spec };
-        Self { spec, ..self }
+        Self { ask: self.ask.shard(shard), ..self }
     }
 
     /// The same under this isolation level. Default: what the session has.
@@ -125,7 +128,7 @@ impl<'p> TransactionRequest<'p> {
         }
         let mut tries = 1;
         loop {
-            let lease = self.pool.lease(&self.spec, taken_at).await?;
+            let lease = self.pool.lease(&self.ask, taken_at).await?;
             let error = match lease.simple_query(&script).await {
                 Ok(answer) => {
                     let session = Session::read(lease.route().node, &row_of(&answer));
@@ -171,8 +174,8 @@ impl<'p> TransactionRequest<'p> {
         self.pool
     }
 
-    pub(super) fn spec(&self) -> &QuerySpec {
-        &self.spec
+    pub(super) fn ask(&self) -> &Ask {
+        &self.ask
     }
 }
 

@@ -224,9 +224,9 @@ impl<'p> UnitOfWork<'p> {
             WhenUnknown::RunAgain => return Settled::RunAgain(error),
             WhenUnknown::LookUp(lookup) => lookup,
         };
-        let (pool, spec) = (self.request.pool(), self.request.spec());
+        let (pool, ask) = (self.request.pool(), self.request.ask());
         warn!(%error, "it is looked up whether a unit of work has committed");
-        match lookup.has_committed(pool, spec, node, session).await {
+        match lookup.has_committed(pool, ask, node, session).await {
             Ok(true) => Settled::Committed,
             Ok(false) => Settled::RunAgain(match error {
                 CommitError::Unknown { node, error } => CommitError::Lost { node, error },

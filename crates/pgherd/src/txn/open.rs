@@ -16,6 +16,7 @@ use crate::DistributedPool;
 use crate::cluster::instance_name;
 use crate::conn::Backend;
 use crate::mutex::Mutex;
+use crate::session::Writing;
 
 /// How long two looks at the locks are apart. Both have to show the circle: the first alone may
 /// have been put together from moments that were never one.
@@ -36,10 +37,12 @@ const BLOCKED: &str = "SELECT waiter.pid, waiter.application_name, \
 pub(super) struct OpenTransaction {
     pool: DistributedPool,
     tag: Tag,
+    // A session takes it that it writes until all shards have finished.
+    _writing: Vec<Writing>,
 }
 
 impl OpenTransaction {
-    pub(super) fn begin(pool: &DistributedPool) -> Self {
+    pub(super) fn begin(pool: &DistributedPool, writing: Vec<Writing>) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let tag = Tag {
             began_micros: u64::try_from(since.as_micros()).unwrap_or(u64::MAX),
@@ -47,7 +50,7 @@ impl OpenTransaction {
             number: pool.numbering().next(),
         };
         pool.open_transactions().0.lock().began.insert(tag.clone(), Instant::now());
-        Self { pool: pool.clone(), tag }
+        Self { pool: pool.clone(), tag, _writing: writing }
     }
 
     pub(super) fn number(&self) -> u64 {

@@ -4,17 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use pgherd_core::route::{QuerySpec, RouteError, ShardBy};
+use pgherd_core::route::RouteError;
 use pgherd_core::sql::QueryType;
 use pgherd_core::txn::deadlock::Tag;
-use pgherd_core::{Key, ShardId};
+use pgherd_core::{GroupId, Key, ShardId};
 use tokio_postgres::SimpleQueryMessage;
 
 use super::commit::commit;
 use super::open::OpenTransaction;
 use super::{CommitError, Cursor, InDoubt, table};
 use crate::pool::TakenAt;
-use crate::{DistributedPool, Error, Lease};
+use crate::session::Ask;
+use crate::{DistributedPool, Error, Lease, Session};
 
 /// A transaction over the shards of some keys: it commits on all of them or on none.
 ///
@@ -62,6 +63,7 @@ impl DistributedTransaction {
     pub(crate) async fn begin(
         pool: &DistributedPool,
         keys: &[Key],
+        session: Option<Session>,
         taken_at: TakenAt,
     ) -> Result<Self, Error> {
         let sharding = pool.policy().sharding.as_ref().ok_or(RouteError::NoShards)?;
@@ -70,7 +72,10 @@ impl DistributedTransaction {
             return Err(CommitError::NoKeys.into());
         }
         let needs_prepare = shards.len() > 1;
-        let open = Arc::new(OpenTransaction::begin(pool));
+        let writing = session
+            .iter()
+            .flat_map(|session| shards.iter().map(|shard| session.writing(GroupId::Shard(*shard))));
+        let open = Arc::new(OpenTransaction::begin(pool, writing.collect()));
         let mut begun = Self { pool: pool.clone(), open, cursors: BTreeMap::new() };
         for shard in shards {
             let lease = begin_on(pool, shard, begun.open.tag(), needs_prepare, taken_at).await?;
@@ -148,10 +153,10 @@ async fn begin_on(
     needs_prepare: bool,
     taken_at: TakenAt,
 ) -> Result<Lease, Error> {
-    let spec = QuerySpec { query_type: QueryType::Write, shard_by: Some(ShardBy::Shard(shard)) };
+    let ask = Ask::new(QueryType::Write).shard(shard);
     let mut tries = 1;
     loop {
-        let lease = pool.lease(&spec, taken_at).await?;
+        let lease = pool.lease(&ask, taken_at).await?;
         let begun = begin_with(&lease, tag, needs_prepare).await;
         match begun {
             Ok(Readiness::Ready) => return Ok(lease),
