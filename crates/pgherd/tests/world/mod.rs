@@ -246,7 +246,8 @@ impl World {
     /// Ends the sessions of the pool on a node.
     pub fn terminate_pooled(&self, name: &str) {
         let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-                         WHERE application_name = 'pgherd pgherd'";
+                         WHERE application_name = 'pgherd pgherd' \
+                         OR application_name LIKE 'pgherd txn %'";
         self.sql(name, terminate);
     }
 
