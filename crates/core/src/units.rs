@@ -17,6 +17,11 @@ impl Lsn {
     }
 }
 
+/// The first eight digits of a WAL file's name, in base 16.
+pub fn timeline_of_wal_file(name: &str) -> Option<u32> {
+    u32::from_str_radix(name.get(..8)?, 16).ok()
+}
+
 /// A position in the WAL of one timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct WalPosition {
@@ -27,11 +32,9 @@ pub struct WalPosition {
 }
 
 impl WalPosition {
-    /// From a position and the name of the WAL file that it is in, whose first eight digits are
-    /// the timeline.
+    /// From a position and the name of the WAL file that it is in.
     pub fn read(lsn: &str, file: &str) -> Option<Self> {
-        let timeline = u32::from_str_radix(file.get(..8)?, 16).ok()?;
-        Some(Self { timeline: Some(timeline), lsn: lsn.parse().ok()? })
+        Some(Self { timeline: Some(timeline_of_wal_file(file)?), lsn: lsn.parse().ok()? })
     }
 
     /// Whether whoever is here has all that was written up to `other`: timeline first, then
@@ -133,6 +136,15 @@ pub fn format_duration(duration: Duration) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_name_of_a_wal_file_begins_with_its_timeline() {
+        assert_eq!(timeline_of_wal_file("000000020000000000000003"), Some(2));
+        assert_eq!(timeline_of_wal_file("0000001F00000000000000A0"), Some(31));
+        for odd in ["", "1234567", "zzzzzzzz0000000000000001", "é"] {
+            assert_eq!(timeline_of_wal_file(odd), None, "{odd}");
+        }
+    }
 
     #[test]
     fn an_lsn_reads_and_prints_as_postgresql_does() {

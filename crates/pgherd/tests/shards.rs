@@ -262,9 +262,13 @@ async fn one_shard_commits_in_one_phase() {
 #[tokio::test]
 async fn a_node_without_prepared_transactions_is_named_before_any_work() {
     let world = World::start(Shape { max_prepared: 0, ..SHAPE });
-    let error = world.pool().distributed_transaction(KEYS).await.unwrap_err();
+    let pool = world.pool();
+    let error = pool.distributed_transaction(KEYS).await.unwrap_err();
     assert_eq!((error.kind(), error.node()), (ErrorKind::Usage, Some("shard-0")));
     assert!(error.to_string().contains("max_prepared_transactions"), "{error}");
+    // The watch has found it at the start; without a commit that fails, this is where it shows.
+    let report = pool.health_check().await;
+    assert_eq!(report.node("shard-0").unwrap().max_prepared_transactions, Some(0));
 }
 
 #[tokio::test]

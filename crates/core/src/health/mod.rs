@@ -30,6 +30,8 @@ pub enum HealthEvent {
         in_recovery: bool,
         /// The position of the WAL: written on a primary, replayed on a standby.
         lsn: Option<Lsn>,
+        /// `max_prepared_transactions`, if the node tells it.
+        max_prepared: Option<u32>,
         /// The timeline, if the node tells it.
         timeline: Option<u32>,
         /// The system identifier, if the node tells it.
@@ -68,6 +70,8 @@ pub enum Transition {
         /// How long until it gets its whole share.
         warm_up: Duration,
     },
+    /// `max_prepared_transactions` is 0: it can take part in no transaction over several shards.
+    CannotPrepare,
     /// It became a primary or a standby.
     RoleChanged {
         /// Whether it is a standby now.
@@ -127,13 +131,26 @@ impl NodeWatch {
     /// Takes an observation in.
     pub fn on(&mut self, event: HealthEvent, now: Instant) -> HealthEffects {
         match event {
-            HealthEvent::ProbeOk { in_recovery, lsn, timeline, system_id, rtt, asked: _ } => {
+            HealthEvent::ProbeOk {
+                in_recovery,
+                lsn,
+                max_prepared,
+                timeline,
+                system_id,
+                rtt,
+                asked: _,
+            } => {
+                let was_unable = self.health.max_prepared == Some(0);
+                self.health.max_prepared = max_prepared;
                 self.health.position = lsn.map(|lsn| WalPosition { timeline, lsn });
                 self.health.rtt = Some(rtt);
                 self.health.system_id = system_id.or(self.health.system_id);
                 let is_new_timeline = self.health.timeline != timeline;
                 self.health.timeline = timeline;
-                let effects = self.on_answer(in_recovery, now);
+                let mut effects = self.on_answer(in_recovery, now);
+                if max_prepared == Some(0) && !was_unable {
+                    effects.transitions.push(Transition::CannotPrepare);
+                }
                 HealthEffects { publish: effects.publish || is_new_timeline, ..effects }
             }
             HealthEvent::ProbeFailed { error } => {

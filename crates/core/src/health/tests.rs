@@ -12,6 +12,7 @@ fn says(in_recovery: bool, lsn: Option<Lsn>) -> HealthEvent {
     HealthEvent::ProbeOk {
         in_recovery,
         lsn,
+        max_prepared: None,
         timeline: None,
         system_id: None,
         rtt,
@@ -194,6 +195,25 @@ fn a_primary_that_returns_is_needed_in_full() {
 }
 
 #[test]
+fn a_node_that_can_prepare_nothing_is_told_of_once() {
+    let mut node = NodeWatch::new(config());
+    let now = Instant::now();
+    let says = |max_prepared| match says(false, None) {
+        HealthEvent::ProbeOk { in_recovery, lsn, timeline, system_id, rtt, asked, .. } => {
+            HealthEvent::ProbeOk { in_recovery, lsn, max_prepared, timeline, system_id, rtt, asked }
+        }
+        other => other,
+    };
+    let mut told = |max_prepared| {
+        let effects = node.on(says(max_prepared), now);
+        effects.transitions.contains(&Transition::CannotPrepare)
+    };
+    let story = [Some(0), Some(0), Some(16), None, Some(0)].map(&mut told);
+    assert_eq!(story, [true, false, false, false, true]);
+    assert_eq!(node.health().max_prepared, Some(0));
+}
+
+#[test]
 fn a_replica_is_caught_up_to_the_newest_sample_it_has_replayed() {
     let replica = |name: &str| Node::new(name, "h", 1, NodeRole::Replica, None);
     let primary = Node::new("c", "h", 1, NodeRole::Coordinator, None);
@@ -204,6 +224,7 @@ fn a_replica_is_caught_up_to_the_newest_sample_it_has_replayed() {
     let probe = |in_recovery, timeline, lsn, asked| HealthEvent::ProbeOk {
         in_recovery,
         lsn: Some(Lsn(lsn)),
+        max_prepared: Some(16),
         timeline: Some(timeline),
         system_id: Some(7),
         rtt: Duration::ZERO,

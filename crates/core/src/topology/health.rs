@@ -70,6 +70,9 @@ pub struct NodeHealth {
     /// The timeline it last said to be on. A promotion begins a new one, with a higher number. Of
     /// a standby it may stay behind until its next restart point.
     pub timeline: Option<u32>,
+    /// `max_prepared_transactions`, as it last told. 0: it can take part in no transaction over
+    /// several shards.
+    pub max_prepared: Option<u32>,
     /// What tells its data from those of any other cluster; its standbys have the same.
     pub system_id: Option<u64>,
     /// Where in the WAL it last said to be: written on a primary, replayed on a standby.
@@ -91,6 +94,7 @@ impl NodeHealth {
             in_recovery: None,
             share: 100,
             timeline: None,
+            max_prepared: None,
             system_id: None,
             position: None,
             caught_up_to: None,

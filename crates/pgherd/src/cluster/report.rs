@@ -100,6 +100,12 @@ pub struct NodeReport {
     pub fenced: bool,
     /// The timeline it last said to be on.
     pub timeline: Option<u32>,
+    /// Where in the WAL it last said to be: written on a primary, replayed on a standby; such as
+    /// `0/16B3748`.
+    pub wal_position: Option<String>,
+    /// `max_prepared_transactions`, as it last told: 0 takes part in no transaction over several
+    /// shards.
+    pub max_prepared_transactions: Option<u32>,
     /// Bytes of WAL it has yet to replay.
     pub lag_bytes: Option<u64>,
     /// How long its last answer took, in seconds.
@@ -168,6 +174,8 @@ impl NodeReport {
             in_recovery: health.in_recovery,
             fenced: topology.is_fenced(node.id),
             timeline: health.timeline,
+            wal_position: health.position.map(|position| position.lsn.to_string()),
+            max_prepared_transactions: health.max_prepared,
             lag_bytes: health.lag_bytes,
             rtt_seconds: health.rtt.map(|rtt| rtt.as_secs_f64()),
             last_error: health.last_error.as_deref().map(str::to_owned),

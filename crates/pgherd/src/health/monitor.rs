@@ -291,6 +291,17 @@ impl Shared {
                 Transition::OnProbation { warm_up } => {
                     info!(%node, ?warm_up, "node in rotation again, with a growing share of the reads");
                 }
+                Transition::CannotPrepare => {
+                    let topology = self.topology.load();
+                    if topology.shard_count() > 1 && topology.node(id).shard.is_some() {
+                        warn!(
+                            %node,
+                            "max_prepared_transactions is 0: transactions over several shards will \
+                             fail; set it to at least the connections that write, and restart the \
+                             node"
+                        );
+                    }
+                }
                 Transition::RoleChanged { in_recovery } => {
                     warn!(%node, in_recovery, "node changed its role");
                 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pgherd_core::health::HealthEvent;
+use pgherd_core::units::timeline_of_wal_file;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
 
@@ -12,13 +13,15 @@ use crate::conn::{Backend, Dialer};
 /// commit has already acknowledged.
 const PROBE: &str = "SELECT pg_catalog.pg_is_in_recovery(), \
      CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
-     ELSE pg_catalog.pg_current_wal_insert_lsn() END";
+     ELSE pg_catalog.pg_current_wal_insert_lsn() END, \
+     pg_catalog.current_setting('max_prepared_transactions')";
 
 /// The same with timeline and system identifier. A primary's timeline is in the name of the file
 /// it writes: the control file tells of a promotion only after the next checkpoint.
 const FULL_PROBE: &str = "SELECT pg_catalog.pg_is_in_recovery(), \
      CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
      ELSE pg_catalog.pg_current_wal_insert_lsn() END, \
+     pg_catalog.current_setting('max_prepared_transactions'), \
      CASE WHEN NOT pg_catalog.pg_is_in_recovery() \
      THEN pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()) END, \
      (SELECT greatest(checkpoint.timeline_id, recovery.min_recovery_end_timeline) \
@@ -107,32 +110,14 @@ fn is_about_the_question(error: &tokio_postgres::Error) -> bool {
 
 fn read(row: &SimpleQueryRow, asked: Instant, rtt: Duration) -> HealthEvent {
     let column = |at: usize| (at < row.len()).then(|| row.get(at)).flatten();
-    let written_on = column(2).and_then(timeline_of_file);
+    let written_on = column(3).and_then(timeline_of_wal_file);
     HealthEvent::ProbeOk {
         in_recovery: column(0) == Some("t"),
         lsn: column(1).and_then(|lsn| lsn.parse().ok()),
-        timeline: written_on.or_else(|| column(3)?.parse().ok()),
-        system_id: column(4).and_then(|id| id.parse().ok()),
+        timeline: written_on.or_else(|| column(4)?.parse().ok()),
+        max_prepared: column(2).and_then(|number| number.parse().ok()),
+        system_id: column(5).and_then(|id| id.parse().ok()),
         rtt,
         asked,
-    }
-}
-
-/// The first eight digits of a WAL file's name, in base 16.
-fn timeline_of_file(name: &str) -> Option<u32> {
-    u32::from_str_radix(name.get(..8)?, 16).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_name_of_a_wal_file_begins_with_its_timeline() {
-        assert_eq!(timeline_of_file("000000020000000000000003"), Some(2));
-        assert_eq!(timeline_of_file("0000001F00000000000000A0"), Some(31));
-        for odd in ["", "1234567", "zzzzzzzz0000000000000001", "é"] {
-            assert_eq!(timeline_of_file(odd), None, "{odd}");
-        }
     }
 }
