@@ -9,7 +9,7 @@ mod package;
 mod setup;
 mod tools;
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
 
@@ -20,11 +20,12 @@ struct Task {
     run: fn(&[String]) -> Result<()>,
 }
 
-const TASKS: [Task; 9] = [
+const TASKS: [Task; 10] = [
     Task { name: "setup", about: "install what building and testing need", run: setup_only },
     Task { name: "check", about: "format, lints, fast tests: before each commit", run: check },
     Task { name: "test", about: "set up, then all tests, against real servers", run: test },
     Task { name: "demo", about: "set up, then the main job on a real cluster", run: demo },
+    Task { name: "bench", about: "measure (pool), and write docs/benchmarks.md", run: bench },
     Task { name: "fmt", about: "format the code", run: fmt },
     Task {
         name: "reference",
@@ -43,6 +44,9 @@ const TASKS: [Task; 9] = [
     },
     Task { name: "doc", about: "build the documentation of all crates", run: doc },
 ];
+
+/// The packages that commands are about: all but the benchmarks, which build the peers too.
+const ALL: [&str; 3] = ["--workspace", "--exclude", "pgherd-bench"];
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -87,9 +91,9 @@ fn check(_: &[String]) -> Result<()> {
     command::cargo(&["fmt", "--all", "--check"], &environment)?;
     bindings::run(true)?;
     package::pack()?;
-    let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    let clippy = [&["clippy"], &ALL[..], &["--all-targets", "--", "-D", "warnings"]].concat();
     command::cargo(&clippy, &environment)?;
-    let fast = ["test", "--workspace", "--lib", "--bins", "--test", "reference"];
+    let fast = [&["test"], &ALL[..], &["--lib", "--bins", "--test", "reference"]].concat();
     command::cargo(&fast, &environment)
 }
 
@@ -98,11 +102,11 @@ fn test(rest: &[String]) -> Result<()> {
     setup::pgbouncer(setup::wants_wheels())?;
     let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
     if tools::exists("cargo-nextest") {
-        let nextest = [&["nextest", "run", "--workspace"], &rest[..]].concat();
+        let nextest = [&["nextest", "run"], &ALL[..], &rest[..]].concat();
         command::cargo(&nextest, &environment)?;
-        command::cargo(&["test", "--workspace", "--doc"], &environment)
+        command::cargo(&[&["test"], &ALL[..], &["--doc"]].concat(), &environment)
     } else {
-        let test = [&["test", "--workspace"], &rest[..]].concat();
+        let test = [&["test"], &ALL[..], &rest[..]].concat();
         command::cargo(&test, &environment)
     }
 }
@@ -113,6 +117,18 @@ fn demo(rest: &[String]) -> Result<()> {
     command::cargo(&build, &environment)?;
     let demo = [&["demo".to_owned()], rest].concat();
     command::replace(&command::built("release", "pgherd")?, &demo, &environment)
+}
+
+/// Builds what is compared, runs it alone, and keeps what it writes.
+fn bench(rest: &[String]) -> Result<()> {
+    let [name] = rest else { bail!("it takes one name: pool") };
+    let environment = setup::run(setup::wants_wheels())?;
+    command::cargo(&["build", "--release", "--package", "pgherd-bench"], &environment)?;
+    let mut measure = Command::new(command::built("release", "pgherd-bench")?);
+    measure.arg(name).envs(environment);
+    let document = command::document(&mut measure)?;
+    std::fs::write(command::workspace().join("docs/benchmarks.md"), document)?;
+    Ok(())
 }
 
 fn reference(_: &[String]) -> Result<()> {
@@ -141,5 +157,6 @@ fn fmt(_: &[String]) -> Result<()> {
 }
 
 fn doc(_: &[String]) -> Result<()> {
-    command::cargo(&["doc", "--workspace", "--no-deps"], &setup::run(setup::wants_wheels())?)
+    let doc = [&["doc"], &ALL[..], &["--no-deps"]].concat();
+    command::cargo(&doc, &setup::run(setup::wants_wheels())?)
 }

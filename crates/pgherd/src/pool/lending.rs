@@ -1,9 +1,11 @@
 //! The pool: lends what its manager opens, hands over, keeps the time.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Poll, Waker};
 use std::time::Instant;
 
 use pgherd_core::pool::{Acquired, Placed, PoolLoad};
@@ -47,9 +49,10 @@ pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-enum Tried<M: Manager> {
-    Lent(Box<Slot<M::Backend>>),
-    Queued(Place<M>),
+enum Tried<B> {
+    Lent(Box<Slot<B>>),
+    /// The entry among the waiters, whose waker is set.
+    Queued(usize),
 }
 
 /// Whether a backend that was found may be lent.
@@ -141,36 +144,38 @@ impl<M: Manager> Pool<M> {
 }
 
 impl<M: Manager> Shared<M> {
-    async fn acquire(self: Arc<Self>, taken_at: TakenAt) -> Result<Lent<M>, AcquireError> {
+    async fn acquire(mut self: Arc<Self>, taken_at: TakenAt) -> Result<Lent<M>, AcquireError> {
         let started = now();
         let mut found = started;
-        let mut tried = self.try_acquire(taken_at, started)?;
+        let tried = poll_fn(|cx| Poll::Ready(self.try_acquire(taken_at, started, cx.waker())));
+        let mut tried = tried.await?;
         loop {
             let slot = match tried {
                 Tried::Lent(slot) => slot,
-                Tried::Queued(place) => {
-                    let slot = place.await?;
+                Tried::Queued(waiter) => {
+                    let slot = Place::new(&self, waiter).await?;
                     // Handed over as it was released or opened: as good as it was then.
                     found = slot.idle_since;
                     slot
                 }
             };
-            let lent = Lent::new(slot, self.clone());
-            let reason = match self.fitness(&lent, found) {
+            // Moved, not cloned: the count of a pool's owners is what all its users share.
+            let lent = Lent::new(slot, self);
+            let pool = lent.pool();
+            let reason = match pool.fitness(lent.slot(), found) {
                 Fitness::Fit => None,
                 Fitness::Unfit(reason) => Some(reason),
-                Fitness::ToCheck => self.check(&lent, started).await,
+                Fitness::ToCheck => pool.check(&lent.slot().backend, started).await,
             };
-            match reason {
-                None => {
-                    self.observe(|| PoolEvent::Acquired { waited: now() - started });
-                    return Ok(lent);
-                }
-                Some(reason) => {
-                    found = now();
-                    tried = self.replace(lent, reason, taken_at, started, found)?;
-                }
-            }
+            let Some(reason) = reason else {
+                pool.observe(|| PoolEvent::Acquired { waited: now() - started });
+                return Ok(lent);
+            };
+            self = pool.clone();
+            found = now();
+            let slot = lent.into_slot();
+            let replaced = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+            tried = self.replace(slot, reason, (taken_at, started, replaced), found)?;
         }
     }
 
@@ -178,7 +183,8 @@ impl<M: Manager> Shared<M> {
         self: &Arc<Self>,
         taken_at: TakenAt,
         now: Instant,
-    ) -> Result<Tried<M>, AcquireError> {
+        waker: &Waker,
+    ) -> Result<Tried<M::Backend>, AcquireError> {
         let mut state = self.state.lock();
         if state.is_closed {
             return Err(AcquireError::Closed { node: self.node() });
@@ -195,7 +201,7 @@ impl<M: Manager> Shared<M> {
                 Ok(Tried::Lent(slot))
             }
             Acquired::Queued { open } => {
-                let place = self.queue(&mut state, taken_at);
+                state.queue(taken_at, waker.clone());
                 state.counts.waits += 1;
                 let effects = state.orders_and(open, now);
                 let times = !std::mem::replace(&mut state.is_timing, true);
@@ -204,7 +210,7 @@ impl<M: Manager> Shared<M> {
                 if times {
                     self.spawn_timing();
                 }
-                Ok(Tried::Queued(place))
+                Ok(Tried::Queued(waiter))
             }
             Acquired::Full => {
                 state.counts.refusals += 1;
@@ -217,14 +223,7 @@ impl<M: Manager> Shared<M> {
         }
     }
 
-    /// Makes the entry that the machine has queued already.
-    fn queue(self: &Arc<Self>, state: &mut State<M::Backend>, taken_at: TakenAt) -> Place<M> {
-        let waiter = super::state::Waiter { taken_at, waker: None, handover: None };
-        Place::new(self.clone(), state.waiters.insert(waiter))
-    }
-
-    fn fitness(&self, lent: &Lent<M>, now: Instant) -> Fitness {
-        let slot = lent.slot();
+    fn fitness(&self, slot: &Slot<M::Backend>, now: Instant) -> Fitness {
         if !self.manager.is_alive(&slot.backend) {
             Fitness::Unfit(CloseReason::Ended)
         } else if slot.dies_at <= now {
@@ -239,8 +238,11 @@ impl<M: Manager> Shared<M> {
     }
 
     /// Asks a backend that was idle for long; why it cannot be lent.
-    async fn check(self: &Arc<Self>, lent: &Lent<M>, started: Instant) -> Option<CloseReason> {
-        let backend = &lent.slot().backend;
+    async fn check(
+        self: &Arc<Self>,
+        backend: &M::Backend,
+        started: Instant,
+    ) -> Option<CloseReason> {
         let left = self.limits.acquire_timeout.saturating_sub(now() - started);
         let limit = self.limits.check_limit().min(left);
         match tokio::time::timeout(limit, self.manager.check(backend)).await {
@@ -258,13 +260,11 @@ impl<M: Manager> Shared<M> {
     /// Closes a backend that was lent in vain, and asks again at the head of the queue.
     fn replace(
         self: &Arc<Self>,
-        lent: Lent<M>,
+        slot: Box<Slot<M::Backend>>,
         reason: CloseReason,
-        taken_at: TakenAt,
-        started: Instant,
+        (taken_at, started, waker): (TakenAt, Instant, Waker),
         now: Instant,
-    ) -> Result<Tried<M>, AcquireError> {
-        let slot = lent.into_slot();
+    ) -> Result<Tried<M::Backend>, AcquireError> {
         let (tried, effects) = {
             let mut state = self.state.lock();
             state.forget_backend(&slot);
@@ -290,8 +290,8 @@ impl<M: Manager> Shared<M> {
                         (Ok(Tried::Lent(slot)), state.orders(now))
                     }
                     Acquired::Queued { open } => {
-                        let place = self.queue(&mut state, taken_at);
-                        (Ok(Tried::Queued(place)), state.orders_and(open, now))
+                        state.queue(taken_at, waker);
+                        (Ok(Tried::Queued(waiter)), state.orders_and(open, now))
                     }
                     Acquired::Full => unreachable!("who was lent a backend is never refused"),
                 }

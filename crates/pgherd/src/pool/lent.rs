@@ -25,6 +25,10 @@ impl<M: Manager> Lent<M> {
         self.slot.as_ref().expect("it is there until drop")
     }
 
+    pub(super) fn pool(&self) -> &Arc<Shared<M>> {
+        &self.pool
+    }
+
     /// Takes the backend out, which then is not given back by itself.
     pub(super) fn into_slot(mut self) -> Box<Slot<M::Backend>> {
         self.slot.take().expect("it is there until drop")

@@ -11,23 +11,29 @@ use super::{AcquireError, Manager, PoolEvent};
 
 /// A place in the queue. Dropping it gives the place up; a backend that was on its way is
 /// passed on.
-pub(super) struct Place<M: Manager> {
-    pool: Arc<Shared<M>>,
+pub(super) struct Place<'p, M: Manager> {
+    pool: &'p Arc<Shared<M>>,
     waiter: usize,
+    is_new: bool,
     is_served: bool,
 }
 
-impl<M: Manager> Place<M> {
-    pub(super) fn new(pool: Arc<Shared<M>>, waiter: usize) -> Self {
-        Self { pool, waiter, is_served: false }
+impl<'p, M: Manager> Place<'p, M> {
+    /// Of a waiter whose entry has the waker of the task that will poll this, at once.
+    pub(super) fn new(pool: &'p Arc<Shared<M>>, waiter: usize) -> Self {
+        Self { pool, waiter, is_new: true, is_served: false }
     }
 }
 
-impl<M: Manager> Future for Place<M> {
+impl<M: Manager> Future for Place<'_, M> {
     type Output = Handover<M::Backend>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        // A handover since it was queued wakes the task.
+        if std::mem::replace(&mut this.is_new, false) {
+            return Poll::Pending;
+        }
         let mut state = this.pool.state.lock();
         let entry = &mut state.waiters[this.waiter];
         if let Some(handover) = entry.handover.take() {
@@ -43,7 +49,7 @@ impl<M: Manager> Future for Place<M> {
     }
 }
 
-impl<M: Manager> Drop for Place<M> {
+impl<M: Manager> Drop for Place<'_, M> {
     fn drop(&mut self) {
         if self.is_served {
             return;

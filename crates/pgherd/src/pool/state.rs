@@ -147,6 +147,11 @@ impl<B> State<B> {
         self.counts.closes += 1;
     }
 
+    /// Makes the entry of a waiter that the machine has queued under the next free key.
+    pub(super) fn queue(&mut self, taken_at: TakenAt, waker: Waker) {
+        self.waiters.insert(Waiter { taken_at, waker: Some(waker), handover: None });
+    }
+
     /// Gives a waiter that has left the queue its answer; whom to wake.
     #[must_use]
     pub(super) fn hand_over(&mut self, waiter: usize, handover: Handover<B>) -> Option<Waker> {

@@ -1,0 +1,146 @@
+//! The document: how it was measured, and the tables.
+
+use std::fmt::Write;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::contender::{ACQUIRE_TIMEOUT, SIZE};
+use crate::measure::Table;
+use crate::route::RouteTimes;
+
+const LOCK: &str = include_str!("../../Cargo.lock");
+
+/// `docs/benchmarks.md`.
+pub(crate) fn pool(tables: &[Table], route: &RouteTimes, postgresql: &str) -> Result<String> {
+    let mut out = String::new();
+    let peers = ["deadpool", "deadpool-postgres", "bb8", "bb8-postgres", "sqlx", "tokio"];
+    let peers = peers.map(|name| format!("{name} {}", version(name))).join(", ");
+    writeln!(
+        out,
+        "# Benchmarks
+
+Written by `cargo x bench pool`, which runs everything below anew.
+
+The figures are of one machine at one time; what travels is the ratios. They compare pools that
+ran in turn in the same process, round by round and in another order each time, so that whatever
+else the machine did hit all of them.
+
+- Machine: {machine}.
+- Versions: pgherd {own}, {peers}; PostgreSQL {postgresql}; {rustc}, release profile.
+- Each pool has {SIZE} backends, which are open before the first round counts, and fails an acquire
+  after {ACQUIRE_TIMEOUT:?}. None asks a backend whether it is there before it lends it: pgherd does so
+  only after `pool.check_after`, the others are set not to.
+- *Per turn*: the time of a round over its turns, all tasks together; the median, the least and the
+  greatest of the rounds. *Latency*: of a turn as its task sees it, waiting included, median and
+  99th percentile over all rounds; where turns are too short for the clock, of the mean over 100.
+- *Ratio*: pgherd's time per turn over that of the best of the others in the same round; the median,
+  the least and the greatest of the rounds. The best is the one with the lowest median. Less is
+  better.
+- tokio's multi-threaded runtime, with a thread for each core.
+- pgherd and deadpool hand a backend that is released to whoever waited longest. Where a median
+  latency lies far below the others' and the 99th percentile on a real server above them, the pool
+  lets tasks that run already go first: that saves switches between tasks, at the cost of those
+  who wait.
+",
+        machine = machine(),
+        own = env!("CARGO_PKG_VERSION"),
+        rustc = output("rustc", &["--version"]),
+    )?;
+    writeln!(
+        out,
+        "## Acquire and release
+
+What is lent does nothing, and no network is there: for pgherd `pgherd::pool::Pool`, which is what
+lends backends of nodes, with another manager.
+"
+    )?;
+    for table in tables {
+        if table.title.contains("SELECT") && !out.contains("## On a real server") {
+            writeln!(
+                out,
+                "## On a real server
+
+Acquire, `SELECT 1` in the simple protocol, release; the server is on the same machine, and so
+takes its share of it. pgherd's turn has more in it: it routes the statement, and reads along on
+the wire to know whether the backend may be lent again.
+"
+            )?;
+        }
+        write_table(&mut out, table)?;
+    }
+    writeln!(
+        out,
+        "## Route of a statement whose text is known
+
+Its class from the cache, the hash of its shard key, a replica of that shard: {} (99th percentile
+{}), over 2000 batches of 1000 decisions.",
+        show(route.median),
+        show(route.p99)
+    )?;
+    Ok(out)
+}
+
+fn write_table(out: &mut String, table: &Table) -> Result<()> {
+    let plan = table.plan;
+    writeln!(
+        out,
+        "### {}\n\n{} rounds of {} turns.\n",
+        table.title,
+        plan.rounds,
+        plan.tasks * plan.batch * plan.batches
+    )?;
+    writeln!(out, "| | per turn | least to greatest | latency, median | latency, p99 | ratio |")?;
+    writeln!(out, "|---|---|---|---|---|---|")?;
+    for (at, row) in table.rows.iter().enumerate() {
+        let ratio = match table.ratios() {
+            Some([least, median, greatest]) if at == 0 => {
+                format!("**{median:.2}** ({least:.2} to {greatest:.2})")
+            }
+            _ => String::new(),
+        };
+        let least = row.per_turn.iter().min().copied().unwrap_or_default();
+        let greatest = row.per_turn.iter().max().copied().unwrap_or_default();
+        writeln!(
+            out,
+            "| {} | {} | {} to {} | {} | {} | {ratio} |",
+            row.name,
+            show(row.median()),
+            show(least),
+            show(greatest),
+            show(row.p50()),
+            show(row.p99()),
+        )?;
+    }
+    writeln!(out)?;
+    Ok(())
+}
+
+fn show(time: Duration) -> String {
+    match time.as_nanos() {
+        nanos if nanos < 10_000 => format!("{nanos} ns"),
+        nanos => format!("{:.1} µs", nanos as f64 / 1000.0),
+    }
+}
+
+/// The version of a package that was built in.
+fn version(name: &str) -> &'static str {
+    let entry = format!("name = \"{name}\"\nversion = \"");
+    let at = LOCK.rfind(&entry).map(|at| at + entry.len());
+    at.and_then(|at| LOCK[at..].split('"').next()).unwrap_or("?")
+}
+
+fn machine() -> String {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find(|line| line.starts_with("model name"));
+    let model = model.and_then(|line| line.split(": ").nth(1)).unwrap_or("unknown processor");
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!("{model}, {cores} cores, {}", output("uname", &["-sr"]))
+}
+
+fn output(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    text.unwrap_or_else(|_| format!("{program}: not found"))
+}

@@ -1,0 +1,123 @@
+//! Rounds, and what is said of them.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::contender::Contender;
+
+/// How one case is measured.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan {
+    /// Tasks at the same time.
+    pub(crate) tasks: usize,
+    /// Turns that are timed as one: as many as make reading the clock cheap.
+    pub(crate) batch: usize,
+    /// Batches of each task in a round.
+    pub(crate) batches: usize,
+    /// Rounds: in each, every contender has its turn.
+    pub(crate) rounds: usize,
+}
+
+/// A case, measured.
+pub(crate) struct Table {
+    pub(crate) title: &'static str,
+    pub(crate) plan: Plan,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// One contender in one case. The first of a table is pgherd.
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    /// The time of a round over its turns: what one turn costs, all tasks together. One a round.
+    pub(crate) per_turn: Vec<Duration>,
+    /// How long the turns of a batch took on average, sorted, over all rounds.
+    pub(crate) latency: Vec<Duration>,
+}
+
+impl Row {
+    /// The median over rounds of what one turn costs.
+    pub(crate) fn median(&self) -> Duration {
+        let mut sorted = self.per_turn.clone();
+        sorted.sort();
+        sorted[sorted.len() / 2]
+    }
+
+    /// The 99th percentile of the latency.
+    pub(crate) fn p99(&self) -> Duration {
+        self.latency[self.latency.len() * 99 / 100]
+    }
+
+    /// The median of the latency.
+    pub(crate) fn p50(&self) -> Duration {
+        self.latency[self.latency.len() / 2]
+    }
+}
+
+impl Table {
+    /// pgherd's time per turn over that of the best of the others in the same round: least,
+    /// median and greatest of the rounds. The best is the one with the lowest median.
+    pub(crate) fn ratios(&self) -> Option<[f64; 3]> {
+        let best = self.rows[1..].iter().min_by_key(|row| row.median())?;
+        let pairs = self.rows[0].per_turn.iter().zip(&best.per_turn);
+        let mut ratios: Vec<f64> =
+            pairs.map(|(own, best)| own.as_secs_f64() / best.as_secs_f64()).collect();
+        ratios.sort_by(f64::total_cmp);
+        Some([ratios[0], ratios[ratios.len() / 2], ratios[ratios.len() - 1]])
+    }
+}
+
+/// Lets the contenders have their rounds, in another order each time.
+pub(crate) async fn compare(
+    title: &'static str,
+    plan: Plan,
+    contenders: &[Contender],
+) -> Result<Table> {
+    let new = |contender: &Contender| Row {
+        name: contender.name,
+        per_turn: Vec::new(),
+        latency: Vec::new(),
+    };
+    let mut rows: Vec<Row> = contenders.iter().map(new).collect();
+    for round in 0..=plan.rounds {
+        for at in 0..contenders.len() {
+            let at = (at + round) % contenders.len();
+            let (per_turn, latency) = one_round(plan, &contenders[at]).await?;
+            // The first round fills the pools and the caches.
+            if round > 0 {
+                rows[at].per_turn.push(per_turn);
+                rows[at].latency.extend(latency);
+            }
+        }
+        eprint!("\r{title}: round {round} of {}", plan.rounds);
+    }
+    eprintln!();
+    for row in &mut rows {
+        row.latency.sort();
+    }
+    Ok(Table { title, plan, rows })
+}
+
+async fn one_round(plan: Plan, contender: &Contender) -> Result<(Duration, Vec<Duration>)> {
+    let began = Instant::now();
+    let tasks: Vec<_> = (0..plan.tasks)
+        .map(|_| {
+            let contender = contender.clone();
+            tokio::spawn(async move {
+                let mut latency = Vec::with_capacity(plan.batches);
+                for _ in 0..plan.batches {
+                    let began = Instant::now();
+                    contender.run(plan.batch).await;
+                    latency.push(began.elapsed() / plan.batch as u32);
+                }
+                latency
+            })
+        })
+        .collect();
+    let mut latency = Vec::new();
+    for task in tasks {
+        latency.extend(task.await?);
+    }
+    let turns = plan.tasks * plan.batches * plan.batch;
+    Ok((began.elapsed() / turns as u32, latency))
+}

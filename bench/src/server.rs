@@ -1,0 +1,113 @@
+//! Acquire, `SELECT 1` and release, on a real server.
+
+use anyhow::Result;
+use pgherd::{DistributedPool, QueryType};
+use pgherd_lab::{Cluster, ClusterSpec, cluster};
+use tokio_postgres::NoTls;
+
+use crate::contender::{ACQUIRE_TIMEOUT, Contender, SIZE, TASKS};
+use crate::measure::{Plan, Table, compare};
+
+/// One round trip in the simple protocol for each of them: drivers that cache what they have
+/// prepared are not compared with those that do not.
+const SQL: &str = "SELECT 1";
+
+async fn contenders(host: &str, port: u16) -> Result<Vec<Contender>> {
+    let ours = DistributedPool::builder()
+        .coordinator(host, port)
+        .database(cluster::DATABASE)
+        .user(cluster::USER)
+        .password(cluster::PASSWORD)
+        .pool_size(SIZE as u32)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .build()?;
+    let ours = Contender::new("pgherd", move |turns| {
+        let pool = ours.clone();
+        async move {
+            for _ in 0..turns {
+                let lease = pool.acquire(QueryType::Read, None).await.expect("the server is up");
+                lease.simple_query(SQL).await.expect("it answers");
+            }
+        }
+    });
+
+    let mut config = tokio_postgres::Config::new();
+    config
+        .host(host)
+        .port(port)
+        .dbname(cluster::DATABASE)
+        .user(cluster::USER)
+        .password(cluster::PASSWORD);
+    let manager = deadpool_postgres::ManagerConfig {
+        recycling_method: deadpool_postgres::RecyclingMethod::Fast,
+    };
+    let manager = deadpool_postgres::Manager::from_config(config.clone(), NoTls, manager);
+    let deadpool = deadpool_postgres::Pool::builder(manager)
+        .max_size(SIZE)
+        .wait_timeout(Some(ACQUIRE_TIMEOUT))
+        .runtime(deadpool_postgres::Runtime::Tokio1)
+        .build()?;
+    let deadpool = Contender::new("deadpool-postgres", move |turns| {
+        let pool = deadpool.clone();
+        async move {
+            for _ in 0..turns {
+                let client = pool.get().await.expect("the server is up");
+                client.simple_query(SQL).await.expect("it answers");
+            }
+        }
+    });
+
+    let bb8 = bb8::Pool::builder()
+        .max_size(SIZE as u32)
+        .connection_timeout(ACQUIRE_TIMEOUT)
+        .test_on_check_out(false)
+        .build(bb8_postgres::PostgresConnectionManager::new(config, NoTls))
+        .await?;
+    let bb8 = Contender::new("bb8-postgres", move |turns| {
+        let pool = bb8.clone();
+        async move {
+            for _ in 0..turns {
+                let client = pool.get().await.expect("the server is up");
+                client.simple_query(SQL).await.expect("it answers");
+            }
+        }
+    });
+
+    let options = sqlx::postgres::PgConnectOptions::new()
+        .host(host)
+        .port(port)
+        .database(cluster::DATABASE)
+        .username(cluster::USER)
+        .password(cluster::PASSWORD);
+    let sqlx = sqlx::postgres::PgPoolOptions::new()
+        .max_connections(SIZE as u32)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .connect_with(options)
+        .await?;
+    let sqlx = Contender::new("sqlx", move |turns| {
+        let pool = sqlx.clone();
+        async move {
+            for _ in 0..turns {
+                let mut connection = pool.acquire().await.expect("the server is up");
+                let query = sqlx::raw_sql(SQL);
+                query.execute(&mut *connection).await.expect("it answers");
+            }
+        }
+    });
+    Ok(vec![ours, deadpool, bb8, sqlx])
+}
+
+/// PostgreSQL's version, and the tables.
+pub(crate) async fn run() -> Result<(String, Vec<Table>)> {
+    let cluster = Cluster::start(&ClusterSpec::default())?;
+    let node = cluster.coordinator();
+    let contenders = contenders(&node.host, node.port).await?;
+    let one = Plan { tasks: 1, batch: 1, batches: 500, rounds: 61 };
+    let many = Plan { tasks: TASKS, batch: 1, batches: 40, rounds: 61 };
+    let tables = vec![
+        compare("`SELECT 1`, 1 task", one, &contenders).await?,
+        compare("`SELECT 1`, 64 tasks over 8", many, &contenders).await?,
+    ];
+    Ok((cluster.version().to_owned(), tables))
+}
