@@ -8,7 +8,9 @@ mod world;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pgherd::{DistributedPool, ErrorKind, HealthMonitor, Key, NodeState, QueryType, Retry};
+use pgherd::{
+    DistributedPool, ErrorKind, HealthMonitor, Key, NodeState, QueryType, Retry, Start,
+};
 use world::{Door, Shape, World, at_each_door, until};
 
 at_each_door! {
@@ -29,6 +31,10 @@ at_each_door! {
 async fn a_pool_is_built_lazily_and_refuses_settings_that_make_no_cluster(door: Door) {
     let error = DistributedPool::builder().worker(1, "h", 1).build().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Settings);
+    let empty = DistributedPool::builder().coordinator("h", 1).pool_size(0);
+    let error = empty.start(Start::FailFast).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Settings);
+    assert!(error.to_string().contains("pool.size: 0 is out of range"), "{error}");
     let Some(world) = World::at(door, Shape::default()) else { return };
     let pool = world.pool();
     let statistics = pool.statistics();

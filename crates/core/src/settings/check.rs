@@ -1,9 +1,12 @@
-//! What a single value cannot show: that the settings together make a cluster.
+//! What is wrong with settings wherever they came from: values out of range, and what a single
+//! value cannot show, that together they make a cluster.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use super::{ChannelBinding, NodeSettings, Settings, TlsMode, TlsSettings, UserSettings};
+use super::{
+    ChannelBinding, NodeSettings, Settings, TlsMode, TlsSettings, UserSettings, sections,
+};
 use crate::id::ShardId;
 use crate::topology::NodeRole;
 
@@ -34,6 +37,8 @@ pub(super) fn name_nodes(nodes: &mut [NodeSettings]) {
 /// `node.NAME`, `node` for the nodes as a whole.
 pub(super) fn check(settings: &Settings) -> Vec<(String, String)> {
     let mut problems = Vec::new();
+    // Those that were read are in range: what was not has been refused, and the default taken.
+    sections::check_all(settings, &mut problems);
     let mut problem = |path: &str, text: String| problems.push((path.to_owned(), text));
 
     let name = &settings.cluster.name;

@@ -86,8 +86,8 @@ impl Settings {
         env::read_pairs(pairs)
     }
 
-    /// Whether the settings together make a cluster, wherever they came from. Ranges are not looked
-    /// at.
+    /// Whether each setting is in its range and all together make a cluster, wherever they came
+    /// from.
     ///
     /// # Errors
     /// Every problem that was found; none for settings that came from [`Self::from_toml`] or

@@ -39,6 +39,8 @@ pub(super) trait Section {
     fn read(source: &mut impl Source) -> Self;
     /// Tells what its settings are.
     fn describe(all: &mut Vec<SettingInfo>);
+    /// Tells of each setting that is out of its range: its path, and what is wrong.
+    fn check(&self, problems: &mut Vec<(String, String)>);
 }
 
 /// The values a setting may have.
@@ -115,6 +117,16 @@ macro_rules! section {
                     default: Value::to_toml(&default.$field),
                     doc: vec![$($doc.trim()),*],
                 });)*
+            }
+
+            fn check(&self, problems: &mut Vec<(String, String)>) {
+                $(
+                    let range: Range<$type> = $range;
+                    if let Err(problem) = range.check(&self.$field) {
+                        let path = concat!($section, ".", stringify!($field));
+                        problems.push((path.to_owned(), problem));
+                    }
+                )*
             }
         }
     };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Settings;
 use super::section::{Range, Section, SettingInfo, Source, section};
 use super::value::{
     AuthMethod, ByteSize, ChannelBinding, PasswordCommand, PoolMode, Secret, TlsMode, TlsVersion,
@@ -380,6 +381,17 @@ pub struct UserSettings {
     /// A file of lines `host:port:database:user:password`, as libpq's `~/.pgpass`. Not for the proxy,
     /// which has one password for a user on all nodes. Default: "", none.
     pub passfile: String,
+}
+
+pub(super) fn check_all(settings: &Settings, problems: &mut Vec<(String, String)>) {
+    settings.cluster.check(problems);
+    settings.listen.check(problems);
+    settings.pool.check(problems);
+    settings.health.check(problems);
+    settings.retry.check(problems);
+    settings.routing.check(problems);
+    settings.transactions.check(problems);
+    settings.tls.check(problems);
 }
 
 pub(super) fn describe_all(all: &mut Vec<SettingInfo>) {

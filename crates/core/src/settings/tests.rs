@@ -345,3 +345,16 @@ proptest! {
         let _ = Settings::from_env(|_| Some(value.clone()));
     }
 }
+
+#[test]
+fn a_value_out_of_range_is_refused_also_where_a_program_has_set_it() {
+    let mut settings = Settings::from_toml(WHOLE, "f").unwrap();
+    assert_eq!(settings.check(), Ok(()));
+    settings.pool.size = 0;
+    settings.retry.multiplier = f64::NAN;
+    settings.health.interval = Duration::ZERO;
+    let found = settings.check().unwrap_err();
+    let paths: Vec<_> = found.0.iter().filter_map(|error| error.setting.as_deref()).collect();
+    assert_eq!(paths, ["pool.size", "health.interval", "retry.multiplier"]);
+    assert!(found.0[0].problem.contains("0 is out of range (1 to 10000)"), "{found}");
+}

@@ -379,8 +379,8 @@ impl Builder {
     /// begins now. Must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) when the nodes make no cluster;
-    /// [`ErrorKind::NoRuntime`](crate::ErrorKind::NoRuntime).
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) when the nodes make no cluster, or a
+    /// setting is out of its range; [`ErrorKind::NoRuntime`](crate::ErrorKind::NoRuntime).
     pub fn build(self) -> Result<DistributedPool, Error> {
         DistributedPool::new(self.settings(), self.commit_hook, self.hooks)
     }

@@ -95,8 +95,8 @@ impl DistributedPool {
     /// runtime, which the pool then uses for its own tasks.
     ///
     /// # Errors
-    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) when they make no cluster;
-    /// [`ErrorKind::NoRuntime`](crate::ErrorKind::NoRuntime).
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) when they make no cluster, or one is out
+    /// of its range; [`ErrorKind::NoRuntime`](crate::ErrorKind::NoRuntime).
     pub fn from_settings(settings: Settings) -> Result<Self, Error> {
         Self::new(settings, None, Hooks::default())
     }
