@@ -304,6 +304,33 @@ async fn what_a_look_up_finds_counts_once_it_is_on_the_standby() {
     assert_eq!(shaky.sql("SELECT count(*) FROM t"), "1");
 }
 
+#[tokio::test]
+async fn a_unit_that_goes_on_behind_a_failed_statement_is_run_again_for_that_one() {
+    let world = World::start(Shape::default());
+    let pool = world.pool();
+    world.sql(
+        "coordinator",
+        "CREATE TABLE c (n int); INSERT INTO c VALUES (0); GRANT ALL ON c TO app",
+    );
+    let runs = AtomicU32::new(0);
+    pool.transaction()
+        .isolation_level(IsolationLevel::RepeatableRead)
+        .run(async |tx| {
+            tx.query("SELECT n FROM c", &[]).await?;
+            if runs.fetch_add(1, Ordering::Relaxed) == 0 {
+                world.sql("coordinator", "UPDATE c SET n = n + 1");
+            }
+            // 40001 in the first run, and nobody looks; the next statement is told 25P02.
+            let _ = tx.execute("UPDATE c SET n = n + 10", &[]).await;
+            tx.query("SELECT n FROM c", &[]).await?;
+            Ok::<_, Error>(())
+        })
+        .await
+        .unwrap();
+    assert_eq!(runs.load(Ordering::Relaxed), 2);
+    assert_eq!(world.sql("coordinator", "SELECT n FROM c"), "11");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_unit_leaves_a_frozen_primary_when_another_node_is_promoted() {
     let spec = ClusterSpec { shards: 1, shard_replicas: 1, ..ClusterSpec::default() };

@@ -221,7 +221,7 @@ pub struct Transaction {
     lease: Option<Lease>,
     session: Option<Session>,
     is_read_only: bool,
-    // By the last statement, if that failed.
+    // By the last statement that ran, if that failed.
     fate: Mutex<Option<Fate>>,
 }
 
@@ -334,7 +334,7 @@ impl Transaction {
         }
     }
 
-    /// What the failure of its last statement says, or the loss of its connection.
+    /// What the failure of the last statement that ran says, or the loss of its connection.
     pub(super) fn fate(&self) -> Option<Fate> {
         let is_lost = self.lease.as_ref().is_some_and(Lease::is_closed);
         if is_lost { Some(Fate::Elsewhere) } else { *self.fate.lock() }
@@ -367,7 +367,10 @@ impl Transaction {
             return Err(CommitError::Lost { node: node.to_string(), error }.into());
         }
         let code = error.code().map_or("", SqlState::code);
-        *self.fate.lock() = Some(Fate::of_statement(code, self.is_read_only));
+        // Said of each statement behind the one that failed, of which the fate is.
+        if code != SqlState::IN_FAILED_SQL_TRANSACTION.code() {
+            *self.fate.lock() = Some(Fate::of_statement(code, self.is_read_only));
+        }
         Err(Error::statement(error, node, self.lease().is_closed(), true))
     }
 }
