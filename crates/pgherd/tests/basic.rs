@@ -8,9 +8,7 @@ mod world;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pgherd::{
-    DistributedPool, ErrorKind, HealthMonitor, Key, NodeState, QueryType, Retry, Start,
-};
+use pgherd::{DistributedPool, ErrorKind, HealthMonitor, Key, NodeState, QueryType, Retry, Start};
 use world::{Door, Shape, World, at_each_door, until};
 
 at_each_door! {

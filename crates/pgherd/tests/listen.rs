@@ -5,6 +5,8 @@
 
 mod world;
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
 use pgherd::{ErrorKind, ListenEvent, Listener, QueryType, ShardId};
 use world::{Shape, World, until};
@@ -65,6 +67,22 @@ async fn a_lost_connection_is_made_again_and_said() {
     assert_eq!(next(&mut news).await.1, "again");
     drop(pool);
     assert!(news.next().await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_leaves_a_frozen_primary_when_another_node_is_promoted() {
+    let world = World::start(Shape { replicas: 1, ..Shape::ONE });
+    let soon = |settings: &mut pgherd::Settings| {
+        settings.health.timeout = Duration::from_millis(500);
+    };
+    let pool = world.builder().with_settings(soon).build().unwrap();
+    let mut news = pool.listen(["news"]).await.unwrap();
+    world.freeze("coordinator");
+    world.promote("coordinator-r1");
+    assert!(matches!(news.next().await, Some(ListenEvent::Reconnected)));
+    world.sql("coordinator-r1", "NOTIFY news, 'of the new one'");
+    assert_eq!(next(&mut news).await.1, "of the new one");
+    world.thaw("coordinator");
 }
 
 #[tokio::test]

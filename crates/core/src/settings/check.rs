@@ -4,9 +4,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use super::{
-    ChannelBinding, NodeSettings, Settings, TlsMode, TlsSettings, UserSettings, sections,
-};
+use super::{ChannelBinding, NodeSettings, Settings, TlsMode, TlsSettings, UserSettings, sections};
 use crate::id::ShardId;
 use crate::topology::NodeRole;
 

@@ -10,6 +10,6 @@ mod monitor;
 mod no_primary;
 mod prober;
 
-pub(crate) use monitor::Reporter;
+pub(crate) use monitor::{Follower, Reporter};
 pub use monitor::{HealthMonitor, ProbeAnswer};
 pub use no_primary::NoPrimary;

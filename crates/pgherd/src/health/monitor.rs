@@ -82,6 +82,10 @@ type Request = Option<oneshot::Sender<ProbeAnswer>>;
 #[derive(Clone)]
 pub(crate) struct Reporter(Arc<Shared>);
 
+/// Sees primaries change. Does not keep the monitor going.
+#[derive(Clone)]
+pub(crate) struct Follower(Arc<Shared>);
+
 impl HealthMonitor {
     /// Starts to watch the nodes of `topology`, each probed every `health.interval` under the
     /// login of the first user of the settings. Must be called inside a tokio runtime.
@@ -154,6 +158,10 @@ impl HealthMonitor {
         Reporter(self.shared.clone())
     }
 
+    pub(crate) fn follower(&self) -> Follower {
+        Follower(self.shared.clone())
+    }
+
     /// Probes this node at once: something was seen that does not fit what is believed of it.
     pub(crate) fn probe_now(&self, node: NodeId) {
         // A full queue means that a probe is due anyway.
@@ -177,7 +185,7 @@ impl HealthMonitor {
         limit: Duration,
     ) -> Result<Arc<Topology>, NoPrimary> {
         let began = Instant::now();
-        let found = self.wait_for(|topology| topology.has_primary(group));
+        let found = self.shared.wait_for(|topology| topology.has_primary(group));
         let search = async {
             let mut turn = interval(SEARCH_INTERVAL);
             turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -195,22 +203,6 @@ impl HealthMonitor {
                 Err(NoPrimary::new(&self.snapshot(), group, waited, limit, now))
             }
             () = search => unreachable!("the search has no end"),
-        }
-    }
-
-    /// Waits for a snapshot of which `is_it` holds, the newest included.
-    ///
-    /// Dropping the future does no harm.
-    pub(crate) async fn wait_for(&self, is_it: impl Fn(&Topology) -> bool) -> Arc<Topology> {
-        // Before looking, so that no snapshot in between is missed.
-        let mut published = self.shared.published.subscribe();
-        loop {
-            published.mark_unchanged();
-            let topology = self.snapshot();
-            if is_it(&topology) {
-                return topology;
-            }
-            published.changed().await.expect("the monitor keeps the sender");
         }
     }
 
@@ -265,7 +257,31 @@ impl Reporter {
     }
 }
 
+impl Follower {
+    /// Waits until another node than this one is the primary of its group: whoever is connected
+    /// to it may never be told, because a node that is frozen or cut off says nothing.
+    ///
+    /// Dropping the future does no harm.
+    pub(crate) async fn deposed(&self, node: NodeId) {
+        self.0.wait_for(|topology| topology.group_of(node).primary != node).await;
+    }
+}
+
 impl Shared {
+    /// Waits for a snapshot of which `is_it` holds, the newest included.
+    async fn wait_for(&self, is_it: impl Fn(&Topology) -> bool) -> Arc<Topology> {
+        // Before looking, so that no snapshot in between is missed.
+        let mut published = self.published.subscribe();
+        loop {
+            published.mark_unchanged();
+            let topology = self.topology.load_full();
+            if is_it(&topology) {
+                return topology;
+            }
+            published.changed().await.expect("whoever waits keeps the sender");
+        }
+    }
+
     /// Takes an observation in; whether to probe the node at once.
     fn on(&self, id: NodeId, event: HealthEvent) -> bool {
         let effects = {

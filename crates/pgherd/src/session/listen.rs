@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::task::AtomicWaker;
+use pgherd_core::NodeId;
 use pgherd_core::retry::RetryConfig;
 use pgherd_core::route::QuerySpec;
 use tokio::sync::watch;
@@ -23,6 +24,7 @@ use super::backlog::{Backlog, Next};
 use crate::cluster::Inner;
 use crate::conn::Backend;
 use crate::error::Cause;
+use crate::health::Follower;
 use crate::mutex::Mutex;
 use crate::txn::quote_identifier;
 use crate::{DistributedPool, Error};
@@ -53,7 +55,8 @@ pub enum ListenEvent {
 /// [`DistributedPool::listen`] and [`Request::listen`](crate::Request::listen).
 ///
 /// It has a connection of its own, beside those of the pool. A lost one is opened again, however
-/// long that takes, with the waits of `[retry]`. The 4096 newest events wait for a reader; the
+/// long that takes, with the waits of `[retry]`; and so is one to a node that is not the primary any
+/// more, also when that node is frozen and says nothing. The 4096 newest events wait for a reader; the
 /// node itself is never made to wait, because its queue of notifications is everybody's.
 ///
 /// The stream ends when the pool is closed or dropped. Dropping it closes the connection.
@@ -153,9 +156,9 @@ pub(super) async fn listen(
     let listening = Listening { spec, channels: channels.into(), shared: shared.clone() };
     let retry = *pool.retry_config();
     let mut tries = 1;
-    let backend = loop {
+    let connected = loop {
         match listening.connect(pool).await {
-            Ok(backend) => break backend,
+            Ok(connected) => break connected,
             Err(error) if error.retry().is_worthwhile() => {
                 let Some(delay) = retry.delay(tries + 1, crate::random::fraction()) else {
                     return Err(error.after_tries(tries));
@@ -168,7 +171,8 @@ pub(super) async fn listen(
     };
     let channels = listening.channels.clone();
     let (weak, closing) = (pool.downgrade(), pool.closing());
-    let task = pool.runtime().spawn(listening.go_on(backend, weak, closing, retry));
+    let follower = pool.health().follower();
+    let task = pool.runtime().spawn(listening.go_on(connected, weak, follower, closing, retry));
     Ok(Listener { shared, channels, task })
 }
 
@@ -178,9 +182,15 @@ struct Listening {
     shared: Arc<Shared>,
 }
 
+/// A connection that listens, and the node it leads to.
+struct Connected {
+    backend: Backend,
+    node: NodeId,
+}
+
 impl Listening {
     /// One try, on the primary of this moment.
-    async fn connect(&self, pool: &DistributedPool) -> Result<Backend, Error> {
+    async fn connect(&self, pool: &DistributedPool) -> Result<Connected, Error> {
         let route = pool.route_now(&self.spec).await?;
         let dialer = pool.node_pool(route.node).dialer();
         let backend = dialer.open(|| ()).await.map_err(|error| {
@@ -200,7 +210,7 @@ impl Listening {
         let listen = |channel| format!("LISTEN {};", quote_identifier(channel));
         let script: String = self.channels.iter().map(|channel| listen(channel)).collect();
         match backend.client().batch_execute(&script).await {
-            Ok(()) => Ok(backend),
+            Ok(()) => Ok(Connected { backend, node: route.node }),
             Err(error) => {
                 let is_lost = backend.is_dead();
                 // LISTEN may be said twice.
@@ -212,8 +222,9 @@ impl Listening {
     /// Keeps listening until the pool is gone.
     async fn go_on(
         self,
-        mut backend: Backend,
+        mut connected: Connected,
         pool: Weak<Inner>,
+        follower: Follower,
         mut closing: watch::Receiver<bool>,
         retry: RetryConfig,
     ) {
@@ -221,9 +232,14 @@ impl Listening {
         let closed = async { drop(closing.wait_for(|is_closed| *is_closed).await) };
         let listen = async {
             loop {
-                backend.ended().await;
+                let Connected { backend, node } = connected;
+                tokio::select! {
+                    () = backend.ended() => {}
+                    () = follower.deposed(node) => debug!("a listener leaves a deposed primary"),
+                }
+                backend.cut();
                 let Some(next) = self.reconnect(&pool, retry).await else { return };
-                backend = next;
+                connected = next;
                 self.shared.push(ListenEvent::Reconnected);
             }
         };
@@ -236,7 +252,7 @@ impl Listening {
     }
 
     /// Tries until it works; `None` when there is no pool any more.
-    async fn reconnect(&self, pool: &Weak<Inner>, retry: RetryConfig) -> Option<Backend> {
+    async fn reconnect(&self, pool: &Weak<Inner>, retry: RetryConfig) -> Option<Connected> {
         let without_end = RetryConfig { max_retries: u32::MAX, ..retry };
         let mut tries = 0_u32;
         loop {
@@ -248,7 +264,7 @@ impl Listening {
             tokio::time::sleep(delay.max(least)).await;
             let pool = pool.upgrade().map(DistributedPool::of)?;
             match self.connect(&pool).await {
-                Ok(backend) => return Some(backend),
+                Ok(connected) => return Some(connected),
                 Err(error) if tries == 1 => debug!(%error, "a listener has no connection"),
                 Err(error) => warn!(%error, tries, "a listener has no connection"),
             }

@@ -113,13 +113,12 @@ impl Lookup<'_> {
             }
             self.look_on(&lease).await
         };
-        let deposed = pool.health().wait_for(|topology| {
-            topology.group_of(lease.route().node).primary != lease.route().node
-        });
+        let follower = pool.health().follower();
+        let deposed = follower.deposed(lease.route().node);
         tokio::select! {
             biased;
             done = work => done,
-            _ = deposed => Err(format!("{} is not the primary any more", lease.node())),
+            () = deposed => Err(format!("{} is not the primary any more", lease.node())),
             () = tokio::time::sleep(LIMIT) => {
                 Err(format!("no answer from {} within {LIMIT:?}", lease.node()))
             }

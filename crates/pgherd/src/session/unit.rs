@@ -158,13 +158,12 @@ impl<'p> UnitOfWork<'p> {
         };
         let (node, name) = (tx.lease().route().node, tx.node().to_owned());
         // A node that is frozen or cut off answers nothing, and its connection stays.
-        let health = self.request.pool().health();
-        let deposed = health.wait_for(|topology| topology.group_of(node).primary != node);
-        let mut deposed = std::pin::pin!(deposed);
+        let follower = self.request.pool().health().follower();
+        let mut deposed = std::pin::pin!(follower.deposed(node));
         let done = tokio::select! {
             biased;
             done = work(&tx) => done,
-            _ = &mut deposed => {
+            () = &mut deposed => {
                 let error = CommitError::Deposed { node: name, was_sent: false };
                 return Ran::Again { error: E::from(error.into()), node, is_failover: true };
             }
@@ -175,7 +174,7 @@ impl<'p> UnitOfWork<'p> {
             Err(error) => {
                 tokio::select! {
                     () = tx.rollback() => {}
-                    _ = deposed => {}
+                    () = deposed => {}
                 }
                 return match fate {
                     Some(fate) if fate.is_another_run() => {
@@ -189,7 +188,7 @@ impl<'p> UnitOfWork<'p> {
         let committed = tokio::select! {
             biased;
             committed = tx.try_commit() => committed,
-            _ = deposed => Err(CommitError::Deposed { node: name, was_sent: true }),
+            () = deposed => Err(CommitError::Deposed { node: name, was_sent: true }),
         };
         match committed {
             Ok(()) => Ran::Ended(Ok(value)),
