@@ -7,7 +7,7 @@ mod world;
 
 use std::time::Duration;
 
-use pgherd::{DistributedPool, ErrorKind, Key, QueryType, Retry, Rule, ShardId};
+use pgherd::{DistributedPool, ErrorKind, GroupId, Key, QueryType, Retry, Rule, ShardId};
 use world::{Door, Shape, WHERE, World, at_each_door, port_of, until};
 
 const SHAPE: Shape = Shape { shards: 2, ..Shape::ONE };
@@ -440,6 +440,50 @@ async fn a_deadlock_over_two_shards_is_ended_and_one_of_the_two_is_told(door: Do
     first.commit().await.unwrap();
     assert_eq!(balances(&world), ["101", "101"]);
     assert_eq!(pool.statistics().deadlocks, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_shard_does_not_hide_a_deadlock_between_the_others() {
+    let world = World::start(Shape { shards: 3, ..SHAPE });
+    for shard in ["shard-0", "shard-1"] {
+        world.sql_as_app(shard, "CREATE TABLE accounts (balance int4)");
+        world.sql_as_app(shard, "INSERT INTO accounts VALUES (100)");
+    }
+    let quick = |settings: &mut pgherd::Settings| {
+        settings.transactions.deadlock_interval = Duration::from_millis(50);
+    };
+    let pool = world.builder().with_settings(quick).build().unwrap();
+    pool.install_decision_table(&[]).await.unwrap();
+    let mut keys = Vec::new();
+    for shard in [ShardId(0), ShardId(1)] {
+        let mut candidates = 0..;
+        keys.push(loop {
+            let key: i32 = candidates.next().unwrap();
+            let lease = pool.acquire(QueryType::Write, Some(key.into())).await.unwrap();
+            if lease.route().group == GroupId::Shard(shard) {
+                break key;
+            }
+        });
+    }
+    let begin = || pool.distributed_transaction(keys.iter().copied());
+    let (first, second) = (begin().await.unwrap(), begin().await.unwrap());
+    let looks = "SELECT count(*) > 0 FROM pg_stat_activity \
+                 WHERE query LIKE '%pg_blocking_pids%' AND pid <> pg_backend_pid()";
+    until("the watch looks at it", async || world.sql("shard-2", looks) == "t").await;
+    world.freeze("shard-2");
+    let sql = "UPDATE accounts SET balance = balance + 1";
+    first.for_key(keys[0]).unwrap().execute(sql, &[]).await.unwrap();
+    second.for_key(keys[1]).unwrap().execute(sql, &[]).await.unwrap();
+    let (first_result, second_result) =
+        tokio::join!(async { first.for_key(keys[1]).unwrap().execute(sql, &[]).await }, async {
+            let result = second.for_key(keys[0]).unwrap().execute(sql, &[]).await;
+            second.rollback().await;
+            result
+        });
+    assert_eq!(second_result.unwrap_err().sqlstate(), Some("40P01"));
+    first_result.unwrap();
+    first.rollback().await;
+    world.thaw("shard-2");
 }
 
 #[tokio::test]

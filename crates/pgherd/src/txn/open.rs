@@ -16,11 +16,14 @@ use crate::DistributedPool;
 use crate::cluster::instance_name;
 use crate::conn::Backend;
 use crate::mutex::Mutex;
-use crate::session::Writing;
+use crate::session::{Params, Writing};
 
 /// How long two looks at the locks are apart. Both have to show the circle: the first alone may
 /// have been put together from moments that were never one.
 const CONFIRMATION: Duration = Duration::from_millis(50);
+
+/// How long one node may take to answer: one that is frozen does not hold up the others.
+const LIMIT: Duration = Duration::from_secs(2);
 
 /// Who is blocked by whom on one node, with their names. `wait_event_type` is hidden from other
 /// roles, and a session of ours is then asked whether it waits or not.
@@ -194,43 +197,52 @@ impl DeadlockWatch {
         let cancel = "SELECT pg_catalog.pg_cancel_backend(pid) FROM pg_catalog.pg_stat_activity \
                       WHERE pid = $1 AND application_name = $2";
         let Party::Transaction(tag) = &edge.waiter else { return };
-        if let Some(backend) = self.backend(pool, node).await
-            && let Err(error) =
-                backend.client().query(cancel, &[&process_id, &tag.to_string()]).await
-        {
-            debug!(%error, "the victim of a deadlock could not be cancelled");
+        if let Err(error) = self.ask(pool, node, cancel, &[&process_id, &tag.to_string()]).await {
+            debug!(error, "the victim of a deadlock could not be cancelled");
         }
     }
 
     async fn edges(&mut self, pool: &DistributedPool) -> HashSet<Edge> {
         let mut edges = HashSet::new();
         let topology = pool.topology();
-        for node in topology.shards().iter().map(|group| group.primary) {
-            let Some(backend) = self.backend(pool, node).await else { continue };
-            match backend.client().query(BLOCKED, &[]).await {
+        let shards = topology.shards().iter().filter(|group| topology.has_primary(group.id));
+        for node in shards.map(|group| group.primary) {
+            match self.ask(pool, node, BLOCKED, &[]).await {
                 Ok(rows) => edges.extend(rows.iter().map(|row| Edge::read(node, row))),
-                Err(error) => {
-                    debug!(%error, "the locks of a node could not be looked at");
-                    self.backends.remove(&node);
-                }
+                Err(error) => debug!(error, "the locks of a node could not be looked at"),
             }
         }
         edges
     }
 
-    /// A connection of its own: the pool's may all be held by those who wait.
-    async fn backend(&mut self, pool: &DistributedPool, node: NodeId) -> Option<&Backend> {
-        let is_usable = self.backends.get(&node).is_some_and(|backend| !backend.is_dead());
-        if !is_usable {
-            let opened = pool.node_pool(node).dialer().open(|| ()).await;
-            match opened {
-                Ok(backend) => drop(self.backends.insert(node, backend)),
-                Err(error) => {
-                    debug!(%error, "a node could not be asked for its locks");
-                    return None;
+    /// Asks a node, within its time, over a connection that is kept if it answers.
+    async fn ask(
+        &mut self,
+        pool: &DistributedPool,
+        node: NodeId,
+        sql: &str,
+        params: Params<'_>,
+    ) -> Result<Vec<Row>, String> {
+        let kept = self.backends.remove(&node).filter(|backend| !backend.is_dead());
+        let asked = async {
+            let backend = match kept {
+                Some(backend) => backend,
+                // Of its own: the pool's may all be held by those who wait.
+                None => {
+                    let opened = pool.node_pool(node).dialer().open(|| ()).await;
+                    opened.map_err(|error| error.to_string())?
                 }
+            };
+            let rows = backend.client().query(sql, params).await;
+            Ok((backend, rows.map_err(|error| error.to_string())?))
+        };
+        match tokio::time::timeout(LIMIT, asked).await {
+            Ok(Ok((backend, rows))) => {
+                self.backends.insert(node, backend);
+                Ok(rows)
             }
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(format!("no answer within {LIMIT:?}")),
         }
-        self.backends.get(&node)
     }
 }
