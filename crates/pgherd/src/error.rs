@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pgherd_core::pool::PoolLoad;
 use pgherd_core::retry::Retry;
 use pgherd_core::route::RouteError;
 use pgherd_core::settings::SettingsErrors;
@@ -60,7 +61,8 @@ pub enum ErrorKind {
     /// PostgreSQL reported an error: [`Error::db_error`] has every field of it.
     Database,
     /// Its time was up; see [`Request::deadline`](crate::Request::deadline).
-    /// [`Error::was_sent`] says whether the statement was under way.
+    /// [`Error::was_sent`] says whether the statement was under way; why an earlier try failed is
+    /// the `source()`.
     Deadline,
     /// The statement and how it was used do not fit: wrong parameters, not one row.
     Usage,
@@ -98,11 +100,26 @@ pub(crate) enum Cause {
     },
     /// What was asked for cannot be done like this.
     Usage(String),
-    /// It took too long, waits and further tries included.
+    /// It took too long, waits and further tries included. `last` is why the try before failed.
     Deadline {
         limit: Duration,
-        is_running: bool,
+        waited: WaitedFor,
+        last: Option<Box<Error>>,
     },
+}
+
+/// What a statement waited for when its time was up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum WaitedFor {
+    /// A node that takes writes.
+    #[default]
+    Primary,
+    /// A backend, in a pool that held this.
+    Backend(PoolLoad),
+    /// The turn of its next try.
+    NextTry,
+    /// Its answer.
+    Answer,
 }
 
 impl Error {
@@ -193,8 +210,8 @@ impl Error {
             },
             Cause::Transaction(error) => error.retry(),
             Cause::Deadlock { .. } | Cause::StalePlan { .. } => Retry::Same,
-            Cause::Deadline { is_running, .. } => {
-                if self.0.is_read || !is_running {
+            Cause::Deadline { waited, .. } => {
+                if self.0.is_read || *waited != WaitedFor::Answer {
                     Retry::Elsewhere
                 } else {
                     Retry::No
@@ -216,7 +233,7 @@ impl Error {
             Cause::Statement { was_sent, .. } => *was_sent,
             Cause::Rows { .. } | Cause::Deadlock { .. } | Cause::StalePlan { .. } => true,
             Cause::Transaction(error) => error.was_sent(),
-            Cause::Deadline { is_running, .. } => *is_running,
+            Cause::Deadline { waited, .. } => *waited == WaitedFor::Answer,
             Cause::Settings(_)
             | Cause::BadSettings(_)
             | Cause::NoRuntime
@@ -251,8 +268,8 @@ impl Error {
             }
             Cause::Transaction(error) => error.sqlstate(),
             Cause::Deadlock { .. } => Some(sqlstate::DEADLOCK_DETECTED),
-            Cause::Deadline { is_running, .. } => {
-                let is_unknown = *is_running && !self.0.is_read;
+            Cause::Deadline { waited, .. } => {
+                let is_unknown = *waited == WaitedFor::Answer && !self.0.is_read;
                 Some(if is_unknown {
                     sqlstate::TRANSACTION_UNKNOWN
                 } else {
@@ -349,16 +366,20 @@ impl fmt::Display for Error {
                 error.code().map_or("?", SqlState::code)
             )?,
             Cause::Usage(problem) => f.write_str(problem)?,
-            Cause::Deadline { limit, is_running } => {
+            Cause::Deadline { limit, waited, .. } => {
                 write!(f, "no answer within {limit:?}, waiting included: ")?;
-                match (is_running, self.0.is_read) {
-                    (false, _) => write!(f, "no backend of {} was free", node())?,
-                    (true, true) => write!(f, "it still ran on {}, and was cancelled", node())?,
-                    (true, false) => write!(
-                        f,
-                        "it still ran on {}, and was cancelled; whether it has taken effect is not known",
-                        node()
-                    )?,
+                match waited {
+                    WaitedFor::Primary => f.write_str("its group had no primary")?,
+                    WaitedFor::Backend(load) => {
+                        write!(f, "{} had no backend for it ({load})", node())?;
+                    }
+                    WaitedFor::NextTry => write!(f, "it failed on {}", node())?,
+                    WaitedFor::Answer => {
+                        write!(f, "it still ran on {}, and was cancelled", node())?;
+                    }
+                }
+                if *waited == WaitedFor::Answer && !self.0.is_read {
+                    f.write_str("; whether it has taken effect is not known")?;
                 }
             }
             Cause::Deadlock { .. } => write!(
@@ -373,14 +394,39 @@ impl fmt::Display for Error {
             write!(f, " (tried {} times)", self.0.tries)?;
         }
         if f.alternate() {
-            let mut cause = std::error::Error::source(self);
-            while let Some(error) = cause {
-                write!(f, ": {error}")?;
-                cause = error.source();
-            }
+            f.write_str(&untold_causes(self))?;
         }
         Ok(())
     }
+}
+
+/// The chain of causes, without what the line before tells already.
+fn untold_causes(error: &Error) -> String {
+    let line = error.to_string();
+    let mut more = String::new();
+    let mut tell = |mark: &str, text: &str| {
+        if !line.contains(text) && !more.contains(text) {
+            more += &format!("{mark}{text}");
+        }
+    };
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(report) = error.downcast_ref::<DbError>() {
+            tell(": ", report.message());
+            report.detail().into_iter().for_each(|text| tell("; DETAIL: ", text));
+            report.hint().into_iter().for_each(|text| tell("; HINT: ", text));
+        } else if !is_report(error) {
+            tell(": ", &error.to_string());
+        }
+        cause = error.source();
+    }
+    more
+}
+
+/// Whether it says no more than that there is a report behind it.
+fn is_report(error: &(dyn std::error::Error + 'static)) -> bool {
+    let error = error.downcast_ref::<tokio_postgres::Error>();
+    error.is_some_and(|error| error.as_db_error().is_some())
 }
 
 /// Whether it is what a pooler reports of a server that it has lost.
@@ -413,13 +459,13 @@ impl std::error::Error for Error {
             Cause::Statement { error, .. }
             | Cause::Deadlock { error }
             | Cause::StalePlan { error } => Some(error),
+            Cause::Deadline { last, .. } => last.as_deref().map(|last| last as _),
             Cause::Settings(_)
             | Cause::BadSettings(_)
             | Cause::NoRuntime
             | Cause::Route(_)
             | Cause::NoPrimary(_)
             | Cause::Rows { .. }
-            | Cause::Deadline { .. }
             | Cause::Usage(_) => None,
         }
     }

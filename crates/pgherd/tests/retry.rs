@@ -184,4 +184,42 @@ async fn a_deadline_covers_the_wait_the_tries_and_the_statement() {
     let error = hurried.write().execute("SELECT 1", &[]).await.unwrap_err();
     assert_eq!((error.kind(), error.was_sent()), (ErrorKind::Deadline, false), "{error}");
     assert!(error.tries() < 5, "{error:?}");
+    // It failed before its time was up, and the error says how.
+    assert_eq!(error.sqlstate(), Some("57014"), "{error}");
+    assert!(format!("{error:#}").contains("refused"), "{error:#}");
+
+    let error = hurried.listen(["news"]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Deadline, "{error}");
+}
+
+#[tokio::test]
+async fn a_deadline_between_two_tries_is_no_doubt_about_a_write_that_was_refused() {
+    let world = World::start(Shape::default());
+    let patient = RetryConfig {
+        initial_backoff: Duration::from_secs(60),
+        max_backoff: Duration::from_secs(60),
+        ..RetryConfig::default()
+    };
+    let pool = world.builder().retry(patient).build().unwrap();
+    let refused = "DO $$ BEGIN RAISE SQLSTATE '53300' USING MESSAGE = 'no, thanks'; END $$";
+    let error = pool.write().deadline(Duration::from_secs(2)).batch(refused).await.unwrap_err();
+    assert_eq!((error.kind(), error.was_sent()), (ErrorKind::Deadline, false), "{error:#}");
+    assert_eq!((error.sqlstate(), error.retry()), (Some("57014"), Retry::Elsewhere));
+    assert!(format!("{error:#}").contains("no, thanks"), "{error:#}");
+}
+
+#[tokio::test]
+async fn an_error_tells_each_cause_once_with_detail_and_hint() {
+    let world = World::start(Shape::default());
+    let pool = world.pool();
+    let raise = "DO $$ BEGIN RAISE 'too few' USING DETAIL = 'two', HINT = 'take three'; END $$";
+    let error = pool.write().batch(raise).await.unwrap_err();
+    assert_eq!(error.to_string(), "ERROR from coordinator: too few (SQLSTATE P0001)");
+    assert_eq!(format!("{error:#}"), format!("{error}; DETAIL: two; HINT: take three"));
+    let error = pool.read().query("SELECT $1::int4", &[&"text"]).await.unwrap_err();
+    assert_eq!(format!("{error:#}").matches("serializing parameter 0").count(), 1, "{error:#}");
+    world.kill("coordinator");
+    let once = world.builder().retry(RetryConfig::never()).build().unwrap();
+    let error = once.write().execute("SELECT 1", &[]).await.unwrap_err();
+    assert_eq!(format!("{error:#}").matches("refused").count(), 1, "{error:#}");
 }

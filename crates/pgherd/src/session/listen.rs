@@ -20,7 +20,9 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Notification;
 use tracing::{debug, warn};
 
+use super::Ask;
 use super::backlog::{Backlog, Next};
+use super::run::{Progress, within};
 use crate::cluster::Inner;
 use crate::conn::Backend;
 use crate::error::Cause;
@@ -137,10 +139,10 @@ impl Shared {
     }
 }
 
-/// Begins to listen on the node where `spec` leads.
+/// Begins to listen on the node where `ask` leads, within its time.
 pub(super) async fn listen(
     pool: &DistributedPool,
-    spec: QuerySpec,
+    ask: &Ask,
     channels: Vec<String>,
 ) -> Result<Listener, Error> {
     let bad = channels.iter().find(|name| name.is_empty() || name.len() > LONGEST_NAME);
@@ -153,22 +155,11 @@ pub(super) async fn listen(
     }
     let state = State { backlog: Backlog::new(BACKLOG), is_over: false };
     let shared = Arc::new(Shared { state: Mutex::new(state), reader: AtomicWaker::new() });
-    let listening = Listening { spec, channels: channels.into(), shared: shared.clone() };
+    let listening =
+        Listening { spec: ask.query.clone(), channels: channels.into(), shared: shared.clone() };
     let retry = *pool.retry_config();
-    let mut tries = 1;
-    let connected = loop {
-        match listening.connect(pool).await {
-            Ok(connected) => break connected,
-            Err(error) if error.retry().is_worthwhile() => {
-                let Some(delay) = retry.delay(tries + 1, crate::random::fraction()) else {
-                    return Err(error.after_tries(tries));
-                };
-                tokio::time::sleep(delay).await;
-                tries += 1;
-            }
-            Err(error) => return Err(error.after_tries(tries)),
-        }
-    };
+    let progress = Progress::default();
+    let connected = within(ask, &progress, listening.begin(pool, retry, &progress)).await?;
     let channels = listening.channels.clone();
     let (weak, closing) = (pool.downgrade(), pool.closing());
     let follower = pool.health().follower();
@@ -189,9 +180,39 @@ struct Connected {
 }
 
 impl Listening {
+    /// Tries by the schedule.
+    async fn begin(
+        &self,
+        pool: &DistributedPool,
+        retry: RetryConfig,
+        progress: &Progress,
+    ) -> Result<Connected, Error> {
+        let mut tries = 1;
+        loop {
+            let error = match self.connect(pool, progress, tries).await {
+                Ok(connected) => return Ok(connected),
+                Err(error) => error,
+            };
+            let delay = retry.delay(tries + 1, crate::random::fraction());
+            let Some(delay) = delay.filter(|_| error.retry().is_worthwhile()) else {
+                return Err(error.after_tries(tries));
+            };
+            progress.failed(error);
+            tokio::time::sleep(delay).await;
+            progress.begins_anew();
+            tries += 1;
+        }
+    }
+
     /// One try, on the primary of this moment.
-    async fn connect(&self, pool: &DistributedPool) -> Result<Connected, Error> {
+    async fn connect(
+        &self,
+        pool: &DistributedPool,
+        progress: &Progress,
+        tries: u32,
+    ) -> Result<Connected, Error> {
         let route = pool.route_now(&self.spec).await?;
+        progress.waits_at(pool.node_pool(route.node), tries);
         let dialer = pool.node_pool(route.node).dialer();
         let backend = dialer.open(|| ()).await.map_err(|error| {
             let (node, connect) = (dialer.node().clone(), Arc::new(error));
@@ -263,7 +284,7 @@ impl Listening {
             let least = if tries > 1 { LEAST_WAIT } else { Duration::ZERO };
             tokio::time::sleep(delay.max(least)).await;
             let pool = pool.upgrade().map(DistributedPool::of)?;
-            match self.connect(&pool).await {
+            match self.connect(&pool, &Progress::default(), tries).await {
                 Ok(connected) => return Some(connected),
                 Err(error) if tries == 1 => debug!(%error, "a listener has no connection"),
                 Err(error) => warn!(%error, tries, "a listener has no connection"),

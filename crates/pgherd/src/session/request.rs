@@ -275,8 +275,9 @@ impl<'p> Request<'p> {
         &self,
         channels: impl IntoIterator<Item = C>,
     ) -> Result<Listener, Error> {
-        let spec = QuerySpec { query_type: QueryType::Write, ..self.ask.query.clone() };
-        listen::listen(self.pool, spec, channels.into_iter().map(Into::into).collect()).await
+        let query = QuerySpec { query_type: QueryType::Write, ..self.ask.query.clone() };
+        let ask = Ask { query, ..self.ask.clone() };
+        listen::listen(self.pool, &ask, channels.into_iter().map(Into::into).collect()).await
     }
 
     /// Borrows a backend that fits, for several statements. What runs on it is not tried

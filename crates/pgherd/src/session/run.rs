@@ -1,8 +1,9 @@
 //! The loop over tries.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use pgherd_core::pool::PoolLoad;
 use pgherd_core::route::{
     Loads, OwnWrites, QuerySpec, Route, RoutePolicy, Rule, SessionState, route,
 };
@@ -14,9 +15,9 @@ use tracing::{debug, warn};
 use super::Ask;
 use super::act::Act;
 use super::retry::{Failed, is_node_gone};
-use crate::error::Cause;
+use crate::error::{Cause, WaitedFor};
 use crate::mutex::Mutex;
-use crate::pool::TakenAt;
+use crate::pool::{NodePool, TakenAt};
 use crate::{DistributedPool, Error, Lease, Session};
 
 /// Where the tries of one statement have been.
@@ -33,13 +34,14 @@ struct Tries {
 
 /// How far a statement has come, for the error when its time is up.
 #[derive(Default)]
-struct Progress(Mutex<Reached>);
+pub(super) struct Progress(Mutex<Reached>);
 
 #[derive(Default)]
 struct Reached {
-    node: Option<Arc<str>>,
-    is_running: bool,
+    node: Option<Arc<NodePool>>,
+    waited: WaitedFor,
     tries: u32,
+    last: Option<Error>,
 }
 
 impl DistributedPool {
@@ -85,9 +87,12 @@ impl DistributedPool {
                 is_another_left: tries.is_another_left(route, &topology, self.policy()),
             };
             let may_retry = failed.may_retry(|| self.classify(sql));
-            if !self.wait_for_next_try(&mut tries, route, may_retry, &error).await {
+            let Some(delay) = self.next_try(&mut tries, route, may_retry, &error) else {
                 return Err(error.after_tries(tries.count));
-            }
+            };
+            progress.failed(error);
+            tokio::time::sleep(delay).await;
+            progress.begins_anew();
         }
     }
 
@@ -110,7 +115,7 @@ impl DistributedPool {
             let (topology, route) = self.choose(&ask.query, &mut tries).await?;
             ask.note(route);
             let pool = self.node_pool(route.node);
-            progress.waits_at(pool.node(), tries.count + 1);
+            progress.waits_at(pool, tries.count + 1);
             let error = match Lease::acquire(pool, route, taken_at).await {
                 Ok(mut lease) => {
                     lease.count_in(self.counting().clone(), query_type);
@@ -127,9 +132,12 @@ impl DistributedPool {
                 is_another_left: tries.is_another_left(route, &topology, self.policy()),
             };
             let may_retry = failed.may_retry(|| self.classify(""));
-            if !self.wait_for_next_try(&mut tries, route, may_retry, &error).await {
+            let Some(delay) = self.next_try(&mut tries, route, may_retry, &error) else {
                 return Err(error.after_tries(tries.count));
-            }
+            };
+            progress.failed(error);
+            tokio::time::sleep(delay).await;
+            progress.begins_anew();
         }
     }
 
@@ -181,7 +189,7 @@ impl DistributedPool {
         progress: &Progress,
     ) -> Result<A::Answer, Error> {
         let (pool, attempt) = (self.node_pool(route.node), tries.count + 1);
-        progress.waits_at(pool.node(), attempt);
+        progress.waits_at(pool, attempt);
         let mut lease = Lease::acquire(pool, route, None).await?;
         ask.bind(&mut lease, tries.needs_primary);
         progress.runs();
@@ -196,14 +204,14 @@ impl DistributedPool {
         Ok(answer)
     }
 
-    /// Waits for the turn of the next try; `false` when there is none.
-    async fn wait_for_next_try(
+    /// How long to wait for the next try; `None` when there is none.
+    fn next_try(
         &self,
         tries: &mut Tries,
         route: Route,
         may_retry: bool,
         error: &Error,
-    ) -> bool {
+    ) -> Option<Duration> {
         let node = route.node;
         tries.note(node, error);
         if error.sqlstate() == Some(sqlstate::READ_ONLY_TRANSACTION) {
@@ -211,24 +219,20 @@ impl DistributedPool {
             self.health().probe_now(node);
         }
         if !may_retry {
-            return false;
+            return None;
         }
-        let Some(delay) = self.retry_config().delay(tries.count + 1, crate::random::fraction())
-        else {
-            return false;
-        };
+        let delay = self.retry_config().delay(tries.count + 1, crate::random::fraction())?;
         let is_failover = route.role != NodeRole::Replica && is_node_gone(error);
         let may = self.may_try_again(node, is_failover);
         let node: &Arc<str> = self.node_pool(node).node();
         if !may {
             self.counting().count_refused_retry();
             warn!(%node, %error, "not tried again: retry.budget_ratio and budget_burst are used up");
-            return false;
+            return None;
         }
         warn!(%node, tries = tries.count, ?delay, error = %error, "statement is tried again");
         self.counting().count_retry();
-        tokio::time::sleep(delay).await;
-        true
+        Some(delay)
     }
 }
 
@@ -243,7 +247,7 @@ impl DistributedPool {
 }
 
 /// Does it in the time there is for it.
-async fn within<T>(
+pub(super) async fn within<T>(
     ask: &Ask,
     progress: &Progress,
     work: impl Future<Output = Result<T, Error>>,
@@ -258,20 +262,36 @@ async fn within<T>(
 }
 
 impl Progress {
-    fn waits_at(&self, node: &Arc<str>, tries: u32) {
-        *self.0.lock() = Reached { node: Some(node.clone()), is_running: false, tries };
+    pub(super) fn waits_at(&self, node: &Arc<NodePool>, tries: u32) {
+        let mut reached = self.0.lock();
+        (reached.node, reached.tries) = (Some(node.clone()), tries);
+        // What the pool holds is looked up when it matters.
+        reached.waited = WaitedFor::Backend(PoolLoad::default());
     }
 
     fn runs(&self) {
-        self.0.lock().is_running = true;
+        self.0.lock().waited = WaitedFor::Answer;
+    }
+
+    pub(super) fn failed(&self, error: Error) {
+        let mut reached = self.0.lock();
+        (reached.waited, reached.last) = (WaitedFor::NextTry, Some(error));
+    }
+
+    pub(super) fn begins_anew(&self) {
+        self.0.lock().waited = WaitedFor::Primary;
     }
 
     fn out_of_time(&self, ask: &Ask) -> Error {
-        let Reached { node, is_running, tries } = std::mem::take(&mut *self.0.lock());
-        let error = Error::new(Cause::Deadline { limit: ask.limit, is_running });
-        let error = error.of_read(ask.query.query_type == QueryType::Read).after_tries(tries);
+        let Reached { node, mut waited, tries, last } = std::mem::take(&mut *self.0.lock());
+        if let (WaitedFor::Backend(load), Some(node)) = (&mut waited, &node) {
+            *load = node.backends().load();
+        }
+        let cause = Cause::Deadline { limit: ask.limit, waited, last: last.map(Box::new) };
+        let is_read = ask.query.query_type == QueryType::Read;
+        let error = Error::new(cause).of_read(is_read).after_tries(tries);
         match node {
-            Some(node) => error.at(node),
+            Some(node) => error.at(node.node().clone()),
             None => error,
         }
     }
