@@ -168,6 +168,7 @@ async fn a_backend_that_is_not_clean_is_never_lent_again() {
         "CREATE TEMP TABLE t ()",
         "SELECT pg_advisory_lock(1)",
         "SELECT set_config('search_path', 'pg_catalog', false)",
+        "UPDATE pg_settings SET setting = 'pg_catalog' WHERE name = 'search_path'",
         "BEGIN; SELECT 1/0",
     ];
     for sql in unclean {

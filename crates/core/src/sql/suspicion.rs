@@ -15,9 +15,10 @@ use Place::{Anywhere, AsWord};
 
 /// Words without which no statement leaves state that its command tag does not show. (SET,
 /// RESET, LISTEN, PREPARE, LOAD, DISCARD, DO and DECLARE CURSOR have tags of their own.)
-const WORDS: [(&str, Place); 11] = [
+const WORDS: [(&str, Place); 12] = [
     ("set_config", Anywhere),
-    ("advisory", Anywhere), // pg_advisory_lock and its kin
+    ("pg_settings", Anywhere), // an UPDATE of this view is a SET
+    ("advisory", Anywhere),    // pg_advisory_lock and its kin
     ("temp", AsWord),
     ("temporary", AsWord),
     ("pg_temp", Anywhere),
@@ -64,6 +65,7 @@ mod tests {
     fn what_leaves_hidden_state_is_suspicious() {
         for sql in [
             "select set_config('a.b', '1', false)",
+            "UPDATE pg_settings SET setting = '3MB' WHERE name = 'work_mem'",
             "SELECT Pg_Try_Advisory_Lock(1)",
             "create TEMP table t()",
             "CREATE TEMPORARY VIEW v AS SELECT 1",
