@@ -62,7 +62,10 @@ async fn a_password_in_a_file_is_read_for_each_connection() {
     let refused = log_in(builder(&world).password_file(&two)).await;
     assert_refused(refused, &format!("password_file {two}: holds more than one line"));
     assert_refused(log_in(builder(&world).password_file("/nowhere")).await, "/nowhere");
-    assert_refused(log_in(builder(&world)).await, "password");
+    let none = builder(&world).retry(RetryConfig::default()).build().unwrap();
+    let error = none.write().execute("SELECT 1", &[]).await.unwrap_err();
+    assert_eq!(error.tries(), 1, "{error:#}");
+    assert!(format!("{error:#}").contains("set `password`"), "{error:#}");
     assert_refused(log_in(builder(&world).password("s3cret").password_file(&path)).await, "enough");
 }
 

@@ -182,6 +182,10 @@ impl Dialer {
             logged_in => logged_in,
         };
         logged_in.map_err(|error| {
+            if password.is_empty() && asks_for_password(&error) {
+                let user = self.login.user.clone();
+                return ConnectStep::Password(PasswordError::Missing { user });
+            }
             if error.code().is_some_and(|code| code.code().starts_with("28")) {
                 self.login.password.refused();
             }
@@ -220,4 +224,9 @@ impl Dialer {
         let address = format!("{}:{}", self.host, self.port);
         ConnectError { node: self.node.clone(), address, step }
     }
+}
+
+/// The driver has no kind for it that can be asked for.
+fn asks_for_password(error: &tokio_postgres::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|cause| cause.to_string() == "password missing")
 }

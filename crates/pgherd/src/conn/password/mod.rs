@@ -48,6 +48,15 @@ pub enum PasswordError {
         /// What is wrong, with what it said on standard error.
         problem: String,
     },
+    /// None was given, and the node asks for one.
+    #[error(
+        "user `{user}` has none, and the node asks for it: set `password`, `password_file`, \
+         `password_command` or `passfile`"
+    )]
+    Missing {
+        /// The user.
+        user: String,
+    },
     /// It took longer than a connection may.
     #[error("no password within {limit:?}")]
     TimedOut {
