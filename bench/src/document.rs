@@ -13,7 +13,14 @@ use crate::route::RouteTimes;
 const LOCK: &str = include_str!("../../Cargo.lock");
 
 /// `docs/benchmarks.md`.
-pub(crate) fn pool(tables: &[Table], route: &RouteTimes, postgresql: &str) -> Result<String> {
+///
+/// `load` is what [`load`] said before anything ran.
+pub(crate) fn pool(
+    tables: &[Table],
+    route: &RouteTimes,
+    postgresql: &str,
+    load: &str,
+) -> Result<String> {
     let mut out = String::new();
     let peers = ["deadpool", "deadpool-postgres", "bb8", "bb8-postgres", "sqlx", "tokio"];
     let peers = peers.map(|name| format!("{name} {}", version(name))).join(", ");
@@ -27,7 +34,7 @@ The figures are of one machine at one time; what travels is the ratios. They com
 ran in turn in the same process, round by round and in another order each time, so that whatever
 else the machine did hit all of them.
 
-- Machine: {machine}.
+- Machine: {machine}. Before it began, {load} others wanted to run, on average over a minute.
 - Versions: pgherd {own}, {peers}; PostgreSQL {postgresql}; {rustc}, release profile.
 - Each pool has {SIZE} backends, which are open before the first round counts, and fails an acquire
   after {ACQUIRE_TIMEOUT:?}. None asks a backend whether it is there before it lends it: pgherd does so
@@ -38,7 +45,7 @@ else the machine did hit all of them.
 - *Ratio*: pgherd's time per turn over that of the best of the others in the same round; the median,
   the least and the greatest of the rounds. The best is the one with the lowest median. Less is
   better.
-- tokio's multi-threaded runtime, with a thread for each core.
+- tokio's multi-threaded runtime, with a thread for each core, where nothing else is said.
 - pgherd and deadpool hand a backend that is released to whoever waited longest. Where a median
   latency lies far below the others' and the 99th percentile on a real server above them, the pool
   lets tasks that run already go first: that saves switches between tasks, at the cost of those
@@ -129,6 +136,12 @@ fn version(name: &str) -> &'static str {
     let entry = format!("name = \"{name}\"\nversion = \"");
     let at = LOCK.rfind(&entry).map(|at| at + entry.len());
     at.and_then(|at| LOCK[at..].split('"').next()).unwrap_or("?")
+}
+
+/// How many wanted to run, on average over the last minute.
+pub(crate) fn load() -> String {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split(' ').next().unwrap_or("?").to_owned()
 }
 
 fn machine() -> String {

@@ -23,10 +23,12 @@ fn main() -> Result<()> {
 }
 
 fn pool() -> Result<()> {
+    let load = document::load();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut tables = runtime.block_on(idle::run())?;
-    let (version, more) = runtime.block_on(server::run())?;
+    drop(runtime);
+    let (version, more) = server::run()?;
     tables.extend(more);
-    print!("{}", document::pool(&tables, &route::run()?, &version)?);
+    print!("{}", document::pool(&tables, &route::run()?, &version, &load)?);
     Ok(())
 }

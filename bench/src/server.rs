@@ -99,15 +99,25 @@ async fn contenders(host: &str, port: u16) -> Result<Vec<Contender>> {
 }
 
 /// PostgreSQL's version, and the tables.
-pub(crate) async fn run() -> Result<(String, Vec<Table>)> {
+pub(crate) fn run() -> Result<(String, Vec<Table>)> {
     let cluster = Cluster::start(&ClusterSpec::default())?;
     let node = cluster.coordinator();
-    let contenders = contenders(&node.host, node.port).await?;
     let one = Plan { tasks: 1, batch: 1, batches: 500, rounds: 61 };
     let many = Plan { tasks: TASKS, batch: 1, batches: 40, rounds: 61 };
-    let tables = vec![
-        compare("`SELECT 1`, 1 task", one, &contenders).await?,
-        compare("`SELECT 1`, 64 tasks over 8", many, &contenders).await?,
-    ];
+    let mut tables = Vec::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let contenders = contenders(&node.host, node.port).await?;
+        tables
+            .push(compare("`SELECT 1`, 1 task, a runtime of one thread", one, &contenders).await?);
+        anyhow::Ok(())
+    })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let contenders = contenders(&node.host, node.port).await?;
+        tables.push(compare("`SELECT 1`, 1 task", one, &contenders).await?);
+        tables.push(compare("`SELECT 1`, 64 tasks over 8", many, &contenders).await?);
+        anyhow::Ok(())
+    })?;
     Ok((cluster.version().to_owned(), tables))
 }
