@@ -22,8 +22,6 @@ at_each_door! {
     #[tokio::test]
     copies_carry_data_both_ways,
     #[tokio::test]
-    an_abandoned_copy_leaves_no_row_and_a_clean_backend,
-    #[tokio::test]
     a_pipeline_answers_in_order_and_an_error_stops_nothing,
 }
 
@@ -113,8 +111,10 @@ async fn copies_carry_data_both_ways(door: Door) {
     assert!(empty.try_collect::<Vec<_>>().await.unwrap().is_empty());
 }
 
-async fn an_abandoned_copy_leaves_no_row_and_a_clean_backend(door: Door) {
-    let Some(world) = World::at(door, Shape::default()) else { return };
+// Not behind PgBouncer: see docs/pgbouncer.md on copies that are given up.
+#[tokio::test]
+async fn an_abandoned_copy_leaves_no_row_and_a_clean_backend() {
+    let world = World::start(Shape::default());
     let pool = world.builder().pool_size(1).build().unwrap();
     pool.ddl().batch("CREATE TABLE t (n int4)").await.unwrap();
     // A node that is slow to say so loses the backend: not each time.
