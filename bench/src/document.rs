@@ -72,6 +72,10 @@ lends backends of nodes, with another manager.
 Acquire, `SELECT 1` in the simple protocol, release; the server is on the same machine, and so
 takes its share of it. pgherd's turn has more in it: it routes the statement, and reads along on
 the wire to know whether the backend may be lent again.
+
+With one task, client and server wait for each other. Whether the system wakes one on the processor
+of the other, or wakes another processor, is a matter of chance and changes a turn threefold; so the
+first table has all of them on one.
 "
             )?;
         }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use pgherd::{DistributedPool, QueryType};
 use pgherd_lab::{Cluster, ClusterSpec, cluster};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio_postgres::NoTls;
 
 use crate::contender::{ACQUIRE_TIMEOUT, Contender, SIZE, TASKS};
@@ -100,18 +101,22 @@ async fn contenders(host: &str, port: u16) -> Result<Vec<Contender>> {
 
 /// PostgreSQL's version, and the tables.
 pub(crate) fn run() -> Result<(String, Vec<Table>)> {
-    let cluster = Cluster::start(&ClusterSpec::default())?;
-    let node = cluster.coordinator();
     let one = Plan { tasks: 1, batch: 1, batches: 500, rounds: 61 };
     let many = Plan { tasks: TASKS, batch: 1, batches: 40, rounds: 61 };
     let mut tables = Vec::new();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let contenders = contenders(&node.host, node.port).await?;
-        tables
-            .push(compare("`SELECT 1`, 1 task, a runtime of one thread", one, &contenders).await?);
-        anyhow::Ok(())
+    on_one_processor(|| {
+        let cluster = Cluster::start(&ClusterSpec::default())?;
+        let node = cluster.coordinator();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let contenders = contenders(&node.host, node.port).await?;
+            let title = "`SELECT 1`, 1 task, all on one processor";
+            tables.push(compare(title, one, &contenders).await?);
+            anyhow::Ok(())
+        })
     })?;
+    let cluster = Cluster::start(&ClusterSpec::default())?;
+    let node = cluster.coordinator();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let contenders = contenders(&node.host, node.port).await?;
@@ -120,4 +125,17 @@ pub(crate) fn run() -> Result<(String, Vec<Table>)> {
         anyhow::Ok(())
     })?;
     Ok((cluster.version().to_owned(), tables))
+}
+
+/// Runs something that starts no thread, and the processes it starts, on one processor: what
+/// takes turns need not be woken from afar, which takes longer than the rest, or not, by chance.
+fn on_one_processor(work: impl FnOnce() -> Result<()>) -> Result<()> {
+    let before = sched_getaffinity(None)?;
+    let first = (0..CpuSet::MAX_CPU).find(|cpu| before.is_set(*cpu)).unwrap_or(0);
+    let mut only = CpuSet::new();
+    only.set(first);
+    sched_setaffinity(None, &only)?;
+    let done = work();
+    sched_setaffinity(None, &before)?;
+    done
 }
