@@ -65,7 +65,7 @@ async fn a_slow_replica_is_read_less() {
     // As a replica would be that reads from a cold disk.
     let sql = format!(
         "SELECT inet_server_port() FROM pg_sleep(CASE inet_server_port() WHEN {slow} \
-         THEN 0.03 ELSE 0 END)"
+         THEN 0.1 ELSE 0 END)"
     );
     let mut counts: BTreeMap<u16, usize> = BTreeMap::new();
     for _ in 0..200 {

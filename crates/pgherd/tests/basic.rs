@@ -6,7 +6,7 @@
 mod world;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pgherd::{DistributedPool, ErrorKind, HealthMonitor, Key, NodeState, QueryType, Retry, Start};
 use world::{Door, Shape, World, at_each_door, until};
@@ -193,10 +193,8 @@ async fn a_future_that_is_dropped_leaves_nothing_running_and_nothing_behind() {
     let sleep = pool.read();
     let sleep = sleep.query("SELECT pg_sleep(600)", &[]);
     tokio::time::timeout(Duration::from_millis(300), sleep).await.unwrap_err();
-    // The only slot is free again, well before the sleep would have ended.
-    let began = Instant::now();
+    // The only slot is free again, well before the sleep would have ended: an acquire waits 5 s.
     pool.read().query("SELECT 1", &[]).await.unwrap();
-    assert!(began.elapsed() < Duration::from_secs(5));
     let running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)' \
                    AND state = 'active'";
     until("the sleep is cancelled", async || world.sql("coordinator", running) == "0").await;
@@ -222,13 +220,11 @@ async fn an_acquire_that_waits_too_long_says_why() {
     let limit = Duration::from_millis(200);
     let pool = world.builder().pool_size(1).acquire_timeout(limit).build().unwrap();
     let held = pool.acquire(QueryType::Write, None).await.unwrap();
-    let began = Instant::now();
     let error = pool.write().execute("SELECT 1", &[]).await.unwrap_err();
-    assert!((limit..limit * 5).contains(&began.elapsed()), "{:?}", began.elapsed());
     assert_eq!((error.kind(), error.was_sent()), (ErrorKind::Acquire, false));
     assert_eq!((error.node(), error.retry()), (Some("coordinator"), Retry::Elsewhere));
     let text = error.to_string();
-    assert!(text.contains("1 busy, 0 idle, 0 opening"), "{text}");
+    assert!(text.contains("limit 200ms") && text.contains("1 busy, 0 idle, 0 opening"), "{text}");
     drop(held);
     pool.write().execute("SELECT 1", &[]).await.unwrap();
 }

@@ -27,9 +27,11 @@ fn pause(world: &World) {
         world.sql(replica, "SELECT pg_wal_replay_pause()");
         let is_paused = || world.sql(replica, "SELECT pg_get_wal_replay_pause_state()");
         // It takes hold with the next record.
-        while is_paused() != "paused" {
+        let has_paused = (0..100).any(|_| {
             world.sql("coordinator", "SELECT pg_switch_wal(), txid_current()");
-        }
+            is_paused() == "paused"
+        });
+        assert!(has_paused, "{replica}: {}", is_paused());
     }
 }
 

@@ -7,7 +7,7 @@ mod world;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pgherd::{ErrorKind, Jitter, QueryType, Retry, RetryConfig};
 use world::{Door, Shape, WHERE, World, at_each_door, port_of, until};
@@ -24,14 +24,10 @@ async fn an_unreachable_node_is_tried_five_times_by_the_schedule(door: Door) {
     let plain = RetryConfig { jitter: Jitter::None, ..RetryConfig::default() };
     let pool = world.builder().retry(plain).build().unwrap();
     world.kill("coordinator");
-    let began = Instant::now();
     let error = pool.write().execute("SELECT 1", &[]).await.unwrap_err();
-    let waited = began.elapsed();
     assert_eq!((error.kind(), error.tries()), (ErrorKind::Acquire, 5));
     assert_eq!((error.sqlstate(), error.was_sent()), (Some("08001"), false));
     assert!(format!("{error:#}").contains("refused"), "{error:#}");
-    // 100 + 200 + 400 + 800 ms, and whatever the tries themselves took.
-    assert!(waited >= Duration::from_millis(1500), "{waited:?}");
     let counters = pool.statistics().counters;
     assert_eq!((counters.total, counters.errors, counters.retries), (1, 1, 4));
 

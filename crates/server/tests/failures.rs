@@ -7,7 +7,6 @@ mod world;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use pgherd_lab::{Cluster, ClusterSpec, Link};
@@ -212,9 +211,7 @@ async fn a_client_that_waits_too_long_is_told_for_what() {
     let holder = world.connect().await;
     let waiter = world.connect().await;
     holder.batch_execute("begin; select 1").await.unwrap();
-    let began = Instant::now();
     let error = waiter.simple_query("select 1").await.unwrap_err();
-    assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
     let error = error.as_db_error().unwrap();
     assert_eq!(error.code().code(), "53300");
     let message = error.message();

@@ -17,8 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::statistics::{mean, reuse_ratio};
-use super::{Builder, Counting, HealthReport, NodeStatistics, QueryTypeStatistics, Statistics};
+use super::{Builder, Counting, HealthReport, NodeStatistics, Statistics};
 use crate::conn::{Dialer, Login, Tls};
 use crate::error::Cause;
 use crate::mutex::Mutex;
@@ -399,57 +398,13 @@ impl DistributedPool {
 
     /// What was done so far.
     pub fn statistics(&self) -> Statistics {
+        let Inner { pools, counting, open, .. } = &*self.0;
         let topology = self.topology();
-        let nodes: Vec<_> = self
-            .0
-            .pools
+        let nodes = pools
             .iter()
-            .map(|pool| {
-                let backends = pool.backends();
-                let (counts, load) = (backends.counts(), backends.load());
-                let (statements, errors) = pool.statements();
-                NodeStatistics {
-                    name: pool.node().to_string(),
-                    role: topology.role(pool.id()),
-                    statements,
-                    errors,
-                    acquires: counts.acquires,
-                    opens: counts.opens,
-                    failed_opens: counts.failed_opens,
-                    busy: load.busy,
-                    idle: load.idle,
-                    opening: load.opening,
-                    waiting: load.waiting,
-                    latency: self.0.counting.node_latency(pool.id()),
-                    waits: counts.waits,
-                    timeouts: counts.timeouts,
-                    refusals: counts.refusals,
-                    closes: counts.closes,
-                    overdue: backends.overdue(),
-                    overdue_total: counts.overdue,
-                }
-            })
+            .map(|pool| NodeStatistics::new(pool, topology.role(pool.id()), counting))
             .collect();
-        let query_types: Vec<_> = QueryType::ALL
-            .into_iter()
-            .map(|query_type| {
-                let latency = self.0.counting.latency(query_type);
-                QueryTypeStatistics { query_type, latency }
-            })
-            .collect();
-        let acquires = nodes.iter().map(|node| node.acquires).sum();
-        let opens = nodes.iter().map(|node| node.opens).sum();
-        Statistics {
-            counters: self.0.counting.counters(),
-            acquires,
-            opens,
-            reuse_ratio: reuse_ratio(acquires, opens),
-            deadlocks: self.0.open.deadlocks(),
-            refused_retries: self.0.counting.refused_retries(),
-            mean_latency_seconds: mean(query_types.iter().map(|entry| entry.latency)),
-            query_types,
-            nodes,
-        }
+        Statistics::new(nodes, counting, open.deadlocks())
     }
 
     /// The newest snapshot of the cluster.

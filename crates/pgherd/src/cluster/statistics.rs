@@ -4,8 +4,9 @@ use pgherd_core::stats::Counters;
 use pgherd_core::{NodeRole, QueryType};
 use serde::Serialize;
 
-use super::LatencySummary;
+use super::{Counting, LatencySummary};
 use crate::OverdueLease;
+use crate::pool::NodePool;
 
 /// What a pool has done since it was built. The first five fields, serialised, are `total`,
 /// `reads`, `writes`, `errors` and `retries`.
@@ -47,6 +48,26 @@ pub struct Statistics {
 }
 
 impl Statistics {
+    pub(super) fn new(nodes: Vec<NodeStatistics>, counting: &Counting, deadlocks: u64) -> Self {
+        let query_types = QueryType::ALL.map(|query_type| {
+            let latency = counting.latency(query_type);
+            QueryTypeStatistics { query_type, latency }
+        });
+        let acquires = nodes.iter().map(|node| node.acquires).sum();
+        let opens = nodes.iter().map(|node| node.opens).sum();
+        Self {
+            counters: counting.counters(),
+            acquires,
+            opens,
+            reuse_ratio: reuse_ratio(acquires, opens),
+            deadlocks,
+            refused_retries: counting.refused_retries(),
+            mean_latency_seconds: mean(query_types.iter().map(|entry| entry.latency)),
+            query_types: query_types.to_vec(),
+            nodes,
+        }
+    }
+
     /// The entry of the node with this name.
     pub fn node(&self, name: &str) -> Option<&NodeStatistics> {
         self.nodes.iter().find(|node| node.name == name)
@@ -112,12 +133,40 @@ pub struct NodeStatistics {
     pub overdue_total: u64,
 }
 
-pub(super) fn reuse_ratio(acquires: u64, opens: u64) -> f64 {
+impl NodeStatistics {
+    pub(super) fn new(pool: &NodePool, role: NodeRole, counting: &Counting) -> Self {
+        let backends = pool.backends();
+        let (counts, load) = (backends.counts(), backends.load());
+        let (statements, errors) = pool.statements();
+        Self {
+            name: pool.node().to_string(),
+            role,
+            statements,
+            errors,
+            acquires: counts.acquires,
+            opens: counts.opens,
+            failed_opens: counts.failed_opens,
+            busy: load.busy,
+            idle: load.idle,
+            opening: load.opening,
+            waiting: load.waiting,
+            latency: counting.node_latency(pool.id()),
+            waits: counts.waits,
+            timeouts: counts.timeouts,
+            refusals: counts.refusals,
+            closes: counts.closes,
+            overdue: backends.overdue(),
+            overdue_total: counts.overdue,
+        }
+    }
+}
+
+fn reuse_ratio(acquires: u64, opens: u64) -> f64 {
     if acquires == 0 { 0.0 } else { acquires.saturating_sub(opens) as f64 / acquires as f64 }
 }
 
 /// The mean over several summaries; 0 over nothing.
-pub(super) fn mean(summaries: impl Iterator<Item = LatencySummary> + Clone) -> f64 {
+fn mean(summaries: impl Iterator<Item = LatencySummary> + Clone) -> f64 {
     let count: u64 = summaries.clone().map(|summary| summary.count).sum();
     let total: f64 = summaries.map(|summary| summary.mean_seconds * summary.count as f64).sum();
     if count == 0 { 0.0 } else { total / count as f64 }

@@ -46,6 +46,27 @@ pub(super) enum Wanted {
     OneOrNone,
 }
 
+impl Wanted {
+    /// The rows, if they are as many as were wanted.
+    fn check(self, rows: Vec<Row>, node: &str) -> Result<Vec<Row>, Error> {
+        let is_mistake = match self {
+            Self::Any => false,
+            Self::One => rows.len() != 1,
+            Self::OneOrNone => rows.len() > 1,
+        };
+        if is_mistake {
+            return Err(Error::new(Cause::Rows { found: rows.len() }).at(node.into()));
+        }
+        Ok(rows)
+    }
+}
+
+/// The only row of an answer of the node.
+pub(crate) fn only(rows: Vec<Row>, node: &str) -> Result<Row, Error> {
+    let row = Wanted::One.check(rows, node)?.pop();
+    Ok(row.expect("one was checked for"))
+}
+
 impl Act for Collect<'_> {
     type Answer = Vec<Row>;
 
@@ -55,16 +76,7 @@ impl Act for Collect<'_> {
             Err(error) => Err(error),
         };
         let rows = rows.map_err(|error| lease.error(error))?;
-        let is_mistake = match self.wanted {
-            Wanted::Any => false,
-            Wanted::One => rows.len() != 1,
-            Wanted::OneOrNone => rows.len() > 1,
-        };
-        if is_mistake {
-            let error = Error::new(Cause::Rows { found: rows.len() });
-            return Err(error.at(lease.node().into()));
-        }
-        Ok(rows)
+        self.wanted.check(rows, lease.node())
     }
 }
 

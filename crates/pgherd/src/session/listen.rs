@@ -158,7 +158,7 @@ pub(super) async fn listen(
     let listening =
         Listening { spec: ask.query.clone(), channels: channels.into(), shared: shared.clone() };
     let retry = *pool.retry_config();
-    let progress = Progress::default();
+    let progress = Progress::of(ask);
     let connected = within(ask, &progress, listening.begin(pool, retry, &progress)).await?;
     let channels = listening.channels.clone();
     let (weak, closing) = (pool.downgrade(), pool.closing());
@@ -284,7 +284,7 @@ impl Listening {
             let least = if tries > 1 { LEAST_WAIT } else { Duration::ZERO };
             tokio::time::sleep(delay.max(least)).await;
             let pool = pool.upgrade().map(DistributedPool::of)?;
-            match self.connect(&pool, &Progress::default(), tries).await {
+            match self.connect(&pool, &Progress::unlimited(), tries).await {
                 Ok(connected) => return Some(connected),
                 Err(error) if tries == 1 => debug!(%error, "a listener has no connection"),
                 Err(error) => warn!(%error, tries, "a listener has no connection"),

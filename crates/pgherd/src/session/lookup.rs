@@ -34,14 +34,14 @@ const POLL: Duration = Duration::from_millis(10);
 
 /// A session of a server, as nothing else is called on that server before or after.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Session {
+pub(super) struct ServerSession {
     node: NodeId,
     process_id: i32,
     // Microseconds since 1970. Process ids are used again.
     started: i64,
 }
 
-impl Session {
+impl ServerSession {
     /// Asks which it is; behind a pooler that is so for the length of the transaction.
     pub(super) const WHICH: &str = "SELECT pid, (extract(epoch FROM backend_start) * 1000000)::int8 \
          FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid())";
@@ -80,7 +80,7 @@ impl Lookup<'_> {
         pool: &DistributedPool,
         ask: &Ask,
         node: NodeId,
-        session: Option<&Session>,
+        session: Option<&ServerSession>,
     ) -> Result<bool, String> {
         let mut attempt = 1;
         loop {
@@ -103,7 +103,7 @@ impl Lookup<'_> {
         pool: &DistributedPool,
         ask: &Ask,
         node: NodeId,
-        session: Option<&Session>,
+        session: Option<&ServerSession>,
     ) -> Result<bool, String> {
         let lease = pool.lease(ask, None).await.map_err(|error| format!("{error:#}"))?;
         let work = async {
@@ -146,7 +146,7 @@ impl Lookup<'_> {
 }
 
 /// Ends a session and waits until it is gone.
-async fn end(lease: &Lease, session: &Session) -> Result<(), String> {
+async fn end(lease: &Lease, session: &ServerSession) -> Result<(), String> {
     let script = session.end();
     loop {
         let answer = lease.simple_query(&script).await.map_err(|error| {
@@ -168,10 +168,10 @@ mod tests {
     #[test]
     fn a_session_that_the_node_does_not_tell_in_full_is_none() {
         let node = NodeId(3);
-        let told = Session::read(node, &[Some("17"), Some("1764093600000000")]);
+        let told = ServerSession::read(node, &[Some("17"), Some("1764093600000000")]);
         let told = told.unwrap();
         assert_eq!((told.node, told.process_id, told.started), (node, 17, 1_764_093_600_000_000));
-        assert_eq!(Session::read(node, &[Some("17"), None]), None);
-        assert_eq!(Session::read(node, &[]), None);
+        assert_eq!(ServerSession::read(node, &[Some("17"), None]), None);
+        assert_eq!(ServerSession::read(node, &[]), None);
     }
 }

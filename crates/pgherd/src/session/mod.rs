@@ -24,7 +24,7 @@ mod run;
 mod transaction;
 mod unit;
 
-pub(crate) use act::{InBlock, Params, drain};
+pub(crate) use act::{InBlock, Params, drain, only};
 pub(crate) use ask::Ask;
 pub use auto::Auto;
 pub use copy::{CopyIn, CopyOut};

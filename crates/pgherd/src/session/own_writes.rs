@@ -57,7 +57,8 @@ struct State {
     written: OwnWrites,
     // Leases for writing that are out, by group.
     writing: HashMap<GroupId, usize>,
-    asked: Option<Instant>,
+    // When the nodes of a group were last asked whether they have caught up.
+    asked: HashMap<GroupId, Instant>,
 }
 
 impl Session {
@@ -103,8 +104,8 @@ impl Session {
     }
 
     /// A transaction on the shards of these keys; see
-    /// [`DistributedPool::distributed_transaction`]. A commit that is in doubt, or whose future
-    /// is dropped, may take effect after reads that do not find it.
+    /// [`DistributedPool::distributed_transaction`]. A commit that is in doubt, or pending on
+    /// a shard, may take effect after reads that do not find it.
     ///
     /// # Errors
     /// As there.
@@ -166,8 +167,9 @@ impl Session {
     pub(super) fn is_behind(&self, group: GroupId) {
         let now = Instant::now();
         let mut state = self.state.lock();
-        if state.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= ASK_AGAIN) {
-            state.asked = Some(now);
+        let asked = state.asked.get(&group);
+        if asked.is_none_or(|asked| now.saturating_duration_since(*asked) >= ASK_AGAIN) {
+            state.asked.insert(group, now);
             drop(state);
             self.pool.health().probe_group_now(group);
         }

@@ -32,9 +32,8 @@ struct Tries {
     own_writes: Option<OwnWrites>,
 }
 
-/// How far a statement has come, for the error when its time is up.
-#[derive(Default)]
-pub(super) struct Progress(Mutex<Reached>);
+/// How far a statement has come, for the error when its time is up; nothing where it has no end.
+pub(super) struct Progress(Option<Mutex<Reached>>);
 
 #[derive(Default)]
 struct Reached {
@@ -56,7 +55,7 @@ impl DistributedPool {
         let query_type = ask.query.query_type;
         self.counting().count(query_type);
         self.budget().earn();
-        let progress = Progress::default();
+        let progress = Progress::of(ask);
         let outcome = within(ask, &progress, self.try_statement(ask, sql, act, &progress)).await;
         self.counting().finish(query_type, started.elapsed(), outcome.is_err());
         outcome
@@ -72,7 +71,7 @@ impl DistributedPool {
         let query_type = ask.query.query_type;
         let mut tries = Tries::of(ask);
         loop {
-            let (topology, route) = match self.choose(&ask.query, &mut tries).await {
+            let route = match self.choose(&ask.query, &mut tries).await {
                 Ok(chosen) => chosen,
                 Err(error) => return Err(error.after_tries(tries.count + 1)),
             };
@@ -81,25 +80,14 @@ impl DistributedPool {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error.of_read(query_type == QueryType::Read),
             };
-            let failed = Failed {
-                cause: error.cause(),
-                query_type,
-                is_another_left: tries.is_another_left(route, &topology, self.policy()),
-            };
-            let may_retry = failed.may_retry(|| self.classify(sql));
-            let Some(delay) = self.next_try(&mut tries, route, may_retry, &error) else {
-                return Err(error.after_tries(tries.count));
-            };
-            progress.failed(error);
-            tokio::time::sleep(delay).await;
-            progress.begins_anew();
+            self.wait_for_next_try(query_type, sql, route, &mut tries, error, progress).await?;
         }
     }
 
     /// Borrows a backend for a caller, from another node where the first has none.
     /// `taken_at` is named when it is held for too long.
     pub(crate) async fn lease(&self, ask: &Ask, taken_at: TakenAt) -> Result<Lease, Error> {
-        let progress = Progress::default();
+        let progress = Progress::of(ask);
         within(ask, &progress, self.try_lease(ask, taken_at, &progress)).await
     }
 
@@ -112,7 +100,7 @@ impl DistributedPool {
         let query_type = ask.query.query_type;
         let mut tries = Tries::of(ask);
         loop {
-            let (topology, route) = self.choose(&ask.query, &mut tries).await?;
+            let route = self.choose(&ask.query, &mut tries).await?;
             ask.note(route);
             let pool = self.node_pool(route.node);
             progress.waits_at(pool, tries.count + 1);
@@ -126,44 +114,29 @@ impl DistributedPool {
                 }
                 Err(error) => Error::from(error),
             };
-            let failed = Failed {
-                cause: error.cause(),
-                query_type,
-                is_another_left: tries.is_another_left(route, &topology, self.policy()),
-            };
-            let may_retry = failed.may_retry(|| self.classify(""));
-            let Some(delay) = self.next_try(&mut tries, route, may_retry, &error) else {
-                return Err(error.after_tries(tries.count));
-            };
-            progress.failed(error);
-            tokio::time::sleep(delay).await;
-            progress.begins_anew();
+            // Nothing was sent, so no text matters.
+            self.wait_for_next_try(query_type, "", route, &mut tries, error, progress).await?;
         }
     }
 
     /// Where a first try of this would go now.
     pub(super) async fn route_now(&self, spec: &QuerySpec) -> Result<Route, Error> {
-        Ok(self.choose(spec, &mut Tries::default()).await?.1)
+        self.choose(spec, &mut Tries::default()).await
     }
 
     /// Routes by the newest snapshot. What belongs on a primary waits while its group has none,
     /// unless there is no other node that could become it: then the attempt tells.
-    async fn choose(
-        &self,
-        spec: &QuerySpec,
-        tries: &mut Tries,
-    ) -> Result<(Arc<Topology>, Route), Error> {
+    async fn choose(&self, spec: &QuerySpec, tries: &mut Tries) -> Result<Route, Error> {
         let topology = self.topology();
         let route = self.route_by(spec, &topology, tries)?;
         let group = topology.group_of(route.node);
         let is_for_primary = route.node == group.primary;
         if !is_for_primary || group.replicas.is_empty() || topology.has_primary(group.id) {
-            return Ok((topology, route));
+            return Ok(route);
         }
         let limit = self.settings().routing.primary_wait;
         let topology = self.health().wait_for_primary(group.id, limit).await?;
-        let route = self.route_by(spec, &topology, tries)?;
-        Ok((topology, route))
+        self.route_by(spec, &topology, tries)
     }
 
     fn route_by(
@@ -202,6 +175,31 @@ impl DistributedPool {
         self.balancer().took(route.node, latency, now);
         self.counting().answered(route.node, latency);
         Ok(answer)
+    }
+
+    /// Waits for the turn of the next try.
+    ///
+    /// # Errors
+    /// The error of the last one, when there is no next.
+    async fn wait_for_next_try(
+        &self,
+        query_type: QueryType,
+        sql: &str,
+        route: Route,
+        tries: &mut Tries,
+        error: Error,
+        progress: &Progress,
+    ) -> Result<(), Error> {
+        let is_another_left = tries.is_another_left(route, &self.topology(), self.policy());
+        let failed = Failed { cause: error.cause(), query_type, is_another_left };
+        let may_retry = failed.may_retry(|| self.classify(sql));
+        let Some(delay) = self.next_try(tries, route, may_retry, &error) else {
+            return Err(error.after_tries(tries.count));
+        };
+        progress.failed(error);
+        tokio::time::sleep(delay).await;
+        progress.begins_anew();
+        Ok(())
     }
 
     /// How long to wait for the next try; `None` when there is none.
@@ -262,28 +260,46 @@ pub(super) async fn within<T>(
 }
 
 impl Progress {
+    pub(super) fn of(ask: &Ask) -> Self {
+        Self((!ask.limit.is_zero()).then(Mutex::default))
+    }
+
+    /// Of what has no end.
+    pub(super) fn unlimited() -> Self {
+        Self(None)
+    }
+
     pub(super) fn waits_at(&self, node: &Arc<NodePool>, tries: u32) {
-        let mut reached = self.0.lock();
-        (reached.node, reached.tries) = (Some(node.clone()), tries);
-        // What the pool holds is looked up when it matters.
-        reached.waited = WaitedFor::Backend(PoolLoad::default());
+        self.note(|reached| {
+            (reached.node, reached.tries) = (Some(node.clone()), tries);
+            // What the pool holds is looked up when it matters.
+            reached.waited = WaitedFor::Backend(PoolLoad::default());
+        });
     }
 
     fn runs(&self) {
-        self.0.lock().waited = WaitedFor::Answer;
+        self.note(|reached| reached.waited = WaitedFor::Answer);
     }
 
     pub(super) fn failed(&self, error: Error) {
-        let mut reached = self.0.lock();
-        (reached.waited, reached.last) = (WaitedFor::NextTry, Some(error));
+        self.note(|reached| {
+            (reached.waited, reached.last) = (WaitedFor::NextTry, Some(error));
+        });
     }
 
     pub(super) fn begins_anew(&self) {
-        self.0.lock().waited = WaitedFor::Primary;
+        self.note(|reached| reached.waited = WaitedFor::Primary);
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Reached)) {
+        if let Some(reached) = &self.0 {
+            change(&mut reached.lock());
+        }
     }
 
     fn out_of_time(&self, ask: &Ask) -> Error {
-        let Reached { node, mut waited, tries, last } = std::mem::take(&mut *self.0.lock());
+        let reached = self.0.as_ref().map(|reached| std::mem::take(&mut *reached.lock()));
+        let Reached { node, mut waited, tries, last } = reached.unwrap_or_default();
         if let (WaitedFor::Backend(load), Some(node)) = (&mut waited, &node) {
             *load = node.backends().load();
         }

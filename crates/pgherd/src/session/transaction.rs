@@ -15,9 +15,9 @@ use tokio_postgres::{Client, IsolationLevel, Row, RowStream, SimpleQueryMessage}
 use tracing::debug;
 
 use super::Ask;
-use super::act::{InBlock, Params, drain};
+use super::act::{InBlock, Params, drain, only};
 use super::fate::Fate;
-use super::lookup::Session;
+use super::lookup::ServerSession;
 use crate::conn::Standing;
 use crate::error::{Cause, is_pooler_s};
 use crate::mutex::Mutex;
@@ -124,14 +124,14 @@ impl<'p> TransactionRequest<'p> {
         let mut script = self.begin_command();
         if is_identified {
             script += "; ";
-            script += Session::WHICH;
+            script += ServerSession::WHICH;
         }
         let mut tries = 1;
         loop {
             let lease = self.pool.lease(&self.ask, taken_at).await?;
             let error = match lease.simple_query(&script).await {
                 Ok(answer) => {
-                    let session = Session::read(lease.route().node, &row_of(&answer));
+                    let session = ServerSession::read(lease.route().node, &row_of(&answer));
                     return Ok(Transaction::new(self.pool, lease, session, self.is_read_only));
                 }
                 Err(error) => error,
@@ -219,7 +219,7 @@ pub struct Transaction {
     pool: DistributedPool,
     // `Some` until it has ended.
     lease: Option<Lease>,
-    session: Option<Session>,
+    session: Option<ServerSession>,
     is_read_only: bool,
     // By the last statement that ran, if that failed.
     fate: Mutex<Option<Fate>>,
@@ -229,7 +229,7 @@ impl Transaction {
     fn new(
         pool: &DistributedPool,
         lease: Lease,
-        session: Option<Session>,
+        session: Option<ServerSession>,
         is_read_only: bool,
     ) -> Self {
         let (pool, lease, fate) = (pool.clone(), Some(lease), Mutex::default());
@@ -274,12 +274,7 @@ impl Transaction {
     /// # Errors
     /// [`Error`]; [`ErrorKind::Usage`](crate::ErrorKind::Usage) for another number of rows.
     pub async fn query_one(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Row, Error> {
-        let mut rows = self.query(sql, params).await?;
-        let found = rows.len();
-        match (rows.pop(), found) {
-            (Some(row), 1) => Ok(row),
-            _ => Err(Error::new(Cause::Rows { found }).at(self.node().into())),
-        }
+        only(self.query(sql, params).await?, self.node())
     }
 
     /// Runs a statement and answers how many rows it concerned. Cancellation as for
@@ -341,7 +336,7 @@ impl Transaction {
     }
 
     /// The session it runs in, if that was asked for and told.
-    pub(super) fn session(&self) -> Option<&Session> {
+    pub(super) fn session(&self) -> Option<&ServerSession> {
         self.session.as_ref()
     }
 

@@ -5,7 +5,7 @@ use tokio_postgres::types::ToSql;
 use tracing::warn;
 
 use super::fate::Fate;
-use super::lookup::{Lookup, Session};
+use super::lookup::{Lookup, ServerSession};
 use super::retry::is_node_gone;
 use crate::{CommitError, Error, ErrorKind, Transaction, TransactionRequest};
 
@@ -56,7 +56,7 @@ enum Ran<T, E> {
         value: T,
         error: CommitError,
         node: NodeId,
-        session: Option<Session>,
+        session: Option<ServerSession>,
     },
 }
 
@@ -217,7 +217,12 @@ impl<'p> UnitOfWork<'p> {
         }
     }
 
-    async fn settle(&self, error: CommitError, node: NodeId, session: Option<&Session>) -> Settled {
+    async fn settle(
+        &self,
+        error: CommitError,
+        node: NodeId,
+        session: Option<&ServerSession>,
+    ) -> Settled {
         let lookup = match self.unknown {
             WhenUnknown::Tell => return Settled::Unknown(error),
             WhenUnknown::RunAgain => return Settled::RunAgain(error),

@@ -11,7 +11,7 @@ use tokio_postgres::{Row, RowStream};
 
 use super::open::OpenTransaction;
 use crate::error::Cause;
-use crate::session::{InBlock, Params, drain};
+use crate::session::{InBlock, Params, drain, only};
 use crate::{Error, Lease};
 
 /// The part of a distributed transaction that runs on one shard.
@@ -70,12 +70,7 @@ impl Cursor {
     /// # Errors
     /// [`Error`]; [`ErrorKind::Usage`](crate::ErrorKind::Usage) for another number of rows.
     pub async fn query_one(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Row, Error> {
-        let mut rows = self.query(sql, params).await?;
-        let found = rows.len();
-        match (rows.pop(), found) {
-            (Some(row), 1) => Ok(row),
-            _ => Err(Error::new(Cause::Rows { found }).at(self.node().into())),
-        }
+        only(self.query(sql, params).await?, self.node())
     }
 
     /// Runs a statement and answers how many rows it concerned. Cancellation as for
