@@ -222,6 +222,22 @@ impl Cluster {
         self.nodes().iter().filter(|node| node.role == Role::Worker)
     }
 
+    /// Lets the guardian end what is left of this program inside the folder, too.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub(crate) fn guard(&self, program: &Path) -> Result<()> {
+        let path = program.canonicalize();
+        let path = path.with_context(|| format!("there is no program {}", program.display()))?;
+        let list = self.folder.join("guarded");
+        let listed = std::fs::read_to_string(&list).unwrap_or_default();
+        let line = path.display().to_string();
+        if listed.lines().any(|known| known == line) {
+            return Ok(());
+        }
+        Ok(std::fs::write(list, format!("{listed}{line}\n"))?)
+    }
+
     /// Waits until each replica has replayed what its primary has written by now.
     ///
     /// # Errors

@@ -2,9 +2,10 @@
 //!
 //! A small shell process in a group of its own waits at a pipe whose other end only the
 //! owner holds. When the owner drops it, panics, is interrupted or killed, the pipe closes;
-//! then the guardian ends what the owner has left running: each process of PostgreSQL, of
-//! PgBouncer, or of setting them up, that works inside the cluster's folder, and no other. Then it removes the
-//! folder, and the shared memory that a killed server could not give back.
+//! then the guardian ends what the owner has left running inside the cluster's folder: each
+//! process of PostgreSQL or of setting it up, or of a program that the folder's file `guarded`
+//! names, and no other. Then it removes the folder, and the shared memory that a killed server
+//! could not give back.
 //!
 //! Absent: anything to be done by a destructor alone.
 
@@ -28,7 +29,12 @@ ours() {
         at && index(path, ENVIRON["HERE"]) == 1 { split($0, part, "/proc/"); print part[2] + 0 }
     ' | while read -r pid; do
         read -r name < "/proc/$pid/comm" || continue
-        case "$name" in postgres|initdb|pg_basebackup|pg_ctl|cp|pgbouncer) echo "$pid";; esac
+        case "$name" in
+            postgres|initdb|pg_basebackup|pg_ctl|cp) echo "$pid";;
+            # One that was built anew meanwhile is called "deleted".
+            *) readlink "/proc/$pid/exe" | sed 's/ (deleted)$//' | grep -qxFf "$1/guarded" \
+                && echo "$pid";;
+        esac
     done 2>/dev/null
 }
 for pid in $(ours "$1"); do

@@ -1,8 +1,8 @@
 //! Worlds to test pgherd in.
 //!
 //! Real PostgreSQL clusters with streaming replicas ([`Cluster`]), a TCP link that fails on
-//! command ([`Link`]), load ([`Pgbench`]), and poolers in between ([`PgBouncer`]). Blocking, on `std`: a test may use it from
-//! wherever it runs.
+//! command ([`Link`]), load ([`Pgbench`]), and poolers in between ([`PgBouncer`], [`Pooler`]).
+//! Blocking, on `std`: a test may use it from wherever it runs.
 //!
 //! Everything a cluster started ends with it, whatever becomes of the program that started it:
 //! see [`guardian`].
@@ -15,6 +15,7 @@ pub mod link;
 pub mod load;
 pub mod node;
 pub mod pgbouncer;
+pub mod pooler;
 
 pub use cluster::{Cluster, ClusterSpec, ServerTls};
 pub use engine::Engine;
@@ -22,6 +23,7 @@ pub use link::Link;
 pub use load::{Pgbench, PgbenchReport, Progress};
 pub use node::{Node, Role};
 pub use pgbouncer::PgBouncer;
+pub use pooler::{Pooler, PoolerSpec, RunsAs};
 
 /// What goes wrong in a lab: the text says what, where, and what to do.
 pub type Error = anyhow::Error;

@@ -117,7 +117,7 @@ impl Node {
 
     /// Whether it answers a login.
     pub fn is_ready(&self) -> bool {
-        answers(self.address()).unwrap_or(false)
+        answers(self.address(), "postgres", "postgres").unwrap_or(false)
     }
 
     /// How it is, by its processes and by whether it answers.
@@ -400,15 +400,16 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Whether a server at `address` asks for a password, which it does once it takes logins.
-pub(crate) fn answers(address: SocketAddr) -> Result<bool> {
+/// Whether a server at `address` asks this user for a password, or asks for none, which it does
+/// once it takes logins.
+pub(crate) fn answers(address: SocketAddr, user: &str, database: &str) -> Result<bool> {
     let limit = Duration::from_millis(500);
     let mut stream = TcpStream::connect_timeout(&address, limit)?;
     stream.set_read_timeout(Some(limit))?;
-    let body = b"\0\x03\0\0user\0postgres\0database\0postgres\0\0";
+    let body = format!("\0\x03\0\0user\0{user}\0database\0{database}\0\0");
     let length = u32::try_from(body.len() + 4)?;
     stream.write_all(&length.to_be_bytes())?;
-    stream.write_all(body)?;
+    stream.write_all(body.as_bytes())?;
     let mut answer = [0];
     stream.read_exact(&mut answer)?;
     Ok(answer == *b"R")
