@@ -1,34 +1,74 @@
 //! pgherd beside its peers, measured. Run by `cargo x bench`.
 //!
-//! In: the name of a benchmark. Out: a document with the method and the tables.
+//! In: the name of a benchmark. Out: a part of a document, with the method and the tables.
 //!
-//! A ratio compares what ran in turn in the same process, round by round: whatever else the
-//! machine does hits all of them.
+//! A ratio compares what ran in turn, round by round: whatever else the machine does hits all of
+//! them.
 
-mod contender;
-mod document;
-mod idle;
-mod measure;
-mod route;
-mod server;
+mod machine;
+mod part;
+mod pool;
+mod proxy;
+mod rounds;
 
-use anyhow::{Result, bail};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo x bench")]
+struct Arguments {
+    /// The folder of benchmarks.md; without it, what would be written there is printed
+    #[arg(long, global = true, hide = true, value_name = "FOLDER")]
+    docs: Option<PathBuf>,
+    #[command(subcommand)]
+    benchmark: Benchmark,
+}
+
+#[derive(Debug, Subcommand)]
+enum Benchmark {
+    /// The library's pool beside deadpool, bb8 and sqlx
+    Pool,
+    /// The proxy beside other poolers, with pgbench as their client
+    ///
+    /// Without options that make it a quick look it writes its part of docs/benchmarks.md, which
+    /// takes the better part of an hour; with one, it prints it.
+    Proxy(proxy::Options),
+    /// The blind forwarder that takes part in `proxy`
+    #[command(hide = true)]
+    Forward {
+        /// The port to listen on, on 127.0.0.1
+        port: u16,
+        /// The server's port
+        to: u16,
+    },
+}
 
 fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["pool"] => pool(),
-        _ => bail!("usage: pgherd-bench pool"),
+    let Arguments { docs, benchmark } = Arguments::parse();
+    match benchmark {
+        Benchmark::Pool => keep(docs.as_deref(), "pool", &pool::run()?),
+        Benchmark::Proxy(options) => {
+            let report = proxy::run(&options)?;
+            let docs = docs.filter(|_| options.is_record());
+            if let Some(docs) = &docs {
+                std::fs::write(docs.join(proxy::PLOT), report.plot)?;
+            }
+            keep(docs.as_deref(), "proxy", &report.text)
+        }
+        Benchmark::Forward { port, to } => proxy::forward::run(port, to),
     }
 }
 
-fn pool() -> Result<()> {
-    let load = document::load();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let mut tables = runtime.block_on(idle::run())?;
-    drop(runtime);
-    let (version, more) = server::run()?;
-    tables.extend(more);
-    print!("{}", document::pool(&tables, &route::run()?, &version, &load)?);
-    Ok(())
+/// Puts a part into the document, or prints it.
+fn keep(docs: Option<&Path>, name: &str, text: &str) -> Result<()> {
+    let Some(docs) = docs else {
+        print!("{text}");
+        return Ok(());
+    };
+    let path = docs.join("benchmarks.md");
+    let read = std::fs::read_to_string(&path);
+    let document = read.with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(std::fs::write(&path, part::replace(&document, name, text)?)?)
 }

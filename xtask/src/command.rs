@@ -36,18 +36,6 @@ pub(crate) fn output(command: &mut Command) -> Option<String> {
     output.status.success().then_some(text)
 }
 
-/// What a command prints; its messages go on to the terminal. Fails if it fails.
-pub(crate) fn document(command: &mut Command) -> Result<String> {
-    let said = said(command);
-    eprintln!("+ {said}");
-    let output = command.stderr(Stdio::inherit()).output();
-    let output = output.with_context(|| format!("cannot run `{said}`"))?;
-    if !output.status.success() {
-        bail!("`{said}` failed: {}", output.status);
-    }
-    String::from_utf8(output.stdout).with_context(|| format!("`{said}` did not print text"))
-}
-
 /// Becomes another program, so that Ctrl-C reaches it alone. Returns only if that fails.
 pub(crate) fn replace(
     program: &Path,

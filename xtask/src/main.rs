@@ -9,7 +9,7 @@ mod package;
 mod setup;
 mod tools;
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
@@ -25,7 +25,11 @@ const TASKS: [Task; 10] = [
     Task { name: "check", about: "format, lints, fast tests: before each commit", run: check },
     Task { name: "test", about: "set up, then all tests, against real servers", run: test },
     Task { name: "demo", about: "set up, then the main job on a real cluster", run: demo },
-    Task { name: "bench", about: "measure (pool), and write docs/benchmarks.md", run: bench },
+    Task {
+        name: "bench",
+        about: "measure (pool or proxy), and write docs/benchmarks.md",
+        run: bench,
+    },
     Task { name: "fmt", about: "format the code", run: fmt },
     Task {
         name: "reference",
@@ -104,11 +108,15 @@ fn test(rest: &[String]) -> Result<()> {
     if tools::exists("cargo-nextest") {
         let nextest = [&["nextest", "run"], &ALL[..], &rest[..]].concat();
         command::cargo(&nextest, &environment)?;
-        command::cargo(&[&["test"], &ALL[..], &["--doc"]].concat(), &environment)
+        command::cargo(&[&["test"], &ALL[..], &["--doc"]].concat(), &environment)?;
     } else {
         let test = [&["test"], &ALL[..], &rest[..]].concat();
-        command::cargo(&test, &environment)
+        command::cargo(&test, &environment)?;
     }
+    if rest.is_empty() {
+        command::cargo(&["test", "--package", "pgherd-bench"], &environment)?;
+    }
+    Ok(())
 }
 
 fn demo(rest: &[String]) -> Result<()> {
@@ -119,16 +127,23 @@ fn demo(rest: &[String]) -> Result<()> {
     command::replace(&command::built("release", "pgherd")?, &demo, &environment)
 }
 
-/// Builds what is compared, runs it alone, and keeps what it writes.
+/// Builds what is compared, and becomes the benchmarks' program, which writes docs/benchmarks.md.
 fn bench(rest: &[String]) -> Result<()> {
-    let [name] = rest else { bail!("it takes one name: pool") };
     let environment = setup::run(setup::wants_wheels())?;
     command::cargo(&["build", "--release", "--package", "pgherd-bench"], &environment)?;
-    let mut measure = Command::new(command::built("release", "pgherd-bench")?);
-    measure.arg(name).envs(environment);
-    let document = command::document(&mut measure)?;
-    std::fs::write(command::workspace().join("docs/benchmarks.md"), document)?;
-    Ok(())
+    let program = command::built("release", "pgherd-bench")?;
+    let docs = command::workspace().join("docs");
+    let mut arguments = vec!["--docs".to_owned(), docs.display().to_string()];
+    arguments.extend_from_slice(rest);
+    if rest.first().is_some_and(|name| name == "proxy") {
+        setup::pgbouncer(setup::wants_wheels())?;
+        command::cargo(&["build", "--release", "--package", "pgherd-cli"], &environment)?;
+        let pgherd = command::built("release", "pgherd")?;
+        for (name, path) in [("pgherd", &pgherd), ("blind forwarder", &program)] {
+            arguments.extend(["--program".to_owned(), format!("{name}={}", path.display())]);
+        }
+    }
+    command::replace(&program, &arguments, &environment)
 }
 
 fn reference(_: &[String]) -> Result<()> {

@@ -50,7 +50,7 @@ impl Failed<'_> {
             | Cause::Rows { .. }
             | Cause::Transaction(_)
             | Cause::Deadlock { .. }
-            | Cause::Deadline(_)
+            | Cause::Deadline { .. }
             | Cause::StalePlan { .. }
             | Cause::Usage(_) => false,
         }

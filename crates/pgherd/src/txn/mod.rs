@@ -17,8 +17,6 @@ mod left;
 mod open;
 mod participant;
 mod recovery;
-mod request;
-mod stage;
 mod table;
 mod transaction;
 
@@ -32,7 +30,6 @@ pub(crate) use left::{look, resolve};
 pub(crate) use open::OpenTransactions;
 pub use recovery::Recovered;
 pub(crate) use recovery::recover;
-pub use request::DistributedTransactionRequest;
 pub use table::decision_table_script;
 pub(crate) use table::quote_identifier;
 pub use transaction::{Committed, DistributedTransaction};

@@ -10,9 +10,9 @@ use pgherd_core::route::{Loads, QuerySpec, SessionState, route};
 use pgherd_core::sql::{ClassCache, Classifier};
 
 /// How long the decision takes: class from the cache, hash of the key, node.
-pub(crate) struct RouteTimes {
-    pub(crate) median: Duration,
-    pub(crate) p99: Duration,
+pub(super) struct RouteTimes {
+    pub(super) median: Duration,
+    pub(super) p99: Duration,
 }
 
 const SQL: &str = "SELECT id, name FROM users WHERE id = $1";
@@ -22,7 +22,7 @@ const BATCH: u32 = 1_000;
 
 const BATCHES: u32 = 2_000;
 
-pub(crate) fn run() -> Result<RouteTimes> {
+pub(super) fn run() -> Result<RouteTimes> {
     let settings = DistributedPool::builder()
         .coordinator("c", 1)
         .replica("r", 2)

@@ -8,8 +8,8 @@ use pgherd::pool::{CloseReason, Fate, Limits, Manager, Pool};
 use tokio::runtime::Handle;
 use tokio::task::yield_now;
 
-use crate::contender::{ACQUIRE_TIMEOUT, Contender, SIZE, TASKS};
-use crate::measure::{Plan, Table, compare};
+use super::contender::{ACQUIRE_TIMEOUT, Contender, SIZE, TASKS};
+use super::measure::{Plan, Table, compare};
 
 /// What is lent.
 struct Nothing;
@@ -156,7 +156,7 @@ async fn contenders(holds: bool) -> Result<Vec<Contender>> {
     Ok(vec![ours, managed, unmanaged, bb8])
 }
 
-pub(crate) async fn run() -> Result<Vec<Table>> {
+pub(super) async fn run() -> Result<Vec<Table>> {
     let (at_once, held) = (contenders(false).await?, contenders(true).await?);
     let one = Plan { tasks: 1, batch: 100, batches: 500, rounds: 61 };
     let many = Plan { tasks: TASKS, batch: 100, batches: 15, rounds: 61 };

@@ -6,8 +6,8 @@ use pgherd_lab::{Cluster, ClusterSpec, cluster};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio_postgres::NoTls;
 
-use crate::contender::{ACQUIRE_TIMEOUT, Contender, SIZE, TASKS};
-use crate::measure::{Plan, Table, compare};
+use super::contender::{ACQUIRE_TIMEOUT, Contender, SIZE, TASKS};
+use super::measure::{Plan, Table, compare};
 
 /// One round trip in the simple protocol for each of them: drivers that cache what they have
 /// prepared are not compared with those that do not.
@@ -100,7 +100,7 @@ async fn contenders(host: &str, port: u16) -> Result<Vec<Contender>> {
 }
 
 /// PostgreSQL's version, and the tables.
-pub(crate) fn run() -> Result<(String, Vec<Table>)> {
+pub(super) fn run() -> Result<(String, Vec<Table>)> {
     let one = Plan { tasks: 1, batch: 1, batches: 500, rounds: 61 };
     let many = Plan { tasks: TASKS, batch: 1, batches: 40, rounds: 61 };
     let mut tables = Vec::new();

@@ -5,26 +5,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Backends, or what stands for them, in each pool.
-pub(crate) const SIZE: usize = 8;
+pub(super) const SIZE: usize = 8;
 
 /// Tasks that share them.
-pub(crate) const TASKS: usize = 64;
+pub(super) const TASKS: usize = 64;
 
 /// How long an acquire may wait: every pool has to keep the time.
-pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Turn = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A pool under its name. `run` acquires, does its work and releases, so many times.
 #[derive(Clone)]
-pub(crate) struct Contender {
-    pub(crate) name: &'static str,
+pub(super) struct Contender {
+    pub(super) name: &'static str,
     run: Arc<dyn Fn(usize) -> Turn + Send + Sync>,
 }
 
 impl Contender {
     /// `run(turns)` does its turns one after the other.
-    pub(crate) fn new<F>(
+    pub(super) fn new<F>(
         name: &'static str,
         run: impl Fn(usize) -> F + Send + Sync + 'static,
     ) -> Self
@@ -35,7 +35,7 @@ impl Contender {
     }
 
     /// So many turns, one after the other.
-    pub(crate) fn run(&self, turns: usize) -> Turn {
+    pub(super) fn run(&self, turns: usize) -> Turn {
         (self.run)(turns)
     }
 }

@@ -4,71 +4,70 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::contender::Contender;
+use super::contender::Contender;
+use crate::rounds::{Spread, order};
 
 /// How one case is measured.
 #[derive(Clone, Copy)]
-pub(crate) struct Plan {
+pub(super) struct Plan {
     /// Tasks at the same time.
-    pub(crate) tasks: usize,
+    pub(super) tasks: usize,
     /// Turns that are timed as one: as many as make reading the clock cheap.
-    pub(crate) batch: usize,
+    pub(super) batch: usize,
     /// Batches of each task in a round.
-    pub(crate) batches: usize,
+    pub(super) batches: usize,
     /// Rounds: in each, every contender has its turn.
-    pub(crate) rounds: usize,
+    pub(super) rounds: usize,
 }
 
 /// A case, measured.
-pub(crate) struct Table {
-    pub(crate) title: &'static str,
-    pub(crate) plan: Plan,
-    pub(crate) rows: Vec<Row>,
+pub(super) struct Table {
+    pub(super) title: &'static str,
+    pub(super) plan: Plan,
+    pub(super) rows: Vec<Row>,
 }
 
 /// One contender in one case. The first of a table is pgherd.
-pub(crate) struct Row {
-    pub(crate) name: &'static str,
+pub(super) struct Row {
+    pub(super) name: &'static str,
     /// The time of a round over its turns: what one turn costs, all tasks together. One a round.
-    pub(crate) per_turn: Vec<Duration>,
+    pub(super) per_turn: Vec<Duration>,
     /// How long the turns of a batch took on average, sorted, over all rounds.
-    pub(crate) latency: Vec<Duration>,
+    pub(super) latency: Vec<Duration>,
 }
 
 impl Row {
     /// The median over rounds of what one turn costs.
-    pub(crate) fn median(&self) -> Duration {
+    pub(super) fn median(&self) -> Duration {
         let mut sorted = self.per_turn.clone();
         sorted.sort();
         sorted[sorted.len() / 2]
     }
 
     /// The 99th percentile of the latency.
-    pub(crate) fn p99(&self) -> Duration {
+    pub(super) fn p99(&self) -> Duration {
         self.latency[self.latency.len() * 99 / 100]
     }
 
     /// The median of the latency.
-    pub(crate) fn p50(&self) -> Duration {
+    pub(super) fn p50(&self) -> Duration {
         self.latency[self.latency.len() / 2]
     }
 }
 
 impl Table {
-    /// pgherd's time per turn over that of the best of the others in the same round: least,
-    /// median and greatest of the rounds. The best is the one with the lowest median.
-    pub(crate) fn ratios(&self) -> Option<[f64; 3]> {
+    /// pgherd's time per turn over that of the best of the others in the same round. The best is
+    /// the one with the lowest median.
+    pub(super) fn ratios(&self) -> Option<Spread> {
         let best = self.rows[1..].iter().min_by_key(|row| row.median())?;
-        let pairs = self.rows[0].per_turn.iter().zip(&best.per_turn);
-        let mut ratios: Vec<f64> =
-            pairs.map(|(own, best)| own.as_secs_f64() / best.as_secs_f64()).collect();
-        ratios.sort_by(f64::total_cmp);
-        Some([ratios[0], ratios[ratios.len() / 2], ratios[ratios.len() - 1]])
+        let seconds =
+            |row: &Row| row.per_turn.iter().map(Duration::as_secs_f64).collect::<Vec<_>>();
+        Spread::of_ratios(seconds(&self.rows[0]), seconds(best))
     }
 }
 
 /// Lets the contenders have their rounds, in another order each time.
-pub(crate) async fn compare(
+pub(super) async fn compare(
     title: &'static str,
     plan: Plan,
     contenders: &[Contender],
@@ -80,8 +79,7 @@ pub(crate) async fn compare(
     };
     let mut rows: Vec<Row> = contenders.iter().map(new).collect();
     for round in 0..=plan.rounds {
-        for at in 0..contenders.len() {
-            let at = (at + round) % contenders.len();
+        for at in order(contenders.len(), round) {
             let (per_turn, latency) = one_round(plan, &contenders[at]).await?;
             // The first round fills the pools and the caches.
             if round > 0 {

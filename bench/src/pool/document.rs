@@ -1,21 +1,20 @@
 //! The document: how it was measured, and the tables.
 
 use std::fmt::Write;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::contender::{ACQUIRE_TIMEOUT, SIZE};
-use crate::measure::Table;
-use crate::route::RouteTimes;
+use super::contender::{ACQUIRE_TIMEOUT, SIZE};
+use super::measure::Table;
+use super::route::RouteTimes;
+use crate::machine;
+use crate::rounds::Spread;
 
-const LOCK: &str = include_str!("../../Cargo.lock");
-
-/// `docs/benchmarks.md`.
+/// The part of `docs/benchmarks.md` that is about the pool.
 ///
-/// `load` is what [`load`] said before anything ran.
-pub(crate) fn pool(
+/// `load` is what [`machine::load`] said before anything ran.
+pub(super) fn write(
     tables: &[Table],
     route: &RouteTimes,
     postgresql: &str,
@@ -23,12 +22,12 @@ pub(crate) fn pool(
 ) -> Result<String> {
     let mut out = String::new();
     let peers = ["deadpool", "deadpool-postgres", "bb8", "bb8-postgres", "sqlx", "tokio"];
-    let peers = peers.map(|name| format!("{name} {}", version(name))).join(", ");
+    let peers = peers.map(|name| format!("{name} {}", machine::version(name))).join(", ");
     writeln!(
         out,
-        "# Benchmarks
+        "## The library's pool
 
-Written by `cargo x bench pool`, which runs everything below anew.
+Written by `cargo x bench pool`, which runs everything in this part anew.
 
 The figures are of one machine at one time; what travels is the ratios. They compare pools that
 ran in turn in the same process, round by round and in another order each time, so that whatever
@@ -51,23 +50,23 @@ else the machine did hit all of them.
   lets tasks that run already go first: that saves switches between tasks, at the cost of those
   who wait.
 ",
-        machine = machine(),
+        machine = machine::describe(),
         own = env!("CARGO_PKG_VERSION"),
-        rustc = output("rustc", &["--version"]),
+        rustc = machine::rustc(),
     )?;
     writeln!(
         out,
-        "## Acquire and release
+        "### Acquire and release
 
 What is lent does nothing, and no network is there: for pgherd `pgherd::pool::Pool`, which is what
 lends backends of nodes, with another manager.
 "
     )?;
     for table in tables {
-        if table.title.contains("SELECT") && !out.contains("## On a real server") {
+        if table.title.contains("SELECT") && !out.contains("### On a real server") {
             writeln!(
                 out,
-                "## On a real server
+                "### On a real server
 
 Acquire, `SELECT 1` in the simple protocol, release; the server is on the same machine, and so
 takes its share of it. pgherd's turn has more in it: it routes the statement, and reads along on
@@ -83,7 +82,7 @@ first table has all of them on one.
     }
     writeln!(
         out,
-        "## Route of a statement whose text is known
+        "### Route of a statement whose text is known
 
 Its class from the cache, the hash of its shard key, a replica of that shard: {} (99th percentile
 {}), over 2000 batches of 1000 decisions.",
@@ -97,7 +96,7 @@ fn write_table(out: &mut String, table: &Table) -> Result<()> {
     let plan = table.plan;
     writeln!(
         out,
-        "### {}\n\n{} rounds of {} turns.\n",
+        "#### {}\n\n{} rounds of {} turns.\n",
         table.title,
         plan.rounds,
         plan.tasks * plan.batch * plan.batches
@@ -106,7 +105,7 @@ fn write_table(out: &mut String, table: &Table) -> Result<()> {
     writeln!(out, "|---|---|---|---|---|---|")?;
     for (at, row) in table.rows.iter().enumerate() {
         let ratio = match table.ratios() {
-            Some([least, median, greatest]) if at == 0 => {
+            Some(Spread { least, median, greatest }) if at == 0 => {
                 format!("**{median:.2}** ({least:.2} to {greatest:.2})")
             }
             _ => String::new(),
@@ -133,31 +132,4 @@ fn show(time: Duration) -> String {
         nanos if nanos < 10_000 => format!("{nanos} ns"),
         nanos => format!("{:.1} µs", nanos as f64 / 1000.0),
     }
-}
-
-/// The version of a package that was built in.
-fn version(name: &str) -> &'static str {
-    let entry = format!("name = \"{name}\"\nversion = \"");
-    let at = LOCK.rfind(&entry).map(|at| at + entry.len());
-    at.and_then(|at| LOCK[at..].split('"').next()).unwrap_or("?")
-}
-
-/// How many wanted to run, on average over the last minute.
-pub(crate) fn load() -> String {
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    load.split(' ').next().unwrap_or("?").to_owned()
-}
-
-fn machine() -> String {
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find(|line| line.starts_with("model name"));
-    let model = model.and_then(|line| line.split(": ").nth(1)).unwrap_or("unknown processor");
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    format!("{model}, {cores} cores, {}", output("uname", &["-sr"]))
-}
-
-fn output(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output();
-    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    text.unwrap_or_else(|_| format!("{program}: not found"))
 }

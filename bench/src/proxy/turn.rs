@@ -1,0 +1,154 @@
+//! One contender's turn in a round: it is started, loaded, measured and ended.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use pgherd_lab::{Pgbench, Pooler, Progress};
+
+use super::case::{Case, Part};
+use super::contenders::Contender;
+use super::log::Seen;
+use super::stage::Stage;
+use super::usage::Usage;
+
+/// What was measured.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Turn {
+    /// Transactions a second.
+    pub(super) throughput: f64,
+    /// The median latency, in milliseconds.
+    pub(super) p50: f64,
+    /// The 99th percentile of the latency, in milliseconds.
+    pub(super) p99: f64,
+    /// The contender's CPU time for 1000 transactions in user mode, in milliseconds.
+    pub(super) user: f64,
+    /// The same in the kernel.
+    pub(super) system: f64,
+    /// Its memory at the most, in MiB.
+    pub(super) peak: f64,
+}
+
+impl Turn {
+    /// Its CPU time for 1000 transactions, in milliseconds.
+    pub(super) fn cpu(&self) -> f64 {
+        self.user + self.system
+    }
+}
+
+/// A moment, and what was used until then.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    // Microseconds since 1970.
+    at: u64,
+    usage: Usage,
+}
+
+impl Mark {
+    fn now(pid: u32) -> Result<Self> {
+        let at = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
+        Ok(Self { at: u64::try_from(at)?, usage: Usage::of(pid)? })
+    }
+}
+
+/// Measures for so many seconds, after one that does not count.
+pub(super) fn take(
+    stage: &Stage,
+    contender: &Contender,
+    case: &Case,
+    part: &Part,
+    seconds: u64,
+) -> Result<Turn> {
+    let server_port = stage.node().port;
+    let pooler = Pooler::start(stage.cluster(), |port| {
+        contender.spec(part, case.auth, case.clients, port, server_port, stage.secret())
+    })?;
+    let logs = stage.cluster().folder().join("transactions");
+    std::fs::create_dir(&logs)?;
+    let load = load(&pooler, case, part, seconds, &logs);
+    let turn = load.and_then(|(begin, end)| {
+        let mut seen = Seen::default();
+        for log in std::fs::read_dir(&logs)? {
+            let text = std::fs::read_to_string(log?.path())?;
+            seen.add(&text, begin.at..end.at, case.connect)?;
+        }
+        summary(begin, end, seen)
+    });
+    std::fs::remove_dir_all(&logs)?;
+    // Before the pooler is dropped: the error says more with its own words.
+    turn.with_context(|| format!("{} says: {}", contender.name(), last_words(&pooler)))
+}
+
+/// Runs pgbench, and looks at the pooler one second after its clients are there, and again after
+/// the seconds that count.
+fn load(
+    pooler: &Pooler,
+    case: &Case,
+    part: &Part,
+    seconds: u64,
+    logs: &std::path::Path,
+) -> Result<(Mark, Mark)> {
+    let mut arguments = case.pgbench(part.protocol, seconds + 2);
+    let prefix: PathBuf = logs.join("log");
+    arguments.extend(["-l".to_owned(), format!("--log-prefix={}", prefix.display())]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (mut reports, mut begin, mut end) = (0, None, None);
+    let report = Pgbench::new(pooler.address(), &arguments).run(|line| {
+        if Progress::parse(line).is_some() {
+            reports += 1;
+            if reports == 1 {
+                begin = Some(Mark::now(pooler.pid()));
+            } else if reports == seconds + 1 {
+                end = Some(Mark::now(pooler.pid()));
+            }
+        }
+    })?;
+    ensure!(report.failed == 0, "{} transactions failed", report.failed);
+    let early = "pgbench ended before it was measured";
+    Ok((begin.context(early)??, end.context(early)??))
+}
+
+fn summary(begin: Mark, end: Mark, seen: Seen) -> Result<Turn> {
+    let transactions = seen.transactions as f64;
+    let Range { start, end: until } = begin.at..end.at;
+    let [p50, p99] = seen.percentiles([50, 99]).context("no transaction was answered")?;
+    // Milliseconds for a thousand are the same number as microseconds for one.
+    let each = |from: f64, to: f64| (to - from) * 1_000_000.0 / transactions;
+    Ok(Turn {
+        throughput: transactions * 1_000_000.0 / (until - start) as f64,
+        p50,
+        p99,
+        user: each(begin.usage.user, end.usage.user),
+        system: each(begin.usage.system, end.usage.system),
+        peak: end.usage.peak as f64 / (1024.0 * 1024.0),
+    })
+}
+
+fn last_words(pooler: &Pooler) -> String {
+    let logs = pooler.logs();
+    let lines: Vec<&str> = logs.lines().collect();
+    match lines.len() {
+        0 => "nothing".to_owned(),
+        count => lines[count.saturating_sub(4)..].join(" | "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::case::Connect;
+    use super::*;
+
+    #[test]
+    fn what_was_used_is_told_for_a_thousand_transactions() {
+        let usage = |user, system| Usage { user, system, peak: 3 * 1024 * 1024 };
+        let begin = Mark { at: 1_000_000, usage: usage(1.0, 2.0) };
+        let end = Mark { at: 3_000_000, usage: usage(1.5, 4.0) };
+        let log: String = (0..1000).map(|at| format!("0 {at} 250 0 1 {at}\n")).collect();
+        let mut seen = Seen::default();
+        seen.add(&log, begin.at..end.at, Connect::Once).unwrap();
+        let turn = summary(begin, end, seen).unwrap();
+        assert_eq!((turn.throughput, turn.p50, turn.p99), (500.0, 0.25, 0.25));
+        assert_eq!((turn.user, turn.system, turn.cpu(), turn.peak), (500.0, 2000.0, 2500.0, 3.0));
+    }
+}

@@ -1,0 +1,105 @@
+//! What a process and its children have used so far.
+
+use std::fmt;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+/// CPU time and memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Usage {
+    /// Seconds in user mode.
+    pub(super) user: f64,
+    /// Seconds in the kernel.
+    pub(super) system: f64,
+    /// Bytes of memory resident at the most, of all processes together.
+    pub(super) peak: u64,
+}
+
+impl Usage {
+    /// Of a process, all its threads, its children and theirs.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub(super) fn of(pid: u32) -> Result<Self> {
+        let mut usage = Self::of_one(pid)?;
+        for child in children(pid) {
+            // One that has ended meanwhile counts among those its parent has waited for.
+            if let Ok(of_child) = Self::of(child) {
+                usage.user += of_child.user;
+                usage.system += of_child.system;
+                usage.peak += of_child.peak;
+            }
+        }
+        Ok(usage)
+    }
+
+    fn of_one(pid: u32) -> Result<Self> {
+        let folder = format!("/proc/{pid}");
+        let read = |name| {
+            std::fs::read_to_string(Path::new(&folder).join(name))
+                .with_context(|| format!("process {pid} is gone"))
+        };
+        let ticks = rustix::param::clock_ticks_per_second() as f64;
+        let (user, system) = ticks_of(&read("stat")?).context("/proc/PID/stat is not as known")?;
+        let peak = peak_of(&read("status")?).context("/proc/PID/status is not as known")?;
+        Ok(Self { user: user as f64 / ticks, system: system as f64 / ticks, peak })
+    }
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2} s user, {:.2} s system", self.user, self.system)
+    }
+}
+
+/// Ticks in user mode and in the kernel, with those of children that were waited for.
+fn ticks_of(stat: &str) -> Option<(u64, u64)> {
+    // The name in parentheses may hold anything, so the fields begin behind the last one.
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
+    Some((field(14)? + field(16)?, field(15)? + field(17)?))
+}
+
+fn peak_of(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    let lists: Vec<String> = lists.collect();
+    let ids = lists.iter().flat_map(|list| list.split_whitespace());
+    ids.filter_map(|id| id.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ticks_are_found_behind_any_name() {
+        let stat = "12 (a) b) c) S 1 12 12 0 -1 4194304 9 8 7 6 150 250 30 40 20 0 1 0 5 6 7";
+        assert_eq!(ticks_of(stat), Some((180, 290)));
+        assert_eq!(ticks_of("12 (a) S 1"), None);
+    }
+
+    #[test]
+    fn the_peak_is_read_in_bytes() {
+        let status = "Name:\tx\nVmPeak:\t  99 kB\nVmHWM:\t    2048 kB\nVmRSS:\t 5 kB\n";
+        assert_eq!(peak_of(status), Some(2 * 1024 * 1024));
+    }
+
+    #[test]
+    fn a_child_counts() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let own = std::process::id();
+        let found = children(own).contains(&child.id());
+        let (all, alone) = (Usage::of(own).unwrap(), Usage::of_one(own).unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(found && all.peak > alone.peak);
+    }
+}
