@@ -2,15 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use pgherd_core::pool::PoolLoad;
 use pgherd_core::retry::Retry;
 use pgherd_core::route::RouteError;
 use pgherd_core::settings::SettingsErrors;
 use pgherd_wire::sqlstate;
 use tokio_postgres::error::{DbError, SqlState};
 
+use crate::session::Late;
 use crate::txn::{CommitError, InDoubt};
 use crate::{AcquireError, ConnectError, NoPrimary};
 
@@ -60,9 +59,11 @@ pub enum ErrorKind {
     ConnectionLost,
     /// PostgreSQL reported an error: [`Error::db_error`] has every field of it.
     Database,
-    /// Its time was up; see [`Request::deadline`](crate::Request::deadline).
+    /// Its time was up; see [`Request::deadline`](crate::Request::deadline) and
+    /// [`TransactionRequest::deadline`](crate::TransactionRequest::deadline).
     /// [`Error::was_sent`] says whether the statement was under way; why an earlier try failed is
-    /// the `source()`.
+    /// the `source()`. A transaction has committed nothing: one of which that is not known is
+    /// [`Self::InDoubt`].
     Deadline,
     /// The statement and how it was used do not fit: wrong parameters, not one row.
     Usage,
@@ -100,26 +101,8 @@ pub(crate) enum Cause {
     },
     /// What was asked for cannot be done like this.
     Usage(String),
-    /// It took too long, waits and further tries included. `last` is why the try before failed.
-    Deadline {
-        limit: Duration,
-        waited: WaitedFor,
-        last: Option<Box<Error>>,
-    },
-}
-
-/// What a statement waited for when its time was up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum WaitedFor {
-    /// A node that takes writes.
-    #[default]
-    Primary,
-    /// A backend, in a pool that held this.
-    Backend(PoolLoad),
-    /// The turn of its next try.
-    NextTry,
-    /// Its answer.
-    Answer,
+    /// It took too long, waits and further tries included.
+    Deadline(Late),
 }
 
 impl Error {
@@ -183,7 +166,7 @@ impl Error {
             Cause::Transaction(error) => error.kind(),
             Cause::Deadlock { .. } | Cause::StalePlan { .. } => ErrorKind::Database,
             Cause::Usage(_) => ErrorKind::Usage,
-            Cause::Deadline { .. } => ErrorKind::Deadline,
+            Cause::Deadline(late) => late.kind(),
         }
     }
 
@@ -210,13 +193,7 @@ impl Error {
             },
             Cause::Transaction(error) => error.retry(),
             Cause::Deadlock { .. } | Cause::StalePlan { .. } => Retry::Same,
-            Cause::Deadline { waited, .. } => {
-                if self.0.is_read || *waited != WaitedFor::Answer {
-                    Retry::Elsewhere
-                } else {
-                    Retry::No
-                }
-            }
+            Cause::Deadline(late) => late.retry(),
             Cause::Settings(_)
             | Cause::BadSettings(_)
             | Cause::NoRuntime
@@ -233,7 +210,7 @@ impl Error {
             Cause::Statement { was_sent, .. } => *was_sent,
             Cause::Rows { .. } | Cause::Deadlock { .. } | Cause::StalePlan { .. } => true,
             Cause::Transaction(error) => error.was_sent(),
-            Cause::Deadline { waited, .. } => *waited == WaitedFor::Answer,
+            Cause::Deadline(late) => late.was_sent(),
             Cause::Settings(_)
             | Cause::BadSettings(_)
             | Cause::NoRuntime
@@ -268,14 +245,7 @@ impl Error {
             }
             Cause::Transaction(error) => error.sqlstate(),
             Cause::Deadlock { .. } => Some(sqlstate::DEADLOCK_DETECTED),
-            Cause::Deadline { waited, .. } => {
-                let is_unknown = *waited == WaitedFor::Answer && !self.0.is_read;
-                Some(if is_unknown {
-                    sqlstate::TRANSACTION_UNKNOWN
-                } else {
-                    sqlstate::QUERY_CANCELED
-                })
-            }
+            Cause::Deadline(late) => Some(late.sqlstate()),
             Cause::Settings(_)
             | Cause::BadSettings(_)
             | Cause::NoRuntime
@@ -328,6 +298,7 @@ impl Error {
     pub fn in_doubt(&self) -> &[InDoubt] {
         match &self.0.cause {
             Cause::Transaction(error) => error.in_doubt(),
+            Cause::Deadline(late) => &late.in_doubt,
             _ => &[],
         }
     }
@@ -366,22 +337,7 @@ impl fmt::Display for Error {
                 error.code().map_or("?", SqlState::code)
             )?,
             Cause::Usage(problem) => f.write_str(problem)?,
-            Cause::Deadline { limit, waited, .. } => {
-                write!(f, "no answer within {limit:?}, waiting included: ")?;
-                match waited {
-                    WaitedFor::Primary => f.write_str("its group had no primary")?,
-                    WaitedFor::Backend(load) => {
-                        write!(f, "{} had no backend for it ({load})", node())?;
-                    }
-                    WaitedFor::NextTry => write!(f, "it failed on {}", node())?,
-                    WaitedFor::Answer => {
-                        write!(f, "it still ran on {}, and was cancelled", node())?;
-                    }
-                }
-                if *waited == WaitedFor::Answer && !self.0.is_read {
-                    f.write_str("; whether it has taken effect is not known")?;
-                }
-            }
+            Cause::Deadline(late) => late.tell(f, node())?,
             Cause::Deadlock { .. } => write!(
                 f,
                 "deadlock over several shards: the statement on {} was cancelled, and its \
@@ -459,7 +415,7 @@ impl std::error::Error for Error {
             Cause::Statement { error, .. }
             | Cause::Deadlock { error }
             | Cause::StalePlan { error } => Some(error),
-            Cause::Deadline { last, .. } => last.as_deref().map(|last| last as _),
+            Cause::Deadline(late) => late.last.as_deref().map(|last| last as _),
             Cause::Settings(_)
             | Cause::BadSettings(_)
             | Cause::NoRuntime

@@ -67,9 +67,9 @@ pub use session::{
     Transaction, TransactionRequest, UnitOfWork,
 };
 pub use txn::{
-    CommitError, CommitStep, Committed, Cursor, Decision, DistributedTransaction, InDoubt,
-    LeftTransaction, LeftTransactions, Recovered, RecoveryError, Resolve, ResolveError, Resolved,
-    decision_table_script,
+    CommitError, CommitStep, Committed, Cursor, Decision, DistributedTransaction,
+    DistributedTransactionRequest, InDoubt, LeftTransaction, LeftTransactions, Recovered,
+    RecoveryError, Resolve, ResolveError, Resolved, decision_table_script,
 };
 
 pub use pgherd_core::balance::Balance;

@@ -222,6 +222,12 @@ section! {
         ///
         /// Unit: duration. Range: 0 to 7d; 0 is for ever. Default: 0. Reload: live.
         deadline: Duration = Duration::ZERO, between(Duration::ZERO, hours(7 * 24));
+        /// How long a transaction may take in all, over one shard or several, from its begin to the
+        /// answer to COMMIT: waits, further runs, statements, and what the program does between
+        /// them. Then it is rolled back, unless its COMMIT is under way. The library only.
+        ///
+        /// Unit: duration. Range: 0 to 7d; 0 is for ever. Default: 0. Reload: live.
+        transaction_deadline: Duration = Duration::ZERO, between(Duration::ZERO, hours(7 * 24));
     }
 }
 

@@ -358,6 +358,21 @@ impl Builder {
         self
     }
 
+    /// How long a statement may take in all; see [`Request::deadline`](crate::Request::deadline).
+    /// Default: zero, for ever.
+    pub fn deadline(mut self, limit: Duration) -> Self {
+        self.settings.retry.deadline = limit;
+        self
+    }
+
+    /// How long a transaction may take in all, over one shard or several; see
+    /// [`TransactionRequest::deadline`](crate::TransactionRequest::deadline). Default: zero, for
+    /// ever.
+    pub fn transaction_deadline(mut self, limit: Duration) -> Self {
+        self.settings.retry.transaction_deadline = limit;
+        self
+    }
+
     /// The time between two probes of a node. Default: 1 s.
     pub fn health_interval(mut self, interval: Duration) -> Self {
         self.settings.health.interval = interval;

@@ -26,7 +26,7 @@ use crate::txn::{CommitHook, Keeper, Numbering, OpenTransactions, Recovered};
 use crate::txn::{LeftTransactions, Resolve, ResolveError, Resolved};
 use crate::txn::{decision_table_script, look, recover, resolve};
 use crate::{
-    Auto, DistributedTransaction, Error, HealthMonitor, Lease, Listener, Request, Session,
+    Auto, DistributedTransactionRequest, Error, HealthMonitor, Lease, Listener, Request, Session,
 };
 use crate::{Transaction, TransactionRequest};
 
@@ -312,23 +312,22 @@ impl DistributedPool {
         self.write().listen(channels).await
     }
 
-    /// Begins a transaction on the shards of these keys, which commits on all or on none; see
-    /// [`DistributedTransaction`].
+    /// A transaction on the shards of these keys, which commits on all or on none: awaited, it
+    /// begins. See [`DistributedTransaction`](crate::DistributedTransaction), and
+    /// [`DistributedTransactionRequest::deadline`] for the time it may take.
     ///
     /// Dropping the future rolls back what was begun.
     ///
     /// # Errors
-    /// [`ErrorKind::Route`](crate::ErrorKind::Route) in a cluster without shards,
+    /// Once awaited, [`ErrorKind::Route`](crate::ErrorKind::Route) in a cluster without shards,
     /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) without keys or on a node that takes no
     /// prepared transactions, and what acquiring and BEGIN say.
-    #[track_caller]
-    pub fn distributed_transaction<K: Into<Key>, I: IntoIterator<Item = K>>(
+    pub fn distributed_transaction<K: Into<Key>>(
         &self,
-        keys: I,
-    ) -> impl Future<Output = Result<DistributedTransaction, Error>> + Send + use<'_, K, I> {
-        let taken_at = Some(Location::caller());
-        let keys: Vec<Key> = keys.into_iter().map(Into::into).collect();
-        async move { DistributedTransaction::begin(self, &keys, None, taken_at).await }
+        keys: impl IntoIterator<Item = K>,
+    ) -> DistributedTransactionRequest<'_> {
+        let keys = keys.into_iter().map(Into::into).collect();
+        DistributedTransactionRequest::new(self, keys, None)
     }
 
     /// Makes the decision table on every shard, for the pool's own login and `roles` to use. The

@@ -8,11 +8,11 @@ use pgherd_core::route::Route;
 use pgherd_core::sql::QueryType;
 use tokio_postgres::{Client, Transaction, TransactionBuilder};
 
-use super::node_pool::Nodes;
+use super::node_pool::{ANSWER_DELAY, Nodes};
 use super::state::TakenAt;
 use super::{AcquireError, Lent, NodePool};
 use crate::cluster::Counting;
-use crate::conn::Backend;
+use crate::conn::{Backend, Standing};
 use crate::session::Writing;
 
 /// A borrowed backend. Dereferences to [`tokio_postgres::Client`].
@@ -137,6 +137,18 @@ impl Lease {
     /// [`ConnectError`](crate::ConnectError) if the node could not be reached.
     pub async fn cancel(&self) -> Result<(), crate::ConnectError> {
         self.pool.dialer().cancel(self.backend().cancel_token()).await
+    }
+
+    /// Ends a transaction block with ROLLBACK. A statement that is still under way is cancelled
+    /// instead, and the backend closed; so it is when ROLLBACK fails.
+    ///
+    /// Dropping the future does the same.
+    pub(crate) async fn roll_back(self) {
+        // The tail of an answer is on its way.
+        let standing = tokio::time::timeout(ANSWER_DELAY, self.backend().settle()).await;
+        if standing == Ok(Standing::InTransaction) {
+            let _ = self.batch_execute("ROLLBACK").await;
+        }
     }
 
     pub(crate) fn backend(&self) -> &Backend {

@@ -31,7 +31,7 @@ pub use lending::Pool;
 pub use lent::Lent;
 pub use limits::Limits;
 pub use manager::{Fate, Manager};
-pub(crate) use node_pool::NodePool;
+pub(crate) use node_pool::{ANSWER_DELAY, NodePool};
 pub use overdue::OverdueLease;
 pub use state::PoolCounts;
 pub(crate) use state::TakenAt;

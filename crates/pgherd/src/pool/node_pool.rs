@@ -25,7 +25,7 @@ use crate::{ConnectError, ConnectStep};
 
 /// How long an answer that is owed may take before the statement is cancelled. What is owed at
 /// a release is mostly the tail of an answer, which is on its way.
-const ANSWER_DELAY: Duration = Duration::from_millis(100);
+pub(crate) const ANSWER_DELAY: Duration = Duration::from_millis(100);
 
 /// How long a cancelled statement may take to end before the socket is closed.
 const CANCEL_DELAY: Duration = Duration::from_secs(5);

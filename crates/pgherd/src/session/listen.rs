@@ -20,9 +20,8 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Notification;
 use tracing::{debug, warn};
 
-use super::Ask;
 use super::backlog::{Backlog, Next};
-use super::run::{Progress, within};
+use super::{Ask, Progress};
 use crate::cluster::Inner;
 use crate::conn::Backend;
 use crate::error::Cause;
@@ -159,7 +158,7 @@ pub(super) async fn listen(
         Listening { spec: ask.query.clone(), channels: channels.into(), shared: shared.clone() };
     let retry = *pool.retry_config();
     let progress = Progress::of(ask);
-    let connected = within(ask, &progress, listening.begin(pool, retry, &progress)).await?;
+    let connected = progress.within(listening.begin(pool, retry, &progress)).await?;
     let channels = listening.channels.clone();
     let (weak, closing) = (pool.downgrade(), pool.closing());
     let follower = pool.health().follower();

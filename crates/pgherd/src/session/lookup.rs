@@ -20,8 +20,8 @@ use pgherd_core::NodeId;
 use tokio_postgres::types::ToSql;
 use tracing::{debug, warn};
 
-use super::Ask;
 use super::transaction::row_of;
+use super::{Ask, Progress};
 use crate::txn::commit_on;
 use crate::{DistributedPool, Error, Lease};
 
@@ -105,7 +105,9 @@ impl Lookup<'_> {
         node: NodeId,
         session: Option<&ServerSession>,
     ) -> Result<bool, String> {
-        let lease = pool.lease(ask, None).await.map_err(|error| format!("{error:#}"))?;
+        // Whoever wants to know has their own time.
+        let lease = pool.try_lease(ask, None, &Progress::unlimited()).await;
+        let lease = lease.map_err(|error| format!("{error:#}"))?;
         let work = async {
             if lease.route().node == node {
                 let session = session.ok_or("the node does not tell which session it was")?;

@@ -1,7 +1,6 @@
 //! A session: reads find what it wrote.
 
 use std::collections::HashMap;
-use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,9 @@ use pgherd_core::{GroupId, Key};
 use super::Ask;
 use crate::error::Cause;
 use crate::mutex::Mutex;
-use crate::{Auto, DistributedPool, DistributedTransaction, Error, Request, TransactionRequest};
+use crate::{
+    Auto, DistributedPool, DistributedTransactionRequest, Error, Request, TransactionRequest,
+};
 
 /// Where a primary is now. The name of the file it writes tells its timeline.
 const WHERE_NOW: &str = "SELECT pg_catalog.pg_current_wal_insert_lsn()::text, \
@@ -109,15 +110,12 @@ impl Session {
     ///
     /// # Errors
     /// As there.
-    #[track_caller]
-    pub fn distributed_transaction<K: Into<Key>, I: IntoIterator<Item = K>>(
+    pub fn distributed_transaction<K: Into<Key>>(
         &self,
-        keys: I,
-    ) -> impl Future<Output = Result<DistributedTransaction, Error>> + Send + use<'_, K, I> {
-        let taken_at = Some(Location::caller());
-        let keys: Vec<Key> = keys.into_iter().map(Into::into).collect();
-        let session = Some(self.clone());
-        async move { DistributedTransaction::begin(&self.pool, &keys, session, taken_at).await }
+        keys: impl IntoIterator<Item = K>,
+    ) -> DistributedTransactionRequest<'_> {
+        let keys = keys.into_iter().map(Into::into).collect();
+        DistributedTransactionRequest::new(&self.pool, keys, Some(self.clone()))
     }
 
     /// Where its writes end, for another process: asks the primary of each group it has written

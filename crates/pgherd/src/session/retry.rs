@@ -50,7 +50,7 @@ impl Failed<'_> {
             | Cause::Rows { .. }
             | Cause::Transaction(_)
             | Cause::Deadlock { .. }
-            | Cause::Deadline { .. }
+            | Cause::Deadline(_)
             | Cause::StalePlan { .. }
             | Cause::Usage(_) => false,
         }

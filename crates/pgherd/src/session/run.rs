@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pgherd_core::pool::PoolLoad;
 use pgherd_core::route::{
     Loads, OwnWrites, QuerySpec, Route, RoutePolicy, Rule, SessionState, route,
 };
@@ -12,12 +11,10 @@ use pgherd_core::{NodeId, NodeRole, Topology};
 use pgherd_wire::sqlstate;
 use tracing::{debug, warn};
 
-use super::Ask;
 use super::act::Act;
 use super::retry::{Failed, is_node_gone};
-use crate::error::{Cause, WaitedFor};
-use crate::mutex::Mutex;
-use crate::pool::{NodePool, TakenAt};
+use super::{Ask, Progress};
+use crate::pool::TakenAt;
 use crate::{DistributedPool, Error, Lease, Session};
 
 /// Where the tries of one statement have been.
@@ -30,17 +27,6 @@ struct Tries {
     needs_primary: bool,
     // What replicas have to have replayed.
     own_writes: Option<OwnWrites>,
-}
-
-/// How far a statement has come, for the error when its time is up; nothing where it has no end.
-pub(super) struct Progress(Option<Mutex<Reached>>);
-
-#[derive(Default)]
-struct Reached {
-    node: Option<Arc<NodePool>>,
-    waited: WaitedFor,
-    tries: u32,
-    last: Option<Error>,
 }
 
 impl DistributedPool {
@@ -56,7 +42,7 @@ impl DistributedPool {
         self.counting().count(query_type);
         self.budget().earn();
         let progress = Progress::of(ask);
-        let outcome = within(ask, &progress, self.try_statement(ask, sql, act, &progress)).await;
+        let outcome = progress.within(self.try_statement(ask, sql, act, &progress)).await;
         self.counting().finish(query_type, started.elapsed(), outcome.is_err());
         outcome
     }
@@ -88,10 +74,11 @@ impl DistributedPool {
     /// `taken_at` is named when it is held for too long.
     pub(crate) async fn lease(&self, ask: &Ask, taken_at: TakenAt) -> Result<Lease, Error> {
         let progress = Progress::of(ask);
-        within(ask, &progress, self.try_lease(ask, taken_at, &progress)).await
+        progress.within(self.try_lease(ask, taken_at, &progress)).await
     }
 
-    async fn try_lease(
+    /// The same in the time of something larger.
+    pub(crate) async fn try_lease(
         &self,
         ask: &Ask,
         taken_at: TakenAt,
@@ -241,75 +228,6 @@ impl DistributedPool {
     pub(super) fn may_try_again(&self, node: NodeId, is_failover: bool) -> bool {
         let has_others = !self.topology().group_of(node).replicas.is_empty();
         (is_failover && has_others) || self.budget().spend(Instant::now())
-    }
-}
-
-/// Does it in the time there is for it.
-pub(super) async fn within<T>(
-    ask: &Ask,
-    progress: &Progress,
-    work: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    if ask.limit.is_zero() {
-        return work.await;
-    }
-    match tokio::time::timeout(ask.limit, work).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(progress.out_of_time(ask)),
-    }
-}
-
-impl Progress {
-    pub(super) fn of(ask: &Ask) -> Self {
-        Self((!ask.limit.is_zero()).then(Mutex::default))
-    }
-
-    /// Of what has no end.
-    pub(super) fn unlimited() -> Self {
-        Self(None)
-    }
-
-    pub(super) fn waits_at(&self, node: &Arc<NodePool>, tries: u32) {
-        self.note(|reached| {
-            (reached.node, reached.tries) = (Some(node.clone()), tries);
-            // What the pool holds is looked up when it matters.
-            reached.waited = WaitedFor::Backend(PoolLoad::default());
-        });
-    }
-
-    fn runs(&self) {
-        self.note(|reached| reached.waited = WaitedFor::Answer);
-    }
-
-    pub(super) fn failed(&self, error: Error) {
-        self.note(|reached| {
-            (reached.waited, reached.last) = (WaitedFor::NextTry, Some(error));
-        });
-    }
-
-    pub(super) fn begins_anew(&self) {
-        self.note(|reached| reached.waited = WaitedFor::Primary);
-    }
-
-    fn note(&self, change: impl FnOnce(&mut Reached)) {
-        if let Some(reached) = &self.0 {
-            change(&mut reached.lock());
-        }
-    }
-
-    fn out_of_time(&self, ask: &Ask) -> Error {
-        let reached = self.0.as_ref().map(|reached| std::mem::take(&mut *reached.lock()));
-        let Reached { node, mut waited, tries, last } = reached.unwrap_or_default();
-        if let (WaitedFor::Backend(load), Some(node)) = (&mut waited, &node) {
-            *load = node.backends().load();
-        }
-        let cause = Cause::Deadline { limit: ask.limit, waited, last: last.map(Box::new) };
-        let is_read = ask.query.query_type == QueryType::Read;
-        let error = Error::new(cause).of_read(is_read).after_tries(tries);
-        match node {
-            Some(node) => error.at(node.node().clone()),
-            None => error,
-        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::future::{Future, IntoFuture};
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use pgherd_core::sql::QueryType;
@@ -14,10 +15,11 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, IsolationLevel, Row, RowStream, SimpleQueryMessage};
 use tracing::debug;
 
-use super::Ask;
 use super::act::{InBlock, Params, drain, only};
 use super::fate::Fate;
+use super::late::WaitedFor;
 use super::lookup::ServerSession;
+use super::{Ask, Progress};
 use crate::conn::Standing;
 use crate::error::{Cause, is_pooler_s};
 use crate::mutex::Mutex;
@@ -42,9 +44,10 @@ pub struct TransactionRequest<'p> {
 
 impl<'p> TransactionRequest<'p> {
     pub(crate) fn new(pool: &'p DistributedPool) -> Self {
+        let limit = pool.settings().retry.transaction_deadline;
         Self {
             pool,
-            ask: Ask::new(QueryType::Write),
+            ask: Ask { limit, ..Ask::new(QueryType::Write) },
             isolation: None,
             is_read_only: false,
             is_deferrable: false,
@@ -63,6 +66,29 @@ impl<'p> TransactionRequest<'p> {
     /// The same on this shard.
     pub fn shard(self, shard: ShardId) -> Self {
         Self { ask: self.ask.shard(shard), ..self }
+    }
+
+    /// The same, in this time: from its begin, or that of [`Self::run`], to the answer to COMMIT,
+    /// with the waits for a primary and a backend, further runs, its statements, and what the
+    /// program does between them. Zero is for ever. Default: `retry.transaction_deadline`.
+    ///
+    /// Then a statement under way is given up, [`Self::run`] drops its closure, and nothing is
+    /// committed: the error is of [`ErrorKind::Deadline`](crate::ErrorKind::Deadline), and the
+    /// [`Transaction`] takes no more statements and no COMMIT. What became of a COMMIT that was
+    /// under way is not known: [`ErrorKind::InDoubt`](crate::ErrorKind::InDoubt), SQLSTATE 08007.
+    /// What runs on [`Transaction::client`] is limited inside of [`Self::run`] only.
+    ///
+    /// ```no_run
+    /// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+    /// use std::time::Duration;
+    ///
+    /// let unit = pool.transaction().deadline(Duration::from_secs(2));
+    /// unit.run(async |tx| tx.execute("UPDATE pages SET visits = visits + 1", &[]).await).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn deadline(self, limit: Duration) -> Self {
+        Self { ask: Ask { limit, ..self.ask }, ..self }
     }
 
     /// The same under this isolation level. Default: what the session has.
@@ -111,7 +137,17 @@ impl<'p> TransactionRequest<'p> {
     /// What acquiring says, see [`Request::acquire`](crate::Request::acquire), or BEGIN.
     #[track_caller]
     pub fn begin(&self) -> impl Future<Output = Result<Transaction, Error>> + Send {
-        self.begin_with(false, Some(Location::caller()))
+        self.begin_in_time(Some(Location::caller()))
+    }
+
+    async fn begin_in_time(&self, taken_at: TakenAt) -> Result<Transaction, Error> {
+        let progress = self.progress();
+        progress.within(self.begin_with(false, taken_at, &progress)).await
+    }
+
+    /// The time it has, beginning now.
+    pub(super) fn progress(&self) -> Arc<Progress> {
+        Arc::new(Progress::of_transaction(self.ask.limit))
     }
 
     /// `is_identified`: also asks which session it runs in.
@@ -120,6 +156,7 @@ impl<'p> TransactionRequest<'p> {
         &self,
         is_identified: bool,
         taken_at: TakenAt,
+        progress: &Arc<Progress>,
     ) -> Result<Transaction, Error> {
         let mut script = self.begin_command();
         if is_identified {
@@ -128,11 +165,20 @@ impl<'p> TransactionRequest<'p> {
         }
         let mut tries = 1;
         loop {
-            let lease = self.pool.lease(&self.ask, taken_at).await?;
+            let lease = self.pool.try_lease(&self.ask, taken_at, progress).await?;
+            progress.waits_for(lease.pool(), WaitedFor::Begin);
             let error = match lease.simple_query(&script).await {
                 Ok(answer) => {
+                    progress.waits_for(lease.pool(), WaitedFor::Program);
                     let session = ServerSession::read(lease.route().node, &row_of(&answer));
-                    return Ok(Transaction::new(self.pool, lease, session, self.is_read_only));
+                    return Ok(Transaction {
+                        pool: self.pool.clone(),
+                        lease: Some(lease),
+                        session,
+                        is_read_only: self.is_read_only,
+                        fate: Mutex::default(),
+                        progress: progress.clone(),
+                    });
                 }
                 Err(error) => error,
             };
@@ -187,7 +233,7 @@ impl<'p> IntoFuture for TransactionRequest<'p> {
     #[track_caller]
     fn into_future(self) -> Self::IntoFuture {
         let taken_at = Location::caller();
-        Box::pin(async move { self.begin_with(false, Some(taken_at)).await })
+        Box::pin(async move { self.begin_in_time(Some(taken_at)).await })
     }
 }
 
@@ -223,19 +269,10 @@ pub struct Transaction {
     is_read_only: bool,
     // By the last statement that ran, if that failed.
     fate: Mutex<Option<Fate>>,
+    progress: Arc<Progress>,
 }
 
 impl Transaction {
-    fn new(
-        pool: &DistributedPool,
-        lease: Lease,
-        session: Option<ServerSession>,
-        is_read_only: bool,
-    ) -> Self {
-        let (pool, lease, fate) = (pool.clone(), Some(lease), Mutex::default());
-        Self { pool, lease, session, is_read_only, fate }
-    }
-
     /// The name of the node.
     pub fn node(&self) -> &str {
         self.lease().node()
@@ -252,8 +289,15 @@ impl Transaction {
         sql: &str,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
-        let rows = self.begin(sql, params).await?;
-        self.heed(rows.try_collect().await)
+        self.in_time(async {
+            let rows = self.begin(sql, params).await?;
+            self.heed(rows.try_collect().await)
+        })
+        .await
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        self.progress.statement(self.lease().pool(), work).await
     }
 
     /// The statements that the backend keeps prepared serve here, too. One that a migration has
@@ -264,7 +308,7 @@ impl Transaction {
             Err(InBlock::Failed(error)) => self.heed(Err(error)),
             Err(InBlock::Stale(error)) => {
                 *self.fate.lock() = Some(Fate::Again);
-                Err(Error::new(Cause::StalePlan { error }).at(self.node().into()))
+                Err(self.noted(Error::new(Cause::StalePlan { error }).at(self.node().into())))
             }
         }
     }
@@ -283,8 +327,11 @@ impl Transaction {
     /// # Errors
     /// [`Error`].
     pub async fn execute(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
-        let rows = self.begin(sql, params).await?;
-        self.heed(drain(rows).await)
+        self.in_time(async {
+            let rows = self.begin(sql, params).await?;
+            self.heed(drain(rows).await)
+        })
+        .await
     }
 
     /// Runs a text of one or more statements without parameters, for their effect.
@@ -293,7 +340,7 @@ impl Transaction {
     /// # Errors
     /// [`Error`].
     pub async fn batch(&self, sql: &str) -> Result<(), Error> {
-        self.heed(self.lease().batch_execute(sql).await)
+        self.in_time(async { self.heed(self.lease().batch_execute(sql).await) }).await
     }
 
     /// The driver's client, for what is not here, such as COPY. A unit of work is not run again
@@ -309,23 +356,29 @@ impl Transaction {
     /// # Errors
     /// [`ErrorKind::RolledBack`](crate::ErrorKind::RolledBack), or
     /// [`ErrorKind::InDoubt`](crate::ErrorKind::InDoubt), SQLSTATE 08007, when the connection was
-    /// lost between COMMIT and its answer.
+    /// lost between COMMIT and its answer, or its time was up. One whose time was up before is
+    /// rolled back: [`ErrorKind::Deadline`](crate::ErrorKind::Deadline).
     pub async fn commit(mut self) -> Result<(), Error> {
-        self.try_commit().await.map_err(Error::from)
+        let progress = self.progress.clone();
+        progress.within(async { self.try_commit().await.map_err(Error::from) }).await
     }
 
     pub(super) async fn try_commit(&mut self) -> Result<(), CommitError> {
         let lease = self.lease.take().expect("a transaction has its lease until it has ended");
+        self.progress.commits(lease.pool());
         commit_on(&lease, "COMMIT").await
     }
 
-    /// Rolls back. Where the connection is lost the node does it by itself.
+    /// Rolls back. Where the connection is lost the node does it by itself. A statement that still
+    /// runs is cancelled, and its backend closed.
     ///
     /// Dropping the future rolls back as well.
     pub async fn rollback(mut self) {
-        if let Some(lease) = self.lease.take() {
-            // A ROLLBACK that fails leaves the block open, and release closes such a backend.
-            let _ = lease.batch_execute("ROLLBACK").await;
+        let Some(lease) = self.lease.take() else { return };
+        tokio::select! {
+            biased;
+            () = lease.roll_back() => {}
+            () = self.progress.over() => {}
         }
     }
 
@@ -359,14 +412,20 @@ impl Transaction {
         };
         if is_lost {
             *self.fate.lock() = Some(Fate::Elsewhere);
-            return Err(CommitError::Lost { node: node.to_string(), error }.into());
+            return Err(self.noted(CommitError::Lost { node: node.to_string(), error }.into()));
         }
         let code = error.code().map_or("", SqlState::code);
         // Said of each statement behind the one that failed, of which the fate is.
         if code != SqlState::IN_FAILED_SQL_TRANSACTION.code() {
             *self.fate.lock() = Some(Fate::of_statement(code, self.is_read_only));
         }
-        Err(Error::statement(error, node, self.lease().is_closed(), true))
+        Err(self.noted(Error::statement(error, node, self.lease().is_closed(), true)))
+    }
+
+    /// The same error, which is why another run is needed if there is one.
+    fn noted(&self, error: Error) -> Error {
+        self.progress.run_failed(|| format!("{error:#}"));
+        error
     }
 }
 
@@ -381,10 +440,7 @@ impl Drop for Transaction {
         let Some(lease) = self.lease.take() else { return };
         // With a statement under way, release cancels it and closes the backend.
         if lease.backend().standing() == Standing::InTransaction {
-            self.pool.runtime().spawn(async move {
-                // One that fails leaves the block open, and release closes such a backend.
-                let _ = lease.batch_execute("ROLLBACK").await;
-            });
+            self.pool.runtime().spawn(lease.roll_back());
         }
     }
 }

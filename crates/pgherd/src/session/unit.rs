@@ -1,9 +1,12 @@
 //! A unit of work: a transaction that is run again when, and only when, that is safe.
 
+use std::sync::Arc;
+
 use pgherd_core::NodeId;
 use tokio_postgres::types::ToSql;
 use tracing::warn;
 
+use super::Progress;
 use super::fate::Fate;
 use super::lookup::{Lookup, ServerSession};
 use super::retry::is_node_gone;
@@ -103,15 +106,29 @@ impl<'p> UnitOfWork<'p> {
     /// Inside `tokio::spawn` let `work` own what it uses (`async move |tx|`): the compiler cannot
     /// see that a future is `Send` whose closure has captured references.
     ///
-    /// Dropping the future rolls back, or leaves the outcome open once COMMIT was sent.
+    /// Dropping the future rolls back, or leaves the outcome open once COMMIT was sent. So does the
+    /// end of its time, see [`TransactionRequest::deadline`]: `work` is dropped where it waits.
     ///
     /// # Errors
     /// What `work` returned, of the last run. Or [`Error`] as `E`: what acquiring says;
-    /// [`ErrorKind::RolledBack`](crate::ErrorKind::RolledBack) where COMMIT was refused; and
-    /// [`ErrorKind::InDoubt`](crate::ErrorKind::InDoubt), SQLSTATE 08007, when the connection was
-    /// lost between COMMIT and its answer and neither [`Self::lookup`] nor [`Self::idempotent`]
-    /// says what to do then.
+    /// [`ErrorKind::RolledBack`](crate::ErrorKind::RolledBack) where COMMIT was refused;
+    /// [`ErrorKind::Deadline`](crate::ErrorKind::Deadline) when its time was up and nothing is
+    /// committed; and [`ErrorKind::InDoubt`](crate::ErrorKind::InDoubt), SQLSTATE 08007, when the
+    /// connection was lost between COMMIT and its answer and neither [`Self::lookup`] nor
+    /// [`Self::idempotent`] says what to do then, or the time was up before it was known.
     pub async fn run<T, E>(self, work: impl AsyncFn(&Transaction) -> Result<T, E>) -> Result<T, E>
+    where
+        E: From<Error>,
+    {
+        let progress = self.request.progress();
+        progress.within(self.run_in(work, &progress)).await
+    }
+
+    async fn run_in<T, E>(
+        &self,
+        work: impl AsyncFn(&Transaction) -> Result<T, E>,
+        progress: &Arc<Progress>,
+    ) -> Result<T, E>
     where
         E: From<Error>,
     {
@@ -119,11 +136,12 @@ impl<'p> UnitOfWork<'p> {
         pool.budget().earn();
         let mut attempt = 1;
         loop {
-            let (error, node, is_failover) = match self.run_once(&work).await {
+            progress.begins_run(attempt);
+            let (error, node, is_failover) = match self.run_once(&work, progress).await {
                 Ran::Ended(result) => return result,
                 Ran::Again { error, node, is_failover } => (error, node, is_failover),
                 Ran::Unknown { value, error, node, session } => {
-                    match self.settle(error, node, session.as_ref()).await {
+                    match self.settle(error, node, session.as_ref(), progress).await {
                         Settled::Committed => return Ok(value),
                         Settled::RunAgain(error) => (E::from(Error::from(error)), node, true),
                         Settled::Unknown(error) => {
@@ -143,18 +161,23 @@ impl<'p> UnitOfWork<'p> {
             }
             warn!(attempt, ?delay, "a unit of work is run again");
             pool.counting().count_retry();
+            progress.waits_for_next_run();
             tokio::time::sleep(delay).await;
         }
     }
 
-    async fn run_once<T, E>(&self, work: &impl AsyncFn(&Transaction) -> Result<T, E>) -> Ran<T, E>
+    async fn run_once<T, E>(
+        &self,
+        work: &impl AsyncFn(&Transaction) -> Result<T, E>,
+        progress: &Arc<Progress>,
+    ) -> Ran<T, E>
     where
         E: From<Error>,
     {
         let is_looked_up = matches!(self.unknown, WhenUnknown::LookUp(_));
-        let mut tx = match self.request.begin_with(is_looked_up, None).await {
+        let mut tx = match self.request.begin_with(is_looked_up, None, progress).await {
             Ok(tx) => tx,
-            Err(error) => return self.not_begun(error),
+            Err(error) => return self.not_begun(error, progress),
         };
         let (node, name) = (tx.lease().route().node, tx.node().to_owned());
         // A node that is frozen or cut off answers nothing, and its connection stays.
@@ -164,8 +187,9 @@ impl<'p> UnitOfWork<'p> {
             biased;
             done = work(&tx) => done,
             () = &mut deposed => {
-                let error = CommitError::Deposed { node: name, was_sent: false };
-                return Ran::Again { error: E::from(error.into()), node, is_failover: true };
+                let error = Error::from(CommitError::Deposed { node: name, was_sent: false });
+                progress.run_failed(|| error.to_string());
+                return Ran::Again { error: E::from(error), node, is_failover: true };
             }
         };
         let fate = tx.fate();
@@ -184,26 +208,34 @@ impl<'p> UnitOfWork<'p> {
                 };
             }
         };
+        if let Err(late) = progress.check() {
+            return Ran::Ended(Err(E::from(late)));
+        }
         let session = tx.session().cloned();
         let committed = tokio::select! {
             biased;
             committed = tx.try_commit() => committed,
             () = deposed => Err(CommitError::Deposed { node: name, was_sent: true }),
         };
-        match committed {
-            Ok(()) => Ran::Ended(Ok(value)),
-            Err(error) => match Fate::of_commit(&error, fate) {
-                Fate::Callers => Ran::Ended(Err(E::from(error.into()))),
-                Fate::Unknown => Ran::Unknown { value, error, node, session },
-                fate @ (Fate::Again | Fate::Elsewhere) => {
-                    let (error, is_failover) = (E::from(error.into()), fate == Fate::Elsewhere);
-                    Ran::Again { error, node, is_failover }
-                }
-            },
+        let error = match committed {
+            Ok(()) => return Ran::Ended(Ok(value)),
+            Err(error) => error,
+        };
+        let fate = Fate::of_commit(&error, fate);
+        progress.has_committed_or_not(fate == Fate::Unknown);
+        progress.run_failed(|| error.to_string());
+        match fate {
+            Fate::Callers => Ran::Ended(Err(E::from(error.into()))),
+            Fate::Unknown => Ran::Unknown { value, error, node, session },
+            Fate::Again | Fate::Elsewhere => {
+                let (error, is_failover) = (E::from(error.into()), fate == Fate::Elsewhere);
+                Ran::Again { error, node, is_failover }
+            }
         }
     }
 
-    fn not_begun<T, E: From<Error>>(&self, error: Error) -> Ran<T, E> {
+    fn not_begun<T, E: From<Error>>(&self, error: Error, progress: &Progress) -> Ran<T, E> {
+        progress.run_failed(|| format!("{error:#}"));
         // Acquiring has had its own tries.
         let is_from_begin = matches!(error.kind(), ErrorKind::ConnectionLost | ErrorKind::Database);
         let topology = self.request.pool().topology();
@@ -222,6 +254,7 @@ impl<'p> UnitOfWork<'p> {
         error: CommitError,
         node: NodeId,
         session: Option<&ServerSession>,
+        progress: &Progress,
     ) -> Settled {
         let lookup = match self.unknown {
             WhenUnknown::Tell => return Settled::Unknown(error),
@@ -230,13 +263,19 @@ impl<'p> UnitOfWork<'p> {
         };
         let (pool, ask) = (self.request.pool(), self.request.ask());
         warn!(%error, "it is looked up whether a unit of work has committed");
+        progress.looks_up();
         match lookup.has_committed(pool, ask, node, session).await {
             Ok(true) => Settled::Committed,
-            Ok(false) => Settled::RunAgain(match error {
-                CommitError::Unknown { node, error } => CommitError::Lost { node, error },
-                CommitError::Deposed { node, .. } => CommitError::Deposed { node, was_sent: false },
-                error => error,
-            }),
+            Ok(false) => {
+                progress.is_known();
+                Settled::RunAgain(match error {
+                    CommitError::Unknown { node, error } => CommitError::Lost { node, error },
+                    CommitError::Deposed { node, .. } => {
+                        CommitError::Deposed { node, was_sent: false }
+                    }
+                    error => error,
+                })
+            }
             Err(reason) => {
                 let node = error.node().unwrap_or_default().to_owned();
                 Settled::Unknown(CommitError::LookUpFailed { node, reason })

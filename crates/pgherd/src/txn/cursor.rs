@@ -53,8 +53,15 @@ impl Cursor {
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
         let before = self.lease.statements();
-        let rows = self.begin(sql, params, before).await?;
-        rows.try_collect().await.map_err(|error| self.error(error, before))
+        self.in_time(async {
+            let rows = self.begin(sql, params, before).await?;
+            rows.try_collect().await.map_err(|error| self.error(error, before))
+        })
+        .await
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        self.transaction.progress().statement(self.lease.pool(), work).await
     }
 
     /// The statements that the backend keeps prepared serve here, too.
@@ -80,8 +87,11 @@ impl Cursor {
     /// [`Error`].
     pub async fn execute(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
         let before = self.lease.statements();
-        let rows = self.begin(sql, params, before).await?;
-        drain(rows).await.map_err(|error| self.error(error, before))
+        self.in_time(async {
+            let rows = self.begin(sql, params, before).await?;
+            drain(rows).await.map_err(|error| self.error(error, before))
+        })
+        .await
     }
 
     /// Runs a text of one or more statements without parameters, for their effect.
@@ -91,11 +101,10 @@ impl Cursor {
     /// [`Error`].
     pub async fn batch(&self, sql: &str) -> Result<(), Error> {
         let before = self.lease.statements();
-        self.lease.batch_execute(sql).await.map_err(|error| self.error(error, before))
-    }
-
-    pub(super) fn lease(&self) -> &Lease {
-        &self.lease
+        let run = async {
+            self.lease.batch_execute(sql).await.map_err(|error| self.error(error, before))
+        };
+        self.in_time(run).await
     }
 
     pub(super) fn into_lease(self) -> Lease {

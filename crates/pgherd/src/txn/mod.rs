@@ -17,6 +17,8 @@ mod left;
 mod open;
 mod participant;
 mod recovery;
+mod request;
+mod stage;
 mod table;
 mod transaction;
 
@@ -30,6 +32,7 @@ pub(crate) use left::{look, resolve};
 pub(crate) use open::OpenTransactions;
 pub use recovery::Recovered;
 pub(crate) use recovery::recover;
+pub use request::DistributedTransactionRequest;
 pub use table::decision_table_script;
 pub(crate) use table::quote_identifier;
 pub use transaction::{Committed, DistributedTransaction};

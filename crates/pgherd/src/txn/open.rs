@@ -16,7 +16,7 @@ use crate::DistributedPool;
 use crate::cluster::instance_name;
 use crate::conn::Backend;
 use crate::mutex::Mutex;
-use crate::session::{Params, Writing};
+use crate::session::{Params, Progress, Writing};
 
 /// How long two looks at the locks are apart. Both have to show the circle: the first alone may
 /// have been put together from moments that were never one.
@@ -40,12 +40,13 @@ const BLOCKED: &str = "SELECT waiter.pid, waiter.application_name, \
 pub(super) struct OpenTransaction {
     pool: DistributedPool,
     tag: Tag,
+    progress: Progress,
     // A session takes it that it writes until all shards have finished.
     _writing: Vec<Writing>,
 }
 
 impl OpenTransaction {
-    pub(super) fn begin(pool: &DistributedPool, writing: Vec<Writing>) -> Self {
+    pub(super) fn begin(pool: &DistributedPool, progress: Progress, writing: Vec<Writing>) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let tag = Tag {
             began_micros: u64::try_from(since.as_micros()).unwrap_or(u64::MAX),
@@ -53,7 +54,7 @@ impl OpenTransaction {
             number: pool.numbering().next(),
         };
         pool.open_transactions().0.lock().began.insert(tag.clone(), Instant::now());
-        Self { pool: pool.clone(), tag, _writing: writing }
+        Self { pool: pool.clone(), tag, progress, _writing: writing }
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -63,6 +64,11 @@ impl OpenTransaction {
     /// What its sessions are to be called.
     pub(super) fn tag(&self) -> &Tag {
         &self.tag
+    }
+
+    /// The time it has.
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     /// Whether a statement of it was cancelled to end a deadlock.

@@ -68,6 +68,15 @@ impl Participant {
         InDoubt { shard: self.shard, node: self.node().to_owned(), gid: gid.prepared(self.shard) }
     }
 
+    pub(super) fn node_pool(&self) -> &Arc<NodePool> {
+        &self.node_pool
+    }
+
+    /// Why it did not prepare or commit, if it did not.
+    pub(super) fn error_text(&self) -> Option<String> {
+        self.error.lock().as_ref().map(CommitError::to_string)
+    }
+
     pub(super) fn take_error(&self) -> Option<CommitError> {
         self.error.lock().take()
     }

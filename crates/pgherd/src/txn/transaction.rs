@@ -12,10 +12,10 @@ use tokio_postgres::SimpleQueryMessage;
 
 use super::commit::commit;
 use super::open::OpenTransaction;
-use super::{CommitError, Cursor, InDoubt, table};
+use super::{CommitError, Cursor, DistributedTransactionRequest, InDoubt, table};
 use crate::pool::TakenAt;
-use crate::session::Ask;
-use crate::{DistributedPool, Error, Lease, Session};
+use crate::session::{Ask, Progress, WaitedFor};
+use crate::{DistributedPool, Error, Lease};
 
 /// A transaction over the shards of some keys: it commits on all of them or on none.
 ///
@@ -60,12 +60,11 @@ pub struct Committed {
 impl DistributedTransaction {
     /// Opens a transaction block on each shard, in the order of their numbers: two callers
     /// that need backends of the same shards wait for one another in the same order.
-    pub(crate) async fn begin(
-        pool: &DistributedPool,
-        keys: &[Key],
-        session: Option<Session>,
+    pub(super) async fn begin(
+        request: &DistributedTransactionRequest<'_>,
         taken_at: TakenAt,
     ) -> Result<Self, Error> {
+        let DistributedTransactionRequest { pool, keys, session, limit } = request;
         let sharding = pool.policy().sharding.as_ref().ok_or(RouteError::NoShards)?;
         let shards: BTreeSet<ShardId> = keys.iter().map(|key| sharding.shard_of(key)).collect();
         if shards.is_empty() {
@@ -75,13 +74,18 @@ impl DistributedTransaction {
         let writing = session
             .iter()
             .flat_map(|session| shards.iter().map(|shard| session.writing(GroupId::Shard(*shard))));
-        let open = Arc::new(OpenTransaction::begin(pool, writing.collect()));
-        let mut begun = Self { pool: pool.clone(), open, cursors: BTreeMap::new() };
-        for shard in shards {
-            let lease = begin_on(pool, shard, begun.open.tag(), needs_prepare, taken_at).await?;
-            begun.cursors.insert(shard, Cursor::new(shard, lease, Arc::clone(&begun.open)));
-        }
-        Ok(begun)
+        let progress = Progress::of_transaction(*limit);
+        let open = Arc::new(OpenTransaction::begin(pool, progress, writing.collect()));
+        let mut begun = Self { pool: (*pool).clone(), open, cursors: BTreeMap::new() };
+        let open = Arc::clone(&begun.open);
+        let begin = async {
+            for shard in shards {
+                let lease = begin_on(pool, shard, &open, needs_prepare, taken_at).await?;
+                begun.cursors.insert(shard, Cursor::new(shard, lease, Arc::clone(&open)));
+            }
+            Ok(begun)
+        };
+        open.progress().within(begin).await
     }
 
     /// The cursor of a shard.
@@ -114,21 +118,29 @@ impl DistributedTransaction {
     /// # Errors
     /// [`ErrorKind::RolledBack`](crate::ErrorKind::RolledBack): nothing was committed on any
     /// shard. [`ErrorKind::InDoubt`](crate::ErrorKind::InDoubt): connections were lost in the
-    /// middle of it, and whether it is committed cannot be found out now; it is, or will be,
-    /// committed on all shards or on none.
+    /// middle of it, or its time was up, and whether it is committed cannot be found out now; it
+    /// is, or will be, committed on all shards or on none.
+    /// [`ErrorKind::Deadline`](crate::ErrorKind::Deadline): its time was up before it was decided,
+    /// and nothing is, or will be, committed on any shard.
     pub async fn commit(mut self) -> Result<Committed, Error> {
+        self.open.progress().check()?;
         let cursors = std::mem::take(&mut self.cursors);
-        commit(&self.pool, Arc::clone(&self.open), cursors).await.map_err(Error::from)
+        commit(&self.pool, Arc::clone(&self.open), cursors).await
     }
 
-    /// Rolls back on all shards. Where the connection is lost the node does it by itself.
+    /// Rolls back on all shards. Where the connection is lost the node does it by itself. A
+    /// statement that still runs is cancelled, and its backend closed.
     ///
     /// Dropping the future does not stop it.
     pub async fn rollback(mut self) {
         let cursors = std::mem::take(&mut self.cursors);
         let task = self.pool.runtime().spawn(roll_back(cursors));
-        // It fails only with its runtime, and then the connections go too.
-        let _ = task.await;
+        tokio::select! {
+            biased;
+            // It fails only with its runtime, and then the connections go too.
+            _ = task => {}
+            () = self.open.progress().over() => {}
+        }
     }
 }
 
@@ -142,24 +154,27 @@ impl Drop for DistributedTransaction {
 }
 
 async fn roll_back(cursors: BTreeMap<ShardId, Cursor>) {
-    // A ROLLBACK that fails leaves the block open, and release closes such a backend.
-    join_all(cursors.values().map(|cursor| cursor.lease().batch_execute("ROLLBACK"))).await;
+    join_all(cursors.into_values().map(|cursor| cursor.into_lease().roll_back())).await;
 }
 
 async fn begin_on(
     pool: &DistributedPool,
     shard: ShardId,
-    tag: &Tag,
+    open: &OpenTransaction,
     needs_prepare: bool,
     taken_at: TakenAt,
 ) -> Result<Lease, Error> {
     let ask = Ask::new(QueryType::Write).shard(shard);
     let mut tries = 1;
     loop {
-        let lease = pool.lease(&ask, taken_at).await?;
-        let begun = begin_with(&lease, tag, needs_prepare).await;
+        let lease = pool.try_lease(&ask, taken_at, open.progress()).await?;
+        open.progress().waits_for(lease.pool(), WaitedFor::Begin);
+        let begun = begin_with(&lease, open.tag(), needs_prepare).await;
         match begun {
-            Ok(Readiness::Ready) => return Ok(lease),
+            Ok(Readiness::Ready) => {
+                open.progress().waits_for(lease.pool(), WaitedFor::Program);
+                return Ok(lease);
+            }
             Ok(unready) => {
                 let node = lease.node().to_owned();
                 return Err(match unready {
