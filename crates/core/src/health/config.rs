@@ -20,6 +20,11 @@ pub struct HealthConfig {
     /// A standby that fails again and again while it is warmed up stays out for up to this long,
     /// whatever it answers.
     pub most_hold_off: Duration,
+    /// How long a node that is out has left every probe without an answer when the connections to
+    /// it are cut. Zero: never.
+    pub cut_after: Duration,
+    /// Whether a primary serves the reads of a replica that is out.
+    pub reads_on_primary: bool,
 }
 
 impl Default for HealthConfig {
@@ -29,6 +34,8 @@ impl Default for HealthConfig {
             successes: 2,
             warm_up: Duration::from_secs(10),
             most_hold_off: Duration::from_secs(60),
+            cut_after: Duration::from_secs(10),
+            reads_on_primary: true,
         }
     }
 }

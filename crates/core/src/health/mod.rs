@@ -45,6 +45,8 @@ pub enum HealthEvent {
     ProbeFailed {
         /// Why.
         error: String,
+        /// Whether the node said nothing at all: an error that it reports is an answer, too.
+        is_silent: bool,
     },
     /// A client's statement lost its connection, or none could be opened.
     TrafficFailed {
@@ -91,6 +93,10 @@ pub struct HealthEffects {
     pub transitions: Vec<Transition>,
     /// What changed in the node's group, for the log.
     pub group_transitions: Vec<GroupTransition>,
+    /// Whose connections are to be cut, and for how long each has answered no probe: nobody hears
+    /// from these nodes any more, and another one is there for what runs on them. Said again and
+    /// again as long as it is so.
+    pub cut: Vec<(NodeId, Duration)>,
 }
 
 /// The opinion of one node.
@@ -115,12 +121,15 @@ pub struct NodeWatch {
     streak: u32,
     // Probations in a row that failed.
     relapses: u32,
+    // Since then every probe was left without an answer. What traffic met does not count.
+    silent_since: Option<Instant>,
 }
 
 impl NodeWatch {
     /// Nothing heard yet.
     pub fn new(config: HealthConfig) -> Self {
-        Self { config, health: NodeHealth::unknown(), streak: 0, relapses: 0 }
+        let health = NodeHealth::unknown();
+        Self { config, health, streak: 0, relapses: 0, silent_since: None }
     }
 
     /// What is believed now. `lag_bytes` is filled in by [`ClusterWatch`].
@@ -140,6 +149,7 @@ impl NodeWatch {
                 rtt,
                 asked: _,
             } => {
+                self.silent_since = None;
                 let was_unable = self.health.max_prepared == Some(0);
                 self.health.max_prepared = max_prepared;
                 self.health.position = lsn.map(|lsn| WalPosition { timeline, lsn });
@@ -153,7 +163,8 @@ impl NodeWatch {
                 }
                 HealthEffects { publish: effects.publish || is_new_timeline, ..effects }
             }
-            HealthEvent::ProbeFailed { error } => {
+            HealthEvent::ProbeFailed { error, is_silent } => {
+                self.silent_since = is_silent.then(|| self.silent_since.unwrap_or(now));
                 let ends_probation = self.health.state == NodeState::Probation;
                 self.on_failure(error, ends_probation, now)
             }
@@ -210,6 +221,14 @@ impl NodeWatch {
             }
         }
         effects
+    }
+
+    /// For how long it has answered no probe, if it is out and that is long enough to give it up.
+    fn is_given_up(&self, now: Instant) -> Option<Duration> {
+        let silent = now.saturating_duration_since(self.silent_since?);
+        let limit = self.config.cut_after;
+        let is_out = self.health.state == NodeState::Down;
+        (is_out && !limit.is_zero() && silent >= limit).then_some(silent)
     }
 
     fn in_this_state_for(&self, now: Instant) -> Duration {
@@ -304,7 +323,33 @@ impl ClusterWatch {
         effects.group_transitions = changes;
         self.measure_lag();
         effects.publish |= self.measure_catching_up(at);
+        effects.cut = self.to_cut(at, now);
         effects
+    }
+
+    /// The nodes of a group that are given up, and that another one is there for: a primary whose
+    /// place is taken, a replica whose reads have somewhere to go. On a primary that nobody has
+    /// taken the place of, what runs has a better chance to be answered than to be done elsewhere.
+    fn to_cut(&self, group: usize, now: Instant) -> Vec<(NodeId, Duration)> {
+        let primary = self.groups[group].primary();
+        let is_led = self.node(primary).takes_writes();
+        let members = || (0..).map(NodeId).zip(&self.group_of).filter(|(_, of)| **of == group);
+        let is_another_standby = |one: NodeId| {
+            members().any(|(id, _)| {
+                let other = self.node(id);
+                id != one && other.is_healthy() && other.in_recovery == Some(true)
+            })
+        };
+        let has_deputy = |id: NodeId| {
+            let node = &self.nodes[id.index()];
+            let was_primary = node.health.in_recovery == Some(false);
+            let by_primary = is_led && (was_primary || node.config.reads_on_primary);
+            id != primary && (by_primary || !was_primary && is_another_standby(id))
+        };
+        members()
+            .filter_map(|(id, _)| Some((id, self.nodes[id.index()].is_given_up(now)?)))
+            .filter(|(id, _)| has_deputy(*id))
+            .collect()
     }
 
     /// What is believed of each node, to be given to [`Topology::observed`].

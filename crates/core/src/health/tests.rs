@@ -21,7 +21,7 @@ fn says(in_recovery: bool, lsn: Option<Lsn>) -> HealthEvent {
 }
 
 fn failure() -> HealthEvent {
-    HealthEvent::ProbeFailed { error: "refused".to_owned() }
+    HealthEvent::ProbeFailed { error: "refused".to_owned(), is_silent: false }
 }
 
 fn config() -> HealthConfig {
@@ -257,6 +257,100 @@ fn a_replica_is_caught_up_to_the_newest_sample_it_has_replayed() {
     assert_eq!(watch.node(r1).caught_up_to, None);
     let _ = watch.on(r1, probe(true, 3, 320, at(90)), at(90));
     assert_eq!(watch.node(r1).caught_up_to, Some(at(80)));
+}
+
+/// A probe that nothing was heard of.
+fn silence() -> HealthEvent {
+    HealthEvent::ProbeFailed { error: "no answer".to_owned(), is_silent: true }
+}
+
+/// A primary with so many replicas, all of them heard of.
+fn group_of(replicas: u16, config: HealthConfig) -> (ClusterWatch, Instant) {
+    let replica = |n| Node::new(format!("r{n}"), "h", 1, NodeRole::Replica, None);
+    let primary = Node::new("c", "h", 1, NodeRole::Coordinator, None);
+    let nodes = std::iter::once(primary).chain((1..=replicas).map(replica)).collect();
+    let mut watch = ClusterWatch::new(&Topology::new(nodes).unwrap(), config);
+    let start = Instant::now();
+    for id in 0..=replicas {
+        let _ = watch.on(NodeId(id), says(id > 0, None), start);
+    }
+    (watch, start)
+}
+
+/// Who is cut when a node meets this once a second.
+fn cut_while(
+    watch: &mut ClusterWatch,
+    (id, event): (u16, fn() -> HealthEvent),
+    start: Instant,
+    seconds: std::ops::RangeInclusive<u64>,
+) -> Vec<Vec<(u16, u64)>> {
+    let cut = |second| {
+        let effects = watch.on(NodeId(id), event(), start + Duration::from_secs(second));
+        effects.cut.iter().map(|(id, silent)| (id.0, silent.as_secs())).collect()
+    };
+    seconds.map(cut).collect()
+}
+
+fn cutting_after(seconds: u64) -> HealthConfig {
+    HealthConfig { cut_after: Duration::from_secs(seconds), ..config() }
+}
+
+#[test]
+fn a_replica_that_says_nothing_for_long_is_cut_until_it_answers() {
+    let (mut watch, start) = group_of(1, cutting_after(3));
+    let cut = cut_while(&mut watch, (1, silence), start, 1..=5);
+    assert_eq!(cut, [vec![], vec![], vec![], vec![(1, 3)], vec![(1, 4)]]);
+    // Also when its own next probe takes long.
+    let late = start + Duration::from_secs(9);
+    assert_eq!(
+        watch.on(NodeId(0), says(false, None), late).cut,
+        [(NodeId(1), Duration::from_secs(8))]
+    );
+    assert_eq!(watch.on(NodeId(1), answer(), late).cut, []);
+    assert_eq!(cut_while(&mut watch, (1, silence), start, 10..=12).concat(), []);
+}
+
+#[test]
+fn a_node_that_answers_anything_or_fails_ordinary_traffic_alone_is_never_cut() {
+    let lost = || HealthEvent::TrafficFailed { error: "reset".to_owned() };
+    for event in [failure, lost] {
+        let (mut watch, start) = group_of(1, cutting_after(3));
+        assert_eq!(cut_while(&mut watch, (1, event), start, 1..=60).concat(), []);
+        assert_eq!(watch.node(NodeId(1)).state, NodeState::Down);
+    }
+    // Out, and silent only since a moment.
+    let (mut watch, start) = group_of(1, cutting_after(3));
+    let _ = cut_while(&mut watch, (1, failure), start, 1..=60);
+    let cut = cut_while(&mut watch, (1, silence), start, 61..=64);
+    assert_eq!(cut, [vec![], vec![], vec![], vec![(1, 3)]]);
+    let (mut watch, start) = group_of(1, cutting_after(0));
+    assert_eq!(cut_while(&mut watch, (1, silence), start, 1..=60).concat(), [], "0 is never");
+}
+
+#[test]
+fn a_primary_is_cut_once_another_has_taken_its_place_and_not_before() {
+    let (mut watch, start) = group_of(2, cutting_after(3));
+    assert_eq!(cut_while(&mut watch, (0, silence), start, 1..=20).concat(), []);
+    let promoted = watch.on(NodeId(2), says(false, None), start + Duration::from_secs(21));
+    assert_eq!(watch.primaries().next(), Some((GroupId::Coordinator, NodeId(2))));
+    assert_eq!(promoted.cut, [(NodeId(0), Duration::from_secs(20))]);
+    // A standby is no help for what writes.
+    let _ = cut_while(&mut watch, (2, silence), start, 22..=60);
+    assert_eq!(watch.on(NodeId(1), answer(), start + Duration::from_secs(61)).cut, []);
+}
+
+#[test]
+fn a_replica_whose_reads_have_nowhere_else_to_go_is_not_cut() {
+    let (mut watch, start) = group_of(1, cutting_after(3));
+    let _ = cut_while(&mut watch, (0, silence), start, 1..=5);
+    assert_eq!(cut_while(&mut watch, (1, silence), start, 1..=20).concat(), [], "no primary");
+
+    let kept_off = HealthConfig { reads_on_primary: false, ..cutting_after(3) };
+    let (mut watch, start) = group_of(1, kept_off);
+    assert_eq!(cut_while(&mut watch, (1, silence), start, 1..=20).concat(), []);
+    let (mut watch, start) = group_of(2, kept_off);
+    let cut = cut_while(&mut watch, (1, silence), start, 1..=4);
+    assert_eq!(cut.concat(), [(1, 3)], "there is another replica");
 }
 
 proptest! {

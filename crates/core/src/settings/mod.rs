@@ -143,8 +143,10 @@ impl Settings {
 
     /// The thresholds of the health machine.
     pub fn health_config(&self) -> HealthConfig {
-        let HealthSettings { failures, successes, warm_up, most_hold_off, .. } = self.health;
-        HealthConfig { failures, successes, warm_up, most_hold_off }
+        let HealthSettings { failures, successes, warm_up, most_hold_off, cut_after, .. } =
+            self.health;
+        let reads_on_primary = self.routing.fall_back_to_primary;
+        HealthConfig { failures, successes, warm_up, most_hold_off, cut_after, reads_on_primary }
     }
 
     /// The retry schedule.

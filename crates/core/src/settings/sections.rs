@@ -179,6 +179,13 @@ section! {
         ///
         /// Unit: duration. Range: 0 to 1h. Default: 1m. Reload: restart.
         most_hold_off: Duration = secs(60), between(Duration::ZERO, hours(1));
+        /// How long a node that is out must have left every probe without an answer before the
+        /// connections to it are cut, so that what runs on them ends. Only where another node has
+        /// taken its place, or serves its reads: reads are run there, and what became of a write is
+        /// not known (08007). The library only.
+        ///
+        /// Unit: duration. Range: 0 to 1h; 0 never cuts any. Default: 10s. Reload: restart.
+        cut_after: Duration = secs(10), between(Duration::ZERO, hours(1));
     }
 }
 

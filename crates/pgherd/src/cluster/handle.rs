@@ -136,6 +136,7 @@ impl DistributedPool {
                 Arc::new(NodePool::new(node.id, dialer, limits, reporter, hooks, runtime))
             })
             .collect();
+        monitor.cuts(pools.iter().map(|pool| pool.dialer().lines().clone()).collect());
         let sweeper = runtime
             .spawn(sweep(pools.iter().map(Arc::downgrade).collect(), limits.0.upkeep_interval()));
         let classifier = Classifier::new(settings.routing.read_only_functions.iter().cloned());

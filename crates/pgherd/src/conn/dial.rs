@@ -12,6 +12,7 @@ use tracing::debug;
 
 use super::backend::Backend;
 use super::line::Line;
+use super::lines::Lines;
 use super::password::{Password, PasswordError, Place};
 use super::socket::{Socket, TappedSocket};
 use super::tap::Tap;
@@ -51,6 +52,7 @@ pub(crate) struct Dialer {
     tls: NodeTls,
     limit: Duration,
     prepared: usize,
+    lines: Arc<Lines>,
 }
 
 impl Dialer {
@@ -64,12 +66,18 @@ impl Dialer {
             tls: tls.with(node),
             limit,
             prepared: 0,
+            lines: Arc::default(),
         }
     }
 
     /// The same, for backends that keep this many prepared statements each.
     pub(crate) fn keeping(self, prepared: usize) -> Self {
         Self { prepared, ..self }
+    }
+
+    /// Every connection that it has opened, and its clones.
+    pub(crate) fn lines(&self) -> &Arc<Lines> {
+        &self.lines
     }
 
     /// The node's name.
@@ -93,6 +101,7 @@ impl Dialer {
         let opened = tokio::time::timeout(limit, async {
             let (client, line) = self.log_in(&password).await?;
             let line = Arc::new(line);
+            self.lines.note(&line);
             tokio::spawn({
                 let (line, node) = (line.clone(), self.node.clone());
                 async move {

@@ -94,15 +94,17 @@ impl Line {
         let _ = Future::poll(polled.as_mut(), &mut cx);
     }
 
-    /// Closes the socket at once, whatever is under way.
-    pub(super) fn cut(&self) {
+    /// Closes the socket at once, whatever is under way; whether there still was one.
+    pub(super) fn cut(&self) -> bool {
         let (connection, waker) = {
             let mut moving = self.moving.lock();
             (moving.connection.take(), moving.waker.clone())
         };
+        let was_open = connection.is_some();
         drop(connection);
         waker.wake();
         self.tap.ready().notify_waiters();
+        was_open
     }
 }
 

@@ -1,6 +1,6 @@
 //! The tasks that probe, and the snapshot they publish.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::NoPrimary;
 use super::prober::Prober;
-use crate::conn::{Dialer, Login, Password, Tls};
+use crate::conn::{Dialer, Lines, Login, Password, Tls};
 use crate::mutex::Mutex;
 
 /// The shortest time between two probes of a node, however many failures are reported.
@@ -73,6 +73,8 @@ struct Shared {
     published: watch::Sender<Generation>,
     requests: Vec<mpsc::Sender<Request>>,
     names: Vec<Arc<str>>,
+    // What leads to each node, by its id; where there is a pool.
+    lines: OnceLock<Vec<Arc<Lines>>>,
 }
 
 /// A probe before its turn; with a sender, somebody waits for the answer.
@@ -122,6 +124,7 @@ impl HealthMonitor {
             watch: Mutex::new(watch),
             requests,
             names,
+            lines: OnceLock::new(),
         });
         let tasks = (0..)
             .map(NodeId)
@@ -152,6 +155,12 @@ impl HealthMonitor {
     /// If the id belongs to another topology.
     pub fn report_failure(&self, node: NodeId, text: &str) {
         self.reporter().report_failure(node, text);
+    }
+
+    /// Has these connections cut, given by node id, when their node is given up. Said once.
+    pub(crate) fn cuts(&self, lines: Vec<Arc<Lines>>) {
+        let is_first = self.shared.lines.set(lines).is_ok();
+        debug_assert!(is_first, "a monitor has one pool");
     }
 
     pub(crate) fn reporter(&self) -> Reporter {
@@ -323,11 +332,29 @@ impl Shared {
                 }
             }
         }
+        for (gone, silent_for) in effects.cut {
+            self.cut(gone, silent_for);
+        }
         let group = self.topology.load().node(id).group();
         for change in effects.group_transitions {
             self.log(group, change);
         }
         effects.probe_now
+    }
+
+    fn cut(&self, id: NodeId, silent_for: Duration) {
+        let Some(lines) = self.lines.get() else { return };
+        let connections = lines[id.index()].cut();
+        if connections > 0 {
+            let node = &self.names[id.index()];
+            warn!(
+                %node,
+                ?silent_for,
+                connections,
+                "node given up (health.cut_after): reads that ran there run elsewhere, what became \
+                 of writes is not known"
+            );
+        }
     }
 
     fn log(&self, group: GroupId, change: GroupTransition) {
@@ -382,7 +409,7 @@ impl NodeTask {
                 event = self.prober.probe() => event,
             };
             let error = match &event {
-                HealthEvent::ProbeFailed { error } => Some(error.clone()),
+                HealthEvent::ProbeFailed { error, .. } => Some(error.clone()),
                 _ => None,
             };
             self.shared.on(self.id, event);

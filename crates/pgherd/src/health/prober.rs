@@ -8,6 +8,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
 
 use crate::conn::{Backend, Dialer};
+use crate::error::is_pooler_s;
 
 /// The insert position, not the write position: the latter stays behind what an asynchronous
 /// commit has already acknowledged.
@@ -55,20 +56,23 @@ impl Prober {
                 self.backend = Some(backend);
                 answer
             }
-            Ok(Err(error)) => HealthEvent::ProbeFailed { error },
+            Ok(Err(Unwell { error, is_silent })) => HealthEvent::ProbeFailed { error, is_silent },
             Err(_) => {
                 let error = format!("no answer to a probe within {:?}", self.limit);
-                HealthEvent::ProbeFailed { error }
+                HealthEvent::ProbeFailed { error, is_silent: true }
             }
         }
     }
 
-    async fn ask(&mut self, kept: Option<Backend>) -> Result<(Backend, HealthEvent), String> {
+    async fn ask(&mut self, kept: Option<Backend>) -> Result<(Backend, HealthEvent), Unwell> {
         let backend = match kept {
             Some(backend) => backend,
             None => {
                 self.tells_all = true;
-                self.dialer.open(|| ()).await.map_err(|error| error.to_string())?
+                self.dialer.open(|| ()).await.map_err(|error| Unwell {
+                    is_silent: error.blames_node() && error.sqlstate().is_none(),
+                    error: error.to_string(),
+                })?
             }
         };
         let mut asked = Instant::now();
@@ -79,21 +83,32 @@ impl Prober {
             answer = backend.client().simple_query(self.question()).await;
         }
         let messages = answer.map_err(|error| {
-            let text = error.as_db_error().map(tokio_postgres::error::DbError::message);
-            format!("probe failed: {}", text.map_or(error.to_string(), str::to_owned))
+            let report = error.as_db_error();
+            let text = report.map_or(error.to_string(), |report| report.message().to_owned());
+            let is_silent = report.is_none_or(is_pooler_s);
+            Unwell { error: format!("probe failed: {text}"), is_silent }
         })?;
         let rtt = asked.elapsed();
         let row = messages.iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
         });
-        let row = row.ok_or("a probe was answered without a row")?;
+        let row = row.ok_or_else(|| {
+            let error = "a probe was answered without a row".to_owned();
+            Unwell { error, is_silent: false }
+        })?;
         Ok((backend, read(row, asked, rtt)))
     }
 
     fn question(&self) -> &'static str {
         if self.tells_all { FULL_PROBE } else { PROBE }
     }
+}
+
+/// Why a probe failed, and whether the node has said nothing at all.
+struct Unwell {
+    error: String,
+    is_silent: bool,
 }
 
 /// Whether the node does not answer this question, but may answer a smaller one: a function that
