@@ -5,6 +5,7 @@
 
 mod world;
 
+use pgherd::tokio_postgres::types::ToSql;
 use pgherd::{DistributedPool, ErrorKind, QueryType, Retry};
 use world::{Shape, World};
 
@@ -132,4 +133,59 @@ async fn inside_a_transaction_the_error_is_passed_on_and_says_what_to_do() {
     lease.forget_prepared(read);
     let statement = lease.prepare_cached(read).await.unwrap();
     assert_eq!(lease.query_one(&statement, &[]).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_pipeline_prepares_anew_what_has_not_run_and_runs_nothing_twice() {
+    let world = World::start(Shape::default());
+    let pool = one_backend(&world, 256);
+    world.sql_as_app("coordinator", "CREATE TABLE t (a int4)");
+    let (insert, all) = ("INSERT INTO t VALUES ($1)", "SELECT * FROM t ORDER BY a");
+    let shape = |answer: &pgherd::Answered| (answer.rows.len(), answer.rows[0].columns().len());
+
+    // First the write, then what has gone stale: it sees the write.
+    let write_and_look = async |n: i32| {
+        let params: &[&(dyn ToSql + Sync)] = &[&n];
+        let pipeline = pool.write().pipeline().add(insert, params).add(all, &[]);
+        let answers: Result<Vec<_>, _> = pipeline.run().await.unwrap().into_iter().collect();
+        shape(&answers.unwrap()[1])
+    };
+    assert_eq!(write_and_look(1).await, (1, 1));
+    world.sql_as_app("coordinator", "ALTER TABLE t ADD COLUMN b text");
+    assert_eq!(write_and_look(2).await, (2, 2));
+
+    // Hidden in a function, so that nobody sees a DEALLOCATE: nothing has run, so all does.
+    world.sql_as_app(
+        "coordinator",
+        "CREATE FUNCTION forget() RETURNS int4 LANGUAGE plpgsql AS \
+         $$ BEGIN EXECUTE 'DEALLOCATE ALL'; RETURN 1; END $$",
+    );
+    pool.write().query("SELECT forget()", &[]).await.unwrap();
+    assert_eq!(write_and_look(3).await, (3, 2));
+
+    // Reads have no order among them.
+    let look = async || {
+        let pipeline = pool.read().pipeline().add(all, &[]).add("SELECT 7", &[]).add(all, &[]);
+        let answers: Result<Vec<_>, _> = pipeline.run().await.unwrap().into_iter().collect();
+        answers.unwrap().iter().map(shape).collect::<Vec<_>>()
+    };
+    assert_eq!(look().await, [(3, 2), (1, 1), (3, 2)]);
+    world.sql_as_app("coordinator", "ALTER TABLE t ADD COLUMN c text");
+    assert_eq!(look().await, [(3, 3), (1, 1), (3, 3)]);
+    assert_eq!(pool.statistics().counters.errors, 0);
+
+    // A write behind it has run: it is too late, and said.
+    world.sql_as_app("coordinator", "ALTER TABLE t DROP COLUMN c");
+    let look_and_write = async || {
+        let pipeline = pool.write().pipeline().add(all, &[]).add(insert, &[&4]);
+        let mut answers = pipeline.run().await.unwrap();
+        answers.pop().unwrap().unwrap();
+        answers.pop().unwrap()
+    };
+    let error = look_and_write().await.unwrap_err();
+    assert_eq!((error.sqlstate(), error.retry()), (Some("0A000"), Retry::Same));
+    assert!(error.to_string().contains("it did not run"), "{error}");
+    assert_eq!(shape(&look_and_write().await.unwrap()), (4, 2));
+    assert_eq!(world.sql("coordinator", "SELECT array_agg(a) FROM t"), "{1,2,3,4,4}");
+    assert_eq!(pool.statistics().opens, 1);
 }

@@ -8,6 +8,7 @@ use futures_util::TryStreamExt;
 use futures_util::future::maybe_done;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, RowStream};
+use tracing::debug;
 
 use super::Request;
 use super::act::{Act, InBlock, Params};
@@ -23,6 +24,10 @@ use crate::{Error, ErrorKind, Lease};
 /// all or nothing take a transaction. All are looked at before the first runs, so that none may
 /// need what an earlier one creates; those that the backend has not prepared cost one more round
 /// trip together. Behind a pooler each may run on another backend.
+///
+/// A statement that a migration has invalidated is prepared anew by itself, where that keeps the
+/// order: if all of them only read, or if none behind it has run. Else its error says that it did
+/// not run (SQLSTATE 0A000 or 26000), and the next pipeline has it prepared anew.
 ///
 /// ```no_run
 /// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
@@ -109,14 +114,19 @@ impl Act for Steps<'_> {
     type Answer = Vec<Result<Answered, Error>>;
 
     async fn on(&self, lease: Lease, _: &str) -> Result<Self::Answer, Error> {
-        let steps = self.steps;
-        let ready = in_order(steps.iter().map(|step| lease.backend().prepare(step.sql))).await;
-        let run = async |(step, ready): (&Step<'_>, Result<Ready, _>)| {
-            let ready = ready.map_err(InBlock::Failed)?;
-            let rows = lease.begin_ready(ready, step.sql, step.params).await?;
-            collect(rows).await.map_err(InBlock::Failed)
-        };
-        let answers = in_order(steps.iter().zip(ready).map(run)).await;
+        let all: Vec<_> = self.steps.iter().collect();
+        let mut answers = run_on(&lease, &all).await;
+        let is_stale: Vec<_> =
+            answers.iter().map(|answer| matches!(answer, Err(InBlock::Stale(_)))).collect();
+        let again = not_run_yet(&is_stale, self.is_read);
+        if !again.is_empty() && !lease.is_closed() {
+            let (node, statements) = (lease.node(), again.len());
+            debug!(node, statements, "prepared statements of a pipeline have gone stale");
+            let steps: Vec<_> = again.iter().map(|at| &self.steps[*at]).collect();
+            for (at, answer) in again.into_iter().zip(run_on(&lease, &steps).await) {
+                answers[at] = answer;
+            }
+        }
         let mut answers: Vec<Result<Answered, Error>> = answers
             .into_iter()
             .map(|answer| {
@@ -140,6 +150,25 @@ impl Act for Steps<'_> {
             _ => Ok(answers),
         }
     }
+}
+
+/// Runs each of them once, in this order.
+async fn run_on(lease: &Lease, steps: &[&Step<'_>]) -> Vec<Result<Answered, InBlock>> {
+    let ready = in_order(steps.iter().map(|step| lease.backend().prepare(step.sql))).await;
+    let run = async |(step, ready): (&&Step<'_>, Result<Ready, _>)| {
+        let ready = ready.map_err(InBlock::Failed)?;
+        let rows = lease.begin_ready(ready, step.sql, step.params).await?;
+        collect(rows).await.map_err(InBlock::Failed)
+    };
+    in_order(steps.iter().zip(ready).map(run)).await
+}
+
+/// Which of the statements that have gone stale, and so did not run, may run now: a read at any
+/// time, anything else as long as nothing behind it was tried.
+fn not_run_yet(is_stale: &[bool], is_read: bool) -> Vec<usize> {
+    let first_of_the_last = is_stale.iter().rposition(|is_stale| !is_stale).map_or(0, |at| at + 1);
+    let from = if is_read { 0 } else { first_of_the_last };
+    (from..is_stale.len()).filter(|at| is_stale[*at]).collect()
 }
 
 async fn collect(rows: RowStream) -> Result<Answered, tokio_postgres::Error> {
@@ -167,4 +196,25 @@ async fn in_order<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output>
         outputs.extend(future.as_mut().take_output());
     }
     outputs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_writes_runs_again_only_behind_all_that_was_tried() {
+        let table: [(&[bool], &[usize], &[usize]); 6] = [
+            (&[], &[], &[]),
+            (&[false, false], &[], &[]),
+            (&[true, true], &[0, 1], &[0, 1]),
+            (&[false, true, true], &[1, 2], &[1, 2]),
+            (&[true, false], &[], &[0]),
+            (&[true, false, true], &[2], &[0, 2]),
+        ];
+        for (is_stale, writes, reads) in table {
+            assert_eq!(not_run_yet(is_stale, false), writes, "{is_stale:?}");
+            assert_eq!(not_run_yet(is_stale, true), reads, "{is_stale:?}");
+        }
+    }
 }
