@@ -11,6 +11,7 @@ pub mod balance;
 pub mod health;
 pub mod id;
 pub mod pool;
+pub mod reset;
 pub mod retry;
 pub mod route;
 pub mod settings;

@@ -74,6 +74,7 @@ pub use txn::{
 
 pub use pgherd_core::balance::Balance;
 pub use pgherd_core::pool::PoolLoad;
+pub use pgherd_core::reset::Leftovers;
 pub use pgherd_core::retry::{Jitter, Retry, RetryConfig};
 pub use pgherd_core::route::{BadToken, Route, Rule, WriteToken};
 pub use pgherd_core::settings::{

@@ -115,6 +115,9 @@ pub enum StateKind {
     AdvisoryLock,
     /// LOAD.
     Load,
+    /// A connection of dblink, a backup under way, a temporary replication slot, an origin of
+    /// replication: what no view tells of the session itself.
+    Untold,
     /// DISCARD.
     Discard,
     /// A DO block or a procedure: anything may be in it.
@@ -131,10 +134,38 @@ impl fmt::Display for StateKind {
             Self::Prepared => "a prepared statement",
             Self::AdvisoryLock => "an advisory lock of the session",
             Self::Load => "a loaded library",
+            Self::Untold => "what no view tells of",
             Self::Discard => "DISCARD",
             Self::Unknown => "whatever its code does",
         })
     }
+}
+
+impl StateKind {
+    pub(super) fn remains(self) -> Remains {
+        match self {
+            Self::Load | Self::Untold => Remains::Lasting,
+            Self::Setting
+            | Self::Temporary
+            | Self::HoldCursor
+            | Self::Listen
+            | Self::Prepared
+            | Self::AdvisoryLock
+            | Self::Discard
+            | Self::Unknown => Remains::Resettable,
+        }
+    }
+}
+
+/// What may be in a session once the transactions of its user have ended, at worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Remains {
+    /// Nothing that the next user could find.
+    Nothing,
+    /// Perhaps something, which [`reset`](crate::reset) undoes.
+    Resettable,
+    /// Perhaps something that ends with the session and not before.
+    Lasting,
 }
 
 /// What a text is. Of several statements it is what the strongest of them is: DDL before
@@ -147,6 +178,12 @@ pub struct Classified {
     pub transaction: Option<TransactionControl>,
     /// The first statement of the text that leaves state in the session.
     pub leaves_state: Option<StateKind>,
+    /// What it may leave at worst. Nothing, only if every function it calls by name is one of
+    /// PostgreSQL's own; what triggers, views and operators of PostgreSQL's own call is not seen.
+    pub remains: Remains,
+    /// Whether it may set something, be it for its transaction only, under which other texts mean
+    /// something else, such as `TimeZone`. What leaves state in the session is not asked.
+    pub alters_meaning: bool,
     /// Statements in the text. 0 for an empty text, and for one that could not be parsed.
     pub statements: usize,
     /// Whether every statement may run on a hot standby. Every `Read` may; so may BEGIN READ
@@ -163,6 +200,8 @@ impl Classified {
             query_type: QueryType::Read,
             transaction: None,
             leaves_state: None,
+            remains: Remains::Nothing,
+            alters_meaning: false,
             statements: 0,
             may_run_on_replica: true,
             parse_error: None,
@@ -175,6 +214,8 @@ impl Classified {
             query_type: QueryType::Write,
             transaction: None,
             leaves_state: Some(StateKind::Unknown),
+            remains: Remains::Lasting,
+            alters_meaning: true,
             statements: 0,
             may_run_on_replica: false,
             parse_error: Some(error),

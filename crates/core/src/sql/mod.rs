@@ -9,12 +9,15 @@
 mod cache;
 mod class;
 mod functions;
+mod look;
+mod meaning;
 mod statement;
-mod suspicion;
+mod tag;
 
 pub use cache::ClassCache;
-pub use class::{BadQueryType, Classified, QueryType, StateKind, TransactionControl};
-pub use suspicion::suspicion;
+pub use class::{BadQueryType, Classified, QueryType, Remains, StateKind, TransactionControl};
+pub use look::{Look, look, suspicion};
+pub use tag::remains_of_tag;
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -89,6 +92,8 @@ impl Classifier {
             all.may_run_on_replica &= finding.may_run_on_replica;
             all.transaction = finding.transaction.or(all.transaction);
             all.leaves_state = all.leaves_state.or(finding.leaves_state);
+            all.remains = all.remains.max(finding.remains());
+            all.alters_meaning |= finding.alters_meaning;
         }
         // Types, functions and the like may be created in the temporary schema too, under
         // names in many places of many trees.
@@ -96,6 +101,7 @@ impl Classifier {
             || sql.as_bytes().windows(7).any(|window| window.eq_ignore_ascii_case(b"pg_temp"));
         if all.query_type == QueryType::Ddl && all.leaves_state.is_none() && mentions_temp() {
             all.leaves_state = Some(StateKind::Temporary);
+            all.remains = all.remains.max(Remains::Resettable);
         }
         all
     }

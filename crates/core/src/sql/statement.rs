@@ -5,7 +5,7 @@
 use pgherd_parser::enums::{OnCommitAction, TransactionStmtKind, VariableSetKind};
 use pgherd_parser::{Node, NodeList, nodes};
 
-use super::{Classifier, QueryType, StateKind, TransactionControl, functions};
+use super::{Classifier, QueryType, Remains, StateKind, TransactionControl, functions, meaning};
 
 /// What one statement of a text is.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +14,9 @@ pub(super) struct Finding {
     pub(super) may_run_on_replica: bool,
     pub(super) transaction: Option<TransactionControl>,
     pub(super) leaves_state: Option<StateKind>,
+    pub(super) alters_meaning: bool,
+    // It runs nothing whose doings the text does not tell.
+    is_plain: bool,
 }
 
 impl Finding {
@@ -22,6 +25,8 @@ impl Finding {
         may_run_on_replica: true,
         transaction: None,
         leaves_state: None,
+        alters_meaning: false,
+        is_plain: true,
     };
 
     const WRITE: Self =
@@ -29,8 +34,32 @@ impl Finding {
 
     const DDL: Self = Self { query_type: QueryType::Ddl, ..Self::WRITE };
 
+    // Indexes, constraints and the like call functions over what is there.
+    const OBSCURE_DDL: Self = Self { is_plain: false, ..Self::DDL };
+
     fn leaving(self, state: StateKind) -> Self {
-        Self { leaves_state: self.leaves_state.or(Some(state)), ..self }
+        // The worst of them decides what becomes of the session.
+        let worst = match self.leaves_state {
+            Some(other) if other.remains() >= state.remains() => other,
+            _ => state,
+        };
+        Self { leaves_state: Some(worst), ..self }
+    }
+
+    /// What is created from a query whose functions do what they do.
+    fn with_doings_of(self, query: Self) -> Self {
+        let Self { alters_meaning, is_plain, .. } = query;
+        let created = Self { alters_meaning, is_plain, ..self };
+        query.leaves_state.map_or(created, |state| created.leaving(state))
+    }
+
+    /// What it may leave in the session, at worst.
+    pub(super) fn remains(self) -> Remains {
+        match self.leaves_state {
+            Some(state) => state.remains(),
+            None if self.is_plain => Remains::Nothing,
+            None => Remains::Resettable,
+        }
     }
 }
 
@@ -55,18 +84,20 @@ pub(super) fn inspect(statement: Node<'_>, classifier: &Classifier) -> Finding {
         Node::VariableShowStmt(_) => Finding::READ,
         Node::VariableSetStmt(set) => {
             // SET TRANSACTION is spelt as a list of its own, and ends with the transaction.
-            let ends_with_transaction = set.is_local
-                || (set.kind == VariableSetKind::VAR_SET_MULTI
-                    && set.name() == Some("TRANSACTION"));
-            if ends_with_transaction {
+            let is_of_transaction =
+                set.kind == VariableSetKind::VAR_SET_MULTI && set.name() == Some("TRANSACTION");
+            if is_of_transaction {
                 Finding::WRITE
+            } else if set.is_local {
+                let alters_meaning = set.name().is_none_or(meaning::depends_on);
+                Finding { alters_meaning, ..Finding::WRITE }
             } else {
                 Finding::WRITE.leaving(StateKind::Setting)
             }
         }
         Node::ExplainStmt(explain) => match explain.query() {
             // What is prepared under the name is not in the text.
-            Node::ExecuteStmt(_) => Finding::WRITE,
+            Node::ExecuteStmt(_) => Finding { is_plain: false, ..Finding::WRITE },
             query if has_option(explain.options(), "analyze") => {
                 inspect_explained(query, classifier)
             }
@@ -84,7 +115,8 @@ pub(super) fn inspect(statement: Node<'_>, classifier: &Classifier) -> Finding {
             if declare.options & CURSOR_HOLD == 0 {
                 query
             } else {
-                Finding { leaves_state: query.leaves_state, ..Finding::WRITE }
+                let Finding { leaves_state, alters_meaning, is_plain, .. } = query;
+                Finding { leaves_state, alters_meaning, is_plain, ..Finding::WRITE }
                     .leaving(StateKind::HoldCursor)
             }
         }
@@ -112,10 +144,10 @@ pub(super) fn inspect(statement: Node<'_>, classifier: &Classifier) -> Finding {
             let ends_with_transaction = create.oncommit == OnCommitAction::ONCOMMIT_DROP;
             created(create.relation(), ends_with_transaction)
         }
-        Node::CreateTableAsStmt(create) => created_as(create.into()),
+        Node::CreateTableAsStmt(create) => created_from(create, classifier),
         Node::ViewStmt(create) => created(create.view(), false),
         Node::CreateSeqStmt(create) => created(create.sequence(), false),
-        _ => Finding::DDL,
+        _ => Finding::OBSCURE_DDL,
     }
 }
 
@@ -166,7 +198,7 @@ fn has_option(options: &NodeList, name: &str) -> bool {
 
 fn inspect_explained(query: Node<'_>, classifier: &Classifier) -> Finding {
     match query {
-        Node::CreateTableAsStmt(create) => created_as(create.into()),
+        Node::CreateTableAsStmt(create) => created_from(create, classifier),
         Node::DeclareCursorStmt(declare) => inspect_tree(declare.query(), classifier),
         query => inspect_tree(query, classifier),
     }
@@ -188,6 +220,15 @@ fn created(relation: Option<&nodes::RangeVar>, ends_with_transaction: bool) -> F
 fn created_as(into: Option<&nodes::IntoClause>) -> Finding {
     let ends = into.is_some_and(|into| into.on_commit == OnCommitAction::ONCOMMIT_DROP);
     created(into.and_then(nodes::IntoClause::rel), ends)
+}
+
+fn created_from(create: &nodes::CreateTableAsStmt, classifier: &Classifier) -> Finding {
+    let source = match create.query() {
+        // What is prepared under the name is not in the text.
+        Node::ExecuteStmt(_) => Finding { is_plain: false, ..Finding::WRITE },
+        query => inspect_tree(query, classifier),
+    };
+    created_as(create.into()).with_doings_of(source)
 }
 
 /// Looks at a whole tree of SELECT, VALUES, TABLE, INSERT, UPDATE, DELETE or MERGE.
@@ -212,6 +253,10 @@ fn inspect_node(node: Node<'_>, classifier: &Classifier, finding: &mut Finding) 
         finding.may_run_on_replica = false;
     };
     match node {
+        Node::UpdateStmt(update) if update.relation().is_some_and(is_settings_view) => {
+            write();
+            *finding = finding.leaving(StateKind::Setting);
+        }
         Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) | Node::MergeStmt(_) => {
             write();
         }
@@ -220,21 +265,24 @@ fn inspect_node(node: Node<'_>, classifier: &Classifier, finding: &mut Finding) 
                 write();
             }
             if let Some(into) = select.into_clause() {
-                let created = created_as(Some(into));
-                let leaves_state = finding.leaves_state.or(created.leaves_state);
-                *finding = Finding { leaves_state, ..created };
+                *finding = created_as(Some(into)).with_doings_of(*finding);
             }
         }
         Node::FuncCall(call) => {
             if !is_read_only(call.funcname(), classifier) {
                 write();
             }
+            finding.is_plain &= is_plain_call(call.funcname());
+            finding.alters_meaning |= alters_meaning(call);
             if let Some(state) = state_of_call(call) {
-                finding.leaves_state = finding.leaves_state.or(Some(state));
+                *finding = finding.leaving(state);
             }
         }
         // An operator of somebody's own may call anything.
-        Node::A_Expr(expression) if !is_plain_operator(expression.name()) => write(),
+        Node::A_Expr(expression) if !is_plain_operator(expression.name()) => {
+            write();
+            finding.is_plain = false;
+        }
         // A temporary table is where the session is, or it is an error: not on a replica.
         Node::RangeVar(relation) if is_temporary(relation) => write(),
         _ => {}
@@ -254,6 +302,22 @@ fn is_read_only(name: &NodeList, classifier: &Classifier) -> bool {
     (is_built_in && functions::is_read_only(name)) || classifier.is_declared(schema, name)
 }
 
+/// Whether its name tells all that a call leaves in the session.
+fn is_plain_call(name: &NodeList) -> bool {
+    let (schema, name) = split_name(name);
+    matches!(schema, None | Some("pg_catalog"))
+        && (functions::is_read_only(name)
+            || functions::is_session_advisory(name)
+            || functions::is_transaction_advisory(name)
+            || name == "set_config")
+}
+
+/// Whether an UPDATE of it is a SET.
+fn is_settings_view(relation: &nodes::RangeVar) -> bool {
+    relation.relname() == Some("pg_settings")
+        && matches!(relation.schemaname(), None | Some("pg_catalog"))
+}
+
 fn is_plain_operator(name: &NodeList) -> bool {
     matches!(split_name(name).0, None | Some("pg_catalog"))
 }
@@ -261,6 +325,9 @@ fn is_plain_operator(name: &NodeList) -> bool {
 /// What a call leaves in the session.
 fn state_of_call(call: &nodes::FuncCall) -> Option<StateKind> {
     let (schema, name) = split_name(call.funcname());
+    if functions::is_untold(name) {
+        return Some(StateKind::Untold);
+    }
     if !matches!(schema, None | Some("pg_catalog")) {
         return None;
     }
@@ -269,6 +336,18 @@ fn state_of_call(call: &nodes::FuncCall) -> Option<StateKind> {
     }
     let is_local = || matches!(call.args().get(2), Some(is_local) if is_true(is_local));
     (name == "set_config" && !is_local()).then_some(StateKind::Setting)
+}
+
+/// Whether it is a `set_config` of something under which texts may mean something else.
+fn alters_meaning(call: &nodes::FuncCall) -> bool {
+    let name = || match call.args().get(0) {
+        Some(Node::A_Const(value)) => match value.val() {
+            Some(Node::String(text)) => text.sval(),
+            _ => None,
+        },
+        _ => None,
+    };
+    split_name(call.funcname()).1 == "set_config" && name().is_none_or(meaning::depends_on)
 }
 
 /// Whether an expression is plainly true: `true`, or a cast of `'t'` and the like is not asked.

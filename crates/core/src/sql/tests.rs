@@ -209,6 +209,67 @@ fn state_that_stays_in_the_session_is_seen() {
 }
 
 #[test]
+fn a_text_that_leaves_nothing_for_certain_is_known() {
+    use Remains::*;
+    for (sql, remains) in [
+        ("SET LOCAL app.tenant = '7'", Nothing),
+        ("BEGIN; SET LOCAL ROLE x; SET TRANSACTION READ ONLY", Nothing),
+        ("SET LOCAL a.b = '1'; SET a.b = '1'", Resettable),
+        ("SELECT set_config('app.tenant', $1, true), set_config('a.b', 'c', TRUE)", Nothing),
+        ("SELECT set_config('app.tenant', $1, $2)", Resettable),
+        ("WITH s AS (SELECT set_config('a.b', '1', true)) SELECT f() FROM s", Resettable),
+        ("SELECT my_set_config_wrapper('a.b', '1')", Resettable),
+        ("SELECT app.set_config('a.b', '1', true)", Resettable),
+        ("SELECT a @@@ b, set_config('a.b', '1', true)", Nothing),
+        ("SELECT a OPERATOR(mine.@@@) b, set_config('a.b', '1', true)", Resettable),
+        ("SELECT pg_advisory_xact_lock(1)", Nothing),
+        ("SELECT pg_advisory_lock(1)", Resettable),
+        ("SELECT temp, hold FROM backup WHERE note = 'set_config'", Nothing),
+        ("UPDATE pg_settings SET setting = '1' WHERE name = 'work_mem'", Resettable),
+        ("SELECT setting FROM pg_settings", Nothing),
+        ("CREATE TEMP TABLE t () ON COMMIT DROP", Nothing),
+        ("CREATE TEMP TABLE t () ON COMMIT DELETE ROWS", Resettable),
+        ("CREATE TABLE t AS SELECT set_config('a.b', '1', false)", Resettable),
+        ("CREATE TABLE t AS EXECUTE p", Resettable),
+        ("SELECT set_config('a.b', '1', false) INTO t", Resettable),
+        ("CREATE INDEX ON temp (f(a))", Resettable),
+        ("EXPLAIN ANALYZE EXECUTE temp", Resettable),
+        ("DO 'begin end'", Resettable),
+        ("CALL p()", Resettable),
+        ("LOAD 'x'", Lasting),
+        ("SELECT pg_advisory_lock(1); LOAD 'x'", Lasting),
+        ("SELECT dblink_connect('a', 'b')", Lasting),
+        ("SELECT x.dblink_connect('a', 'b')", Lasting),
+        ("SELECT pg_create_logical_replication_slot('a', 'b', true)", Lasting),
+        ("SELECT * FROM pg_get_replication_slots()", Nothing),
+        ("this is not SQL", Lasting),
+        ("", Nothing),
+    ] {
+        assert_eq!(classify(sql).remains, remains, "{sql}");
+    }
+}
+
+#[test]
+fn a_text_under_which_others_mean_something_else_is_known() {
+    for (sql, alters) in [
+        ("SET LOCAL TIME ZONE 'UTC'", true),
+        ("SET LOCAL datestyle = 'DMY'", true),
+        ("SET LOCAL app.tenant = '7'", false),
+        ("SET LOCAL statement_timeout = 7", false),
+        ("SET LOCAL ROLE x", false),
+        ("SET TRANSACTION READ ONLY", false),
+        ("SELECT set_config('app.tenant', $1, true)", false),
+        ("SELECT set_config('TimeZone', $1, true)", true),
+        ("SELECT set_config($1, $2, true)", true),
+        ("CREATE TEMP TABLE t ON COMMIT DROP AS SELECT set_config('TimeZone', 'UTC', true)", true),
+        ("SELECT 1", false),
+        ("this is not SQL", true),
+    ] {
+        assert_eq!(classify(sql).alters_meaning, alters, "{sql}");
+    }
+}
+
+#[test]
 fn what_cannot_be_parsed_is_a_write_that_keeps_the_reason() {
     for sql in ["SELEC 1", "SELECT (", "SELECT '\0'", "SELECT 1 1 1", "\u{feff}'"] {
         let class = classify(sql);

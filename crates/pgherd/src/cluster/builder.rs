@@ -265,6 +265,9 @@ impl Builder {
     /// backend is closed and counts as one that could not be opened. It may take as long as
     /// opening, `pool.connect_timeout`.
     ///
+    /// It is called again for a backend that was released with state in its session, after that was
+    /// reset: the hook's settings went with it. See [`Lease`](crate::Lease).
+    ///
     /// ```
     /// # let builder = pgherd::DistributedPool::builder();
     /// builder.on_open(|client| {

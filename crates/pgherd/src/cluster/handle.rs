@@ -18,7 +18,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::{Builder, Counting, HealthReport, NodeStatistics, Statistics};
-use crate::conn::{Dialer, Login, Tls};
+use crate::conn::{Classes, Dialer, Login, Tls};
 use crate::error::Cause;
 use crate::mutex::Mutex;
 use crate::pool::{Hooks, Limits, NodePool};
@@ -71,8 +71,7 @@ pub(crate) struct Inner {
     pools: Vec<Arc<NodePool>>,
     monitor: HealthMonitor,
     counting: Arc<Counting>,
-    // Held for one look-up, or for one parse (microseconds).
-    classes: Mutex<ClassCache>,
+    classes: Classes,
     numbering: Numbering,
     open: OpenTransactions,
     commit_hook: Option<CommitHook>,
@@ -125,12 +124,16 @@ impl DistributedPool {
         let login = Arc::new(login);
         let limits = (Limits::new(&settings.pool), settings.pool.connect_timeout);
         let monitor = HealthMonitor::spawn(settings.clone(), topology.clone());
+        let classifier = Classifier::new(settings.routing.read_only_functions.iter().cloned());
+        let classes = ClassCache::new(classifier, settings.pool.statement_cache_bytes.0);
+        let classes: Classes = Arc::new(Mutex::new(classes));
         let pools: Vec<_> = topology
             .nodes()
             .iter()
             .map(|node| {
                 let dialer = Dialer::new(node, login.clone(), &tls, settings.pool.connect_timeout)
-                    .keeping(settings.pool.prepared_per_backend as usize);
+                    .keeping(settings.pool.prepared_per_backend as usize)
+                    .watching(classes.clone());
                 let (reporter, runtime) = (monitor.reporter(), runtime.clone());
                 let hooks = hooks.clone();
                 Arc::new(NodePool::new(node.id, dialer, limits, reporter, hooks, runtime))
@@ -139,7 +142,6 @@ impl DistributedPool {
         monitor.cuts(pools.iter().map(|pool| pool.dialer().lines().clone()).collect());
         let sweeper = runtime
             .spawn(sweep(pools.iter().map(Arc::downgrade).collect(), limits.0.upkeep_interval()));
-        let classifier = Classifier::new(settings.routing.read_only_functions.iter().cloned());
         let transactions = settings.transactions.clone();
         let balancer = Balancer::new(policy.balance, topology.nodes().len(), 0);
         let budget = RetryBudget::new(settings.retry_budget(), Instant::now());
@@ -153,7 +155,7 @@ impl DistributedPool {
             pools,
             monitor,
             counting: Arc::new(Counting::new(topology.nodes().len())),
-            classes: Mutex::new(ClassCache::new(classifier, settings.pool.statement_cache_bytes.0)),
+            classes,
             numbering,
             open: OpenTransactions::default(),
             commit_hook,

@@ -131,6 +131,14 @@ pub struct NodeStatistics {
     pub overdue: Vec<OverdueLease>,
     /// The same since the start, as far as they were reported.
     pub overdue_total: u64,
+    /// Leases that ended with a session that might hold state, and was reset.
+    pub resets: u64,
+    /// Those of them where something was found beside settings: temporary relations, advisory
+    /// locks and the like.
+    pub resets_with_leftovers: u64,
+    /// Leases that ended with a session that might hold state, and was closed: a reset would not
+    /// do (LOAD, DISCARD ALL, a pooler in between), or failed.
+    pub closed_with_state: u64,
 }
 
 impl NodeStatistics {
@@ -138,6 +146,7 @@ impl NodeStatistics {
         let backends = pool.backends();
         let (counts, load) = (backends.counts(), backends.load());
         let (statements, errors) = pool.statements();
+        let (resets, resets_with_leftovers, closed_with_state) = pool.resets();
         Self {
             name: pool.node().to_string(),
             role,
@@ -157,6 +166,9 @@ impl NodeStatistics {
             closes: counts.closes,
             overdue: backends.overdue(),
             overdue_total: counts.overdue,
+            resets,
+            resets_with_leftovers,
+            closed_with_state,
         }
     }
 }

@@ -8,7 +8,8 @@ use tokio_postgres::{CancelToken, Client, Notification, Statement};
 
 use super::line::Line;
 use super::prepared::Prepared;
-use super::tap::{LeftState, WireState};
+use super::suspicion::LeftState;
+use super::tap::WireState;
 use crate::mutex::Mutex;
 
 /// One backend. Dropping it ends its session in order, after what is still under way.
@@ -33,7 +34,7 @@ pub(crate) enum Standing {
     Clean,
     /// Inside a transaction block, failed or not.
     InTransaction,
-    /// The session may hold state that the next one must not find.
+    /// Outside a transaction, but the session may hold state that the next one must not find.
     LeftState(LeftState),
     /// An answer is still owed.
     Owing,
@@ -58,15 +59,20 @@ impl Backend {
         &mut self.client
     }
 
-    /// The statement with this text, prepared now or before.
+    /// The statement with this text, prepared now or before. One that means what it does under
+    /// this transaction's settings only, or this lease's, is prepared for this use alone.
     ///
     /// Dropping the future leaves nothing behind.
     pub(crate) async fn prepare(&self, sql: &str) -> Result<Ready, tokio_postgres::Error> {
-        let kept = self.prepared.lock().get(sql);
+        let is_altered = || self.line.tap().is_altered();
+        let kept = if is_altered() { None } else { self.prepared.lock().get(sql) };
         if let Some(statement) = kept {
             return Ok(Ready { statement, is_kept: true });
         }
         let statement = self.client.prepare(sql).await?;
+        if is_altered() {
+            return Ok(Ready { statement, is_kept: false });
+        }
         let gone = self.prepared.lock().keep(sql, statement.clone());
         // Dropping the last use of it closes it on the server.
         drop(gone);
@@ -79,6 +85,11 @@ impl Backend {
         drop(gone);
         // What the driver knows of types may be as old.
         self.client.clear_type_cache();
+    }
+
+    /// How many statements it keeps prepared.
+    pub(super) fn kept(&self) -> usize {
+        self.prepared.lock().len()
     }
 
     /// Calls `hear` for each notification from now on.

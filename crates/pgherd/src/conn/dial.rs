@@ -15,6 +15,7 @@ use super::line::Line;
 use super::lines::Lines;
 use super::password::{Password, PasswordError, Place};
 use super::socket::{Socket, TappedSocket};
+use super::suspicion::Classes;
 use super::tap::Tap;
 use super::tls::{Bind, NodeTls, Tls};
 use super::transport::Transport;
@@ -53,6 +54,7 @@ pub(crate) struct Dialer {
     limit: Duration,
     prepared: usize,
     lines: Arc<Lines>,
+    classes: Option<Classes>,
 }
 
 impl Dialer {
@@ -67,12 +69,18 @@ impl Dialer {
             limit,
             prepared: 0,
             lines: Arc::default(),
+            classes: None,
         }
     }
 
     /// The same, for backends that keep this many prepared statements each.
     pub(crate) fn keeping(self, prepared: usize) -> Self {
         Self { prepared, ..self }
+    }
+
+    /// The same, for backends that are lent: what statements may leave in them is watched.
+    pub(crate) fn watching(self, classes: Classes) -> Self {
+        Self { classes: Some(classes), ..self }
     }
 
     /// Every connection that it has opened, and its clones.
@@ -207,7 +215,7 @@ impl Dialer {
         transport: Transport,
         password: &Secret,
     ) -> Result<(Client, Line), tokio_postgres::Error> {
-        let tap = Arc::new(Tap::new());
+        let tap = Arc::new(Tap::new(self.classes.clone()));
         let Login { user, database, application_name, .. } = &*self.login;
         let mut config = tokio_postgres::Config::new();
         config.user(user).dbname(database).application_name(application_name);

@@ -57,6 +57,11 @@ impl<V: Clone> Prepared<V> {
         self.kept.remove(&oldest).map(|kept| kept.value)
     }
 
+    /// How many are kept.
+    pub(super) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
     /// Keeps nothing for this text any more.
     #[must_use = "what went is dropped outside of the lock"]
     pub(super) fn forget(&mut self, text: &str) -> Option<V> {

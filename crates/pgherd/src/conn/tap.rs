@@ -4,15 +4,16 @@
 //! status, the last command tag, how many statements have left, what is still owed, and
 //! whether the session holds state that another user must not find.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use pgherd_core::sql::suspicion;
 use pgherd_wire::backend::{ErrorFields, Severity};
 use pgherd_wire::replies::{Expect, Replies, Show};
 use pgherd_wire::{TxStatus, WireError, backend, frontend};
 use tokio::sync::Notify;
 
 use super::scan::Scan;
+use super::suspicion::{Classes, LeftState, Suspicion};
 use crate::mutex::Mutex;
 
 /// See the module's header.
@@ -23,6 +24,8 @@ pub(super) struct Tap {
     errors: AtomicU64,
     // The session has ended: an error said so, before the socket does.
     is_over: AtomicBool,
+    // See `Tap::is_altered`.
+    is_altered: AtomicBool,
     // See `Tap::find_pooler`.
     is_pooled: AtomicBool,
     // Signalled whenever the backend says that it is ready.
@@ -38,18 +41,9 @@ struct Heard {
     status: TxStatus,
     process_id: Option<u32>,
     last_tag: String,
-    left_state: Option<LeftState>,
+    suspicion: Suspicion,
     is_write_stalled: bool,
     is_broken: bool,
-}
-
-/// Why a session is taken to hold state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LeftState {
-    /// A command's tag says so: SET, LISTEN, PREPARE, ...
-    ByTag(&'static str),
-    /// A statement's text may have: `set_config`, temporary tables, advisory locks, ...
-    ByText,
 }
 
 /// What the wire says about a backend.
@@ -63,23 +57,9 @@ pub(super) enum WireState {
     Broken,
 }
 
-// Tags of commands that leave state in the session, by how they begin. SET is also the tag of
-// SET LOCAL, and DO and CALL may do anything: those are taken for the worst.
-const TAGS: [&str; 10] = [
-    "SET",
-    "RESET",
-    "LISTEN",
-    "UNLISTEN",
-    "PREPARE",
-    "DEALLOCATE",
-    "DISCARD",
-    "LOAD",
-    "DO",
-    "CALL",
-];
-
 impl Tap {
-    pub(super) fn new() -> Self {
+    /// `classes` tell what texts leave behind; `None` for a session that is never lent.
+    pub(super) fn new(classes: Option<Classes>) -> Self {
         Self {
             heard: Mutex::new(Heard {
                 outgoing: Scan::from_startup(),
@@ -89,13 +69,14 @@ impl Tap {
                 status: TxStatus::Idle,
                 process_id: None,
                 last_tag: String::new(),
-                left_state: None,
+                suspicion: Suspicion::new(classes),
                 is_write_stalled: false,
                 is_broken: false,
             }),
             statements: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
+            is_altered: AtomicBool::new(false),
             is_pooled: AtomicBool::new(false),
             ready: Notify::new(),
         }
@@ -104,12 +85,19 @@ impl Tap {
     /// Bytes were accepted by the socket.
     pub(super) fn on_written(&self, bytes: &[u8]) {
         let mut heard = self.heard.lock();
-        let Heard { outgoing, replies, left_state, is_broken, is_write_stalled, .. } = &mut *heard;
+        let Heard { outgoing, replies, suspicion, is_broken, is_write_stalled, .. } = &mut *heard;
         *is_write_stalled = false;
-        let carries_text = |tag| matches!(tag, frontend::QUERY | frontend::PARSE);
-        let found = outgoing.feed(bytes, carries_text, |tag, body| {
-            if carries_text(tag) && left_state.is_none() && suspicion(body) {
-                *left_state = Some(LeftState::ByText);
+        // A Bind is as long as its parameters: it is gathered only where it may tell something.
+        let reads_names = Cell::new(suspicion.reads_names());
+        let wanted = |tag| match tag {
+            frontend::QUERY | frontend::PARSE => true,
+            frontend::BIND | frontend::EXECUTE | frontend::CLOSE => reads_names.get(),
+            _ => false,
+        };
+        let found = outgoing.feed(bytes, wanted, |tag, body| {
+            if wanted(tag) {
+                suspicion.on_sent(tag, body, self.statements())?;
+                reads_names.set(suspicion.reads_names());
             }
             if let Some(expect) = expected(tag) {
                 if matches!(expect, Expect::Query(_) | Expect::Execute) {
@@ -118,9 +106,10 @@ impl Tap {
                 replies.expect(expect);
                 while replies.next_synthetic().is_some() {}
             }
-            Ok(())
+            Ok::<(), WireError>(())
         });
         *is_broken |= found.is_err();
+        self.is_altered.store(suspicion.is_altered(), Ordering::Relaxed);
     }
 
     /// The socket takes no more bytes for now.
@@ -138,7 +127,7 @@ impl Tap {
             status,
             process_id,
             last_tag,
-            left_state,
+            suspicion,
             is_broken,
             ..
         } = &mut *heard;
@@ -157,9 +146,7 @@ impl Tap {
                     let text = body.strip_suffix(b"\0").unwrap_or(body);
                     last_tag.clear();
                     last_tag.push_str(&String::from_utf8_lossy(text));
-                    if left_state.is_none() {
-                        *left_state = tag_leaves_state(last_tag).map(LeftState::ByTag);
-                    }
+                    suspicion.on_tag(text, || self.statements() - owed_statements(replies));
                 }
                 backend::KEY_DATA => *process_id = Some(backend::key_data(body)?.0),
                 backend::ERROR => {
@@ -176,9 +163,13 @@ impl Tap {
                 while replies.next_synthetic().is_some() {}
             }
             *is_logged_in |= tag == backend::READY;
+            if tag == backend::READY && *status == TxStatus::Idle && replies.is_empty() {
+                suspicion.on_idle();
+            }
             Ok::<(), WireError>(())
         });
         *is_broken |= found.is_err();
+        self.is_altered.store(suspicion.is_altered(), Ordering::Relaxed);
     }
 
     /// What the wire says now.
@@ -202,12 +193,19 @@ impl Tap {
 
     /// Why the session is taken to hold state, if it is.
     pub(super) fn left_state(&self) -> Option<LeftState> {
-        self.heard.lock().left_state
+        self.heard.lock().suspicion.left()
     }
 
     /// Takes the session to hold no state, whatever was said so far.
     pub(super) fn disregard_state(&self) {
-        self.heard.lock().left_state = None;
+        self.heard.lock().suspicion.clear();
+        self.is_altered.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether settings may be others than those at the login, be it for the rest of the
+    /// transaction, under which a text may mean something else.
+    pub(super) fn is_altered(&self) -> bool {
+        self.is_altered.load(Ordering::Relaxed)
     }
 
     /// The tag of the last command that completed: `UPDATE 3`, `ROLLBACK`.
@@ -270,13 +268,10 @@ pub(super) fn expected(tag: u8) -> Option<Expect> {
     })
 }
 
-fn tag_leaves_state(tag: &str) -> Option<&'static str> {
-    // PREPARE TRANSACTION ends a transaction; SET CONSTRAINTS ends with it.
-    if matches!(tag, "PREPARE TRANSACTION" | "SET CONSTRAINTS") {
-        return None;
-    }
-    let first_word = tag.split(' ').next().unwrap_or(tag);
-    TAGS.into_iter().find(|leaving| *leaving == first_word)
+/// Statements that have left and are not answered in full.
+fn owed_statements(replies: &Replies) -> u64 {
+    let is_statement = |owed: &Expect| matches!(owed, Expect::Query(_) | Expect::Execute);
+    replies.pending().filter(is_statement).count() as u64
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use pgherd_core::reset::Leftovers;
+
 use crate::ConnectError;
 
 /// Something that happened in the pool of one node.
@@ -28,6 +30,13 @@ pub enum PoolEvent<'e> {
     Released {
         /// How long it was held.
         held: Duration,
+    },
+    /// A session that might hold state was reset when its lease ended; the backend is kept.
+    Reset {
+        /// What it held, beside settings.
+        found: Leftovers,
+        /// How long that took.
+        took: Duration,
     },
     /// An acquire had no backend in time.
     TimedOut {
@@ -62,7 +71,8 @@ pub enum CloseReason {
     Ended,
     /// It did not answer when it was asked before it was lent, or to be kept alive.
     CheckFailed,
-    /// It was released inside a transaction, or with state in its session.
+    /// It was released inside a transaction, or with state in its session that could not be
+    /// reset.
     Unclean,
     /// It was released with a statement under way, which was cancelled.
     Cancelled,
@@ -81,7 +91,9 @@ impl fmt::Display for CloseReason {
             Self::Lifetime => "too old",
             Self::Ended => "its connection ended",
             Self::CheckFailed => "no answer to a check",
-            Self::Unclean => "released in a transaction or with state in its session",
+            Self::Unclean => {
+                "released in a transaction, or with state in its session that no reset undoes"
+            }
             Self::Cancelled => "released with a statement under way",
             Self::Hook => "a hook said so",
             Self::Resized => "the pool was made smaller",

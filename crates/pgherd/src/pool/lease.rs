@@ -18,8 +18,16 @@ use crate::session::Writing;
 /// A borrowed backend. Dereferences to [`tokio_postgres::Client`].
 ///
 /// Dropping it releases the backend. One that is clean goes to the next user; one that is in a
-/// transaction, or whose session may hold state (settings, LISTEN, temporary tables, session
-/// advisory locks), is closed; one that still runs a statement is cancelled and closed.
+/// transaction is closed; one that still runs a statement is cancelled and closed. One whose
+/// session may hold state (settings, LISTEN, temporary tables, session advisory locks) is reset
+/// before the next user gets it, which is a round trip nobody waits for as long as others are
+/// idle.
+///
+/// State is suspected by the tags of commands (SET, LISTEN, PREPARE, DO, CALL and the like) and
+/// by words in their texts. `SET LOCAL` and `set_config(..., true)` are known to leave nothing and
+/// cost nothing. What a function does in its body that is called by a SELECT without such a word
+/// is **not** seen: not `SELECT my_login('alice')` whose body calls `set_config(..., false)`. Call
+/// it in a transaction with a true third argument, or by CALL or DO. See `docs/sessions.md`.
 ///
 /// ```no_run
 /// # async fn f(pool: pgherd::DistributedPool) -> Result<(), Box<dyn std::error::Error>> {

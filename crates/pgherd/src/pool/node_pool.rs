@@ -5,7 +5,9 @@
 //! | It stands                         | It is                                            |
 //! |-----------------------------------|--------------------------------------------------|
 //! | clean, and not too old            | lent to the next                                 |
-//! | in a transaction, or holds state  | closed; the server rolls back                    |
+//! | maybe with state in its session   | reset, and lent to the next; behind a pooler, or |
+//! |                                   | where a reset is not enough, closed              |
+//! | in a transaction                  | closed; the server rolls back                    |
 //! | owing an answer                   | waited for a moment, then cancelled and closed   |
 //! | dead                              | forgotten, and the node's health is told         |
 
@@ -14,12 +16,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use pgherd_core::NodeId;
+use pgherd_core::sql::Remains;
 use tokio::runtime::Handle;
 use tracing::debug;
 
 use super::state::TakenAt;
-use super::{AcquireError, CloseReason, Fate, Hooks, Lent, Limits, Manager, Pool, Verdict};
-use crate::conn::{Backend, Dialer, Standing};
+use super::{AcquireError, CloseReason, Fate, Hooks, Lent, Limits, Manager};
+use super::{Pool, PoolEvent, Verdict};
+use crate::conn::{Backend, Dialer, LeftState, Standing};
 use crate::health::Reporter;
 use crate::{ConnectError, ConnectStep};
 
@@ -39,6 +43,14 @@ pub(crate) struct StatementCounts {
     errors: AtomicU64,
 }
 
+/// The leases of one node that ended with a session that might hold state.
+#[derive(Debug, Default)]
+struct ResetCounts {
+    resets: AtomicU64,
+    with_leftovers: AtomicU64,
+    given_up: AtomicU64,
+}
+
 /// The backends of one node.
 pub(crate) struct NodePool {
     id: NodeId,
@@ -50,10 +62,11 @@ pub(crate) struct NodePool {
 pub(crate) struct Nodes {
     id: NodeId,
     dialer: Dialer,
-    // For a hook on open, as for opening itself.
+    // For a hook on open and for a reset, as for opening itself.
     connect_timeout: Duration,
     reporter: Reporter,
     hooks: Hooks,
+    resets: ResetCounts,
 }
 
 impl NodePool {
@@ -66,7 +79,8 @@ impl NodePool {
         runtime: Handle,
     ) -> Self {
         let observer = hooks.observer.clone();
-        let manager = Nodes { id, dialer, connect_timeout, reporter, hooks };
+        let manager =
+            Nodes { id, dialer, connect_timeout, reporter, hooks, resets: ResetCounts::default() };
         let pool = Pool::observed(manager, limits, runtime, observer);
         Self { id, pool, counts: StatementCounts::default() }
     }
@@ -93,6 +107,14 @@ impl NodePool {
     pub(crate) fn statements(&self) -> (u64, u64) {
         let StatementCounts { statements, errors } = &self.counts;
         (statements.load(Ordering::Relaxed), errors.load(Ordering::Relaxed))
+    }
+
+    /// Sessions that were reset, those of them that held something beside settings, and those
+    /// that were closed because a reset would not do, or failed.
+    pub(crate) fn resets(&self) -> (u64, u64, u64) {
+        let ResetCounts { resets, with_leftovers, given_up } = &self.pool.manager().resets;
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        (load(resets), load(with_leftovers), load(given_up))
     }
 
     pub(super) fn count_statements(&self, statements: u64, errors: u64) {
@@ -126,9 +148,10 @@ impl Nodes {
                 debug!(%node, "released inside a transaction: closed");
                 Fate::Close(CloseReason::Unclean)
             }
-            Standing::LeftState(why) => {
-                debug!(%node, ?why, "released with state in its session: closed");
-                Fate::Close(CloseReason::Unclean)
+            Standing::LeftState(left) if may_reset(backend, left) => Fate::Settle,
+            Standing::LeftState(left) => {
+                debug!(%node, ?left, "released with state in its session: closed");
+                self.give_up(CloseReason::Unclean)
             }
             Standing::Dead => {
                 self.reporter.report_failure(self.id, "a connection was lost");
@@ -136,6 +159,46 @@ impl Nodes {
             }
             Standing::Owing => Fate::Settle,
         }
+    }
+
+    /// Resets a session that may hold state, and has the hook on open prepare it again.
+    async fn reset(&self, backend: &Backend, left: LeftState) -> Fate {
+        let node = self.node();
+        // It stands in for opening another one.
+        let limit = self.connect_timeout;
+        let began = tokio::time::Instant::now();
+        let found = match tokio::time::timeout(limit, backend.reset()).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(_)) if backend.is_dead() => return self.fate_of(backend, Standing::Dead),
+            Ok(Err(error)) => {
+                debug!(%node, ?left, ?error, "a session could not be reset: closed");
+                return self.give_up(CloseReason::Unclean);
+            }
+            Err(_) => {
+                debug!(%node, ?left, ?limit, "a reset took too long: closed");
+                return self.give_up(CloseReason::CheckFailed);
+            }
+        };
+        if let Err(error) = self.run_open_hook(backend).await {
+            debug!(%node, %error, "the hook on open failed after a reset: closed");
+            return self.give_up(CloseReason::Hook);
+        }
+        let took = began.elapsed();
+        debug!(%node, ?left, %found, ?took, "a session was reset");
+        self.resets.resets.fetch_add(1, Ordering::Relaxed);
+        if !found.is_empty() {
+            self.resets.with_leftovers.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(observer) = &self.hooks.observer {
+            observer(node, PoolEvent::Reset { found, took });
+        }
+        self.fate_of(backend, backend.standing())
+    }
+
+    /// A session that may hold state is closed.
+    fn give_up(&self, reason: CloseReason) -> Fate {
+        self.resets.given_up.fetch_add(1, Ordering::Relaxed);
+        Fate::Close(reason)
     }
 
     async fn run_open_hook(&self, backend: &Backend) -> Result<(), ConnectError> {
@@ -184,7 +247,12 @@ impl Manager for Nodes {
 
     async fn settle(&self, backend: &Backend) -> Fate {
         if let Ok(standing) = tokio::time::timeout(ANSWER_DELAY, backend.settle()).await {
-            return self.fate_of(backend, standing);
+            return match standing {
+                Standing::LeftState(left) if may_reset(backend, left) => {
+                    self.reset(backend, left).await
+                }
+                standing => self.fate_of(backend, standing),
+            };
         }
         debug!(node = %self.node(), "released with a statement under way: cancelled");
         let cancelled = self.dialer.cancel(backend.cancel_token()).await;
@@ -209,4 +277,10 @@ impl Manager for Nodes {
             self.reporter.report_failure(self.id, &error.to_string());
         }
     }
+}
+
+/// Whether a reset is enough, and reaches the session that is meant.
+fn may_reset(backend: &Backend, left: LeftState) -> bool {
+    let is_pooled = backend.process_id().is_none();
+    left.remains == Remains::Resettable && !is_pooled
 }

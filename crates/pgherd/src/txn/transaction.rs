@@ -216,13 +216,10 @@ async fn begin_with(
     let begin = format!("BEGIN; SET LOCAL application_name = '{tag}'");
     if !needs_prepare {
         lease.batch_execute(&begin).await?;
-        lease.backend().disregard_state();
         return Ok(Readiness::Ready);
     }
     let script = format!("SHOW max_prepared_transactions; {}; {begin}", table::IS_THERE);
     let answer = lease.simple_query(&script).await?;
-    // What is set so ends with the transaction.
-    lease.backend().disregard_state();
     let mut values = answer.iter().filter_map(|message| match message {
         SimpleQueryMessage::Row(row) => row.get(0),
         _ => None,

@@ -1,5 +1,6 @@
 //! From the backend to the client that holds it.
 
+use pgherd_core::sql::{Remains, remains_of_tag};
 use pgherd_wire::backend::{self, ErrorFields, Severity};
 use pgherd_wire::frame::MAX_MESSAGE;
 use pgherd_wire::replies::{Settled, Show};
@@ -202,16 +203,12 @@ fn note_command(
         b"SET" => backend.resets = false,
         _ => {}
     }
-    match tag {
-        b"DO" | b"SET" | b"RESET" | b"LISTEN" | b"PREPARE" | b"DEALLOCATE" | b"LOAD"
-        | b"DISCARD" | b"DECLARE CURSOR" => backend.dirty |= show == Show::Client,
-        b"DISCARD ALL" | b"DEALLOCATE ALL" => {
-            backend.dirty |= show == Show::Client;
-            backend.statements.clear();
-            if let Some(client) = client {
-                client.statements.clear();
-            }
+    let leaves_state = tag == b"DECLARE CURSOR" || remains_of_tag(tag) != Remains::Nothing;
+    backend.dirty |= leaves_state && show == Show::Client;
+    if matches!(tag, b"DISCARD ALL" | b"DEALLOCATE ALL") {
+        backend.statements.clear();
+        if let Some(client) = client {
+            client.statements.clear();
         }
-        _ => {}
     }
 }

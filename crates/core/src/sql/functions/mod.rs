@@ -47,6 +47,18 @@ pub(super) fn is_session_advisory(name: &str) -> bool {
     call.is_some_and(|rest| !rest.starts_with("xact_"))
 }
 
+/// Whether it takes an advisory lock that ends with the transaction.
+pub(super) fn is_transaction_advisory(name: &str) -> bool {
+    let call = name.strip_prefix("pg_try_advisory_").or(name.strip_prefix("pg_advisory_"));
+    call.is_some_and(|rest| rest.starts_with("xact_"))
+}
+
+/// Whether it may leave, by its name, what no view tells of the session itself.
+pub(super) fn is_untold(name: &str) -> bool {
+    let parts = ["dblink", "backup", "origin_session", "replication_slot"];
+    parts.into_iter().any(|part| name.contains(part)) && !is_read_only(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,5 +85,10 @@ mod tests {
         assert!(is_session_advisory("pg_try_advisory_lock_shared"));
         assert!(!is_session_advisory("pg_advisory_xact_lock"));
         assert!(!is_session_advisory("pg_try_advisory_xact_lock"));
+        assert!(is_transaction_advisory("pg_try_advisory_xact_lock"));
+        assert!(is_transaction_advisory("pg_advisory_xact_lock_shared"));
+        assert!(!is_transaction_advisory("pg_advisory_lock"));
+        assert!(is_untold("pg_backup_start") && is_untold("dblink_connect"));
+        assert!(!is_untold("set_config") && !is_untold("pg_get_replication_slots"));
     }
 }
