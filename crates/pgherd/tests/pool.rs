@@ -144,6 +144,8 @@ async fn a_lease_that_is_held_for_too_long_is_named_and_the_next_one_told_why_it
         })
         .build()
         .unwrap();
+    // Opening it may take longer than the acquires of this pool wait.
+    until("it is open", async || pool.acquire(QueryType::Write, None).await.is_ok()).await;
     let lease = pool.acquire(QueryType::Write, None).await.unwrap();
     until("it is reported", async || pool.statistics().nodes[0].overdue_total == 1).await;
     let node = &pool.statistics().nodes[0];
