@@ -23,6 +23,8 @@ at_each_door! {
     copies_carry_data_both_ways,
     #[tokio::test]
     a_pipeline_answers_in_order_and_an_error_stops_nothing,
+    #[tokio::test]
+    an_error_does_not_cost_whoever_comes_next_a_new_backend,
 }
 
 /// A table of the numbers from 1 to 100000.
@@ -129,6 +131,24 @@ async fn an_abandoned_copy_leaves_no_row_and_a_clean_backend() {
         before > 0 && pool.statistics().opens == before
     })
     .await;
+}
+
+/// PostgreSQL sends an error before it says that it is ready again, which may be a little later.
+async fn an_error_does_not_cost_whoever_comes_next_a_new_backend(door: Door) {
+    let Some(world) = World::at(door, Shape::default()) else { return };
+    let pool = world.pool();
+    let wrong = "SELECT 1 / ($1::int4 - 1)";
+    for _ in 0..20 {
+        pool.write().query(wrong, &[&1]).await.unwrap_err();
+        pool.write().execute(wrong, &[&1]).await.unwrap_err();
+        pool.write().batch("SELECT 1 / 0").await.unwrap_err();
+        pool.write().query_stream(wrong, &[&1]).await.err().unwrap();
+        let pipeline = pool.write().pipeline().add("SELECT 1", &[]).add(wrong, &[&1]);
+        pipeline.run().await.unwrap()[1].as_ref().unwrap_err();
+        let lease = pool.write().acquire().await.unwrap();
+        lease.simple_query("SELECT 1 / 0").await.unwrap_err();
+    }
+    assert_eq!(pool.statistics().opens, 1);
 }
 
 async fn a_pipeline_answers_in_order_and_an_error_stops_nothing(door: Door) {

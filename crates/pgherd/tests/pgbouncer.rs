@@ -244,11 +244,11 @@ async fn what_dies_behind_the_pooler_is_tried_again_when_that_is_safe() {
         .map(|n| {
             let pool = pool.clone();
             tokio::spawn(async move {
-                pool.read().query_one("SELECT $1::int4 FROM pg_sleep(0.7)", &[&n]).await
+                pool.read().query_one("SELECT $1::int4 FROM pg_sleep(3)", &[&n]).await
             })
         })
         .collect();
-    let running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(0.7)%' \
+    let running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(3)%' \
                    AND state = 'active' AND pid <> pg_backend_pid()";
     until("the reads run", async || world.sql("coordinator-r1", running) == "4").await;
     world.kill("coordinator-r1");
@@ -263,7 +263,7 @@ async fn what_dies_behind_the_pooler_is_tried_again_when_that_is_safe() {
     // A write that was sent may have run, whatever the pooler says of it.
     let write = tokio::spawn({
         let pool = pool.clone();
-        async move { pool.write().execute("INSERT INTO t SELECT 1 FROM pg_sleep(0.7)", &[]).await }
+        async move { pool.write().execute("INSERT INTO t SELECT 1 FROM pg_sleep(3)", &[]).await }
     });
     until("the write runs", async || world.sql("coordinator", running) == "1").await;
     world.kill("coordinator");

@@ -55,6 +55,14 @@ impl Backend {
         &self.client
     }
 
+    /// Does some work on this backend, and moves its bytes meanwhile: that saves the switches to
+    /// the task that else does, and back.
+    ///
+    /// Dropping the future is dropping `work`.
+    pub(crate) async fn drive<F: Future>(&self, work: F) -> F::Output {
+        self.line.drive(work).await
+    }
+
     pub(crate) fn client_mut(&mut self) -> &mut Client {
         &mut self.client
     }

@@ -111,9 +111,9 @@ impl Dialer {
             let line = Arc::new(line);
             self.lines.note(&line);
             tokio::spawn({
-                let (line, node) = (line.clone(), self.node.clone());
+                let line = line.clone();
                 async move {
-                    line.run(&node).await;
+                    line.run().await;
                     on_end();
                 }
             });
@@ -233,7 +233,7 @@ impl Dialer {
         let bind = Bind { end_point: transport.end_point() };
         let tapped = TappedSocket::new(transport, tap.clone());
         let (client, connection) = config.connect_raw(tapped, bind).await?;
-        Ok((client, Line::new(connection, tap)))
+        Ok((client, Line::new(self.node.clone(), connection, tap)))
     }
 
     /// What opening a backend of this node failed with.

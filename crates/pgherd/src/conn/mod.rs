@@ -21,6 +21,7 @@ mod suspicion;
 mod tap;
 mod tls;
 mod transport;
+mod turn;
 mod unnamed;
 
 pub(crate) use backend::{Backend, Ready, Standing, is_stale};

@@ -41,14 +41,21 @@ impl Scan {
     ) -> Result<(), WireError> {
         while !bytes.is_empty() {
             if self.header_filled < HEADER {
-                let take = bytes.len().min(HEADER - self.header_filled);
-                let end = self.header_filled + take;
-                self.header[self.header_filled..end].copy_from_slice(&bytes[..take]);
-                self.header_filled = end;
-                bytes = &bytes[take..];
-                let Some(frame) = Frame::read(&self.header[..end], MAX_MESSAGE)? else {
-                    return Ok(());
-                };
+                match bytes.split_first_chunk() {
+                    // As nearly always.
+                    Some((header, after)) if self.header_filled == 0 => {
+                        (self.header, self.header_filled, bytes) = (*header, HEADER, after);
+                    }
+                    _ => {
+                        let take = bytes.len().min(HEADER - self.header_filled);
+                        let end = self.header_filled + take;
+                        self.header[self.header_filled..end].copy_from_slice(&bytes[..take]);
+                        self.header_filled = end;
+                        bytes = &bytes[take..];
+                    }
+                }
+                let header = &self.header[..self.header_filled];
+                let Some(frame) = Frame::read(header, MAX_MESSAGE)? else { return Ok(()) };
                 self.rest = frame.size - HEADER;
             }
             let tag = self.header[0];

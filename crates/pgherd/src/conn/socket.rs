@@ -131,6 +131,9 @@ impl TappedSocket {
 
     /// Writes what was changed and waits.
     fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.outgoing.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
         let outgoing = std::mem::take(&mut self.outgoing);
         let mut at = 0;
         let polled = loop {

@@ -40,7 +40,7 @@ struct Heard {
     is_logged_in: bool,
     status: TxStatus,
     process_id: Option<u32>,
-    last_tag: String,
+    last_tag: Vec<u8>,
     suspicion: Suspicion,
     is_write_stalled: bool,
     is_broken: bool,
@@ -68,7 +68,7 @@ impl Tap {
                 is_logged_in: false,
                 status: TxStatus::Idle,
                 process_id: None,
-                last_tag: String::new(),
+                last_tag: Vec::new(),
                 suspicion: Suspicion::new(classes),
                 is_write_stalled: false,
                 is_broken: false,
@@ -145,7 +145,7 @@ impl Tap {
                 backend::COMMAND_COMPLETE => {
                     let text = body.strip_suffix(b"\0").unwrap_or(body);
                     last_tag.clear();
-                    last_tag.push_str(&String::from_utf8_lossy(text));
+                    last_tag.extend_from_slice(text);
                     suspicion.on_tag(text, || self.statements() - owed_statements(replies));
                 }
                 backend::KEY_DATA => *process_id = Some(backend::key_data(body)?.0),
@@ -158,7 +158,8 @@ impl Tap {
                 }
                 _ => {}
             }
-            if *is_logged_in {
+            // A row settles nothing, and there may be millions.
+            if *is_logged_in && tag != backend::DATA_ROW {
                 replies.on_reply(tag)?;
                 while replies.next_synthetic().is_some() {}
             }
@@ -210,7 +211,7 @@ impl Tap {
 
     /// The tag of the last command that completed: `UPDATE 3`, `ROLLBACK`.
     pub(super) fn last_tag(&self) -> String {
-        self.heard.lock().last_tag.clone()
+        String::from_utf8_lossy(&self.heard.lock().last_tag).into_owned()
     }
 
     /// The process of the backend on its server; `None` behind a pooler, where each transaction

@@ -117,7 +117,7 @@ impl Lease {
         &self,
         sql: &str,
     ) -> Result<tokio_postgres::Statement, tokio_postgres::Error> {
-        Ok(self.backend().prepare(sql).await?.statement)
+        Ok(self.answered(self.backend().prepare(sql)).await?.statement)
     }
 
     /// Has the statement with this text prepared anew when it is next used on this backend.

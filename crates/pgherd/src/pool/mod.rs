@@ -7,6 +7,7 @@
 //! `NodePool` is one whose manager dials a node. Which node to ask is not decided here.
 
 mod close;
+mod driven;
 mod error;
 mod event;
 mod hooks;

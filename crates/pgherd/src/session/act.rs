@@ -71,11 +71,11 @@ impl Act for Collect<'_> {
     type Answer = Vec<Row>;
 
     async fn on(&self, lease: Lease, sql: &str) -> Result<Vec<Row>, Error> {
-        let rows = match lease.begin(sql, self.params).await {
-            Ok(rows) => rows.try_collect::<Vec<_>>().await,
-            Err(error) => Err(error),
-        };
-        let rows = rows.map_err(|error| lease.error(error))?;
+        let rows = lease.answered(async {
+            let rows = lease.begin(sql, self.params).await?;
+            rows.try_collect::<Vec<_>>().await
+        });
+        let rows = rows.await.map_err(|error| lease.error(error))?;
         self.wanted.check(rows, lease.node())
     }
 }
@@ -87,11 +87,8 @@ impl Act for Execute<'_> {
     type Answer = u64;
 
     async fn on(&self, lease: Lease, sql: &str) -> Result<u64, Error> {
-        let count = match lease.begin(sql, self.0).await {
-            Ok(rows) => drain(rows).await,
-            Err(error) => Err(error),
-        };
-        count.map_err(|error| lease.error(error))
+        let count = lease.answered(async { drain(lease.begin(sql, self.0).await?).await });
+        count.await.map_err(|error| lease.error(error))
     }
 }
 
@@ -113,7 +110,7 @@ impl Act for Stream<'_> {
     type Answer = Rows;
 
     async fn on(&self, lease: Lease, sql: &str) -> Result<Rows, Error> {
-        match lease.begin(sql, self.0).await {
+        match lease.answered(lease.begin(sql, self.0)).await {
             Ok(rows) => Held::begin(rows, lease).await.map(Rows::new),
             Err(error) => Err(lease.error(error)),
         }

@@ -30,6 +30,7 @@ impl<S: Stream<Item = Result<T, tokio_postgres::Error>>, T> Held<S, T> {
             Some(Ok(item)) => Some(item),
             Some(Err(error)) => {
                 drop(stream);
+                lease.settle_tail().await;
                 return Err(lease.error(error));
             }
             None => None,

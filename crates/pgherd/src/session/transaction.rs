@@ -297,7 +297,8 @@ impl Transaction {
     }
 
     async fn in_time<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        self.progress.statement(self.lease().pool(), work).await
+        let lease = self.lease();
+        self.progress.statement(lease.pool(), lease.drive(work)).await
     }
 
     /// The statements that the backend keeps prepared serve here, too. One that a migration has
@@ -340,7 +341,7 @@ impl Transaction {
     /// # Errors
     /// [`Error`].
     pub async fn batch(&self, sql: &str) -> Result<(), Error> {
-        self.in_time(async { self.heed(self.lease().batch_execute(sql).await) }).await
+        self.in_time(async { self.heed(self.client().batch_execute(sql).await) }).await
     }
 
     /// The driver's client, for what is not here, such as COPY. A unit of work is not run again

@@ -61,7 +61,8 @@ impl Cursor {
     }
 
     async fn in_time<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        self.transaction.progress().statement(self.lease.pool(), work).await
+        let progress = self.transaction.progress();
+        progress.statement(self.lease.pool(), self.lease.drive(work)).await
     }
 
     /// The statements that the backend keeps prepared serve here, too.
@@ -102,7 +103,8 @@ impl Cursor {
     pub async fn batch(&self, sql: &str) -> Result<(), Error> {
         let before = self.lease.statements();
         let run = async {
-            self.lease.batch_execute(sql).await.map_err(|error| self.error(error, before))
+            let client = self.lease.backend().client();
+            client.batch_execute(sql).await.map_err(|error| self.error(error, before))
         };
         self.in_time(run).await
     }
