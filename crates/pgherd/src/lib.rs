@@ -55,8 +55,9 @@ mod session;
 mod txn;
 
 pub use cluster::{
-    Builder, CoordinatorHealth, DistributedPool, HealthReport, LatencySummary, NodeReport,
-    NodeStatistics, QueryTypeStatistics, ReplicaHealth, Start, Statistics, WorkerHealth,
+    Builder, CoordinatorHealth, DistributedPool, HealthReport, LatencySummary, ListenerStatistics,
+    NodeReport, NodeStatistics, ParseCacheStatistics, PreparedStatistics, QueryTypeStatistics,
+    ReplicaHealth, Start, Statistics, WorkerHealth,
 };
 pub use conn::{ConnectError, ConnectStep, Distrust, PasswordError, TlsError, with_passwords};
 pub use error::{Error, ErrorKind};

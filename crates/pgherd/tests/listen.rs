@@ -88,7 +88,8 @@ async fn a_listener_leaves_a_frozen_primary_when_another_node_is_promoted() {
 #[tokio::test]
 async fn a_reader_who_is_too_slow_is_told_how_much_went_and_gets_the_newest() {
     let world = World::start(Shape::default());
-    let pool = world.pool();
+    let small = |settings: &mut pgherd::Settings| settings.pool.listener_backlog = 100;
+    let pool = world.builder().with_settings(small).build().unwrap();
     let mut slow = pool.listen(["news"]).await.unwrap();
     let mut quick = pool.listen(["news"]).await.unwrap();
     let all = 50_000;
@@ -102,6 +103,15 @@ async fn a_reader_who_is_too_slow_is_told_how_much_went_and_gets_the_newest() {
             other => panic!("{other:?}"),
         };
     }
+    until("the slow one has all that it will get", async || {
+        let listeners = pool.statistics().listeners;
+        assert!(listeners.iter().all(|one| one.limit == 100 && one.backlog <= 100));
+        listeners.iter().any(|one| one.backlog == 100 && one.dropped == all as u64 - 100)
+    })
+    .await;
+    drop(quick);
+    let listeners = pool.statistics().listeners;
+    assert_eq!((listeners.len(), &*listeners[0].channels), (1, &["news".to_owned()][..]));
     let (mut missed, mut told) = (0, 0);
     while missed + told < u64::try_from(all).unwrap() {
         match slow.next().await.unwrap() {
@@ -126,7 +136,7 @@ async fn what_cannot_be_listened_to_is_refused() {
     }
     let error = pool.write().shard(ShardId(7)).listen(["news"]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Route);
-    // A lease that listens is not lent again, and is no listener.
+    // A lease that listens is no listener.
     let lease = pool.acquire(QueryType::Write, None).await.unwrap();
     lease.batch_execute("LISTEN news").await.unwrap();
     drop(lease);

@@ -39,7 +39,14 @@ async fn a_text_is_prepared_once_for_each_backend_and_the_oldest_is_closed() {
     // With the question itself there are four.
     let expected = [7, 8, 9].map(|n| (format!("SELECT {n}"), 1));
     assert_eq!(prepared(&pool).await, expected);
-    assert_eq!(pool.statistics().opens, 1, "closing one leaves the backend clean");
+    let statistics = pool.statistics();
+    assert_eq!(statistics.opens, 1, "closing one leaves the backend clean");
+    let kept = statistics.nodes[0].prepared;
+    assert_eq!((kept.entries, kept.fullest, kept.limit), (4, 4, 4));
+    // Two texts three times, the question twice, ten others once.
+    assert_eq!((kept.hits, kept.misses, kept.evictions), (4, 14, 10));
+    let texts = statistics.parse_cache;
+    assert!(texts.bytes <= texts.limit_bytes && texts.limit_bytes == 8 * 1024 * 1024);
 
     let pool = one_backend(&world, 0);
     for _ in 0..2 {

@@ -147,6 +147,12 @@ section! {
         ///
         /// Unit: duration. Range: 0 to 30d; 0 is never. Default: 10m. Reload: restart.
         leak_after: Duration = secs(600), between(Duration::ZERO, hours(30 * 24));
+        /// Events that wait for the reader of a listener, at most; beyond them the oldest is
+        /// dropped, and the reader told how many were. The library only.
+        ///
+        /// Unit: events. Range: 1 to 1000000. Default: 4096. Reload: new listeners.
+        /// Why 4096: with short payloads some hundred kilobytes, with the longest 32 MiB.
+        listener_backlog: u32 = 4096, between(1, 1_000_000);
     }
 }
 

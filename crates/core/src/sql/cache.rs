@@ -13,6 +13,8 @@ pub struct ClassCache {
     classifier: Classifier,
     cache: Cache<Box<str>, Classified, Bytes>,
     capacity_bytes: u64,
+    hits: u64,
+    misses: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -37,14 +39,16 @@ impl ClassCache {
     pub fn new(classifier: Classifier, capacity_bytes: u64) -> Self {
         let entries = usize::try_from(capacity_bytes / (ENTRY_BYTES + 100)).unwrap_or(usize::MAX);
         let cache = Cache::with_weighter(entries.clamp(1, 1 << 20), capacity_bytes, Bytes);
-        Self { classifier, cache, capacity_bytes }
+        Self { classifier, cache, capacity_bytes, hits: 0, misses: 0 }
     }
 
     /// What a text is. See [`Classifier::classify`].
     pub fn classify(&mut self, sql: &str) -> Classified {
         if let Some(class) = self.cache.get(sql) {
+            self.hits += 1;
             return class.clone();
         }
+        self.misses += 1;
         let class = self.classifier.classify(sql);
         if sql.len() <= Self::LONGEST_CACHED_BYTES && self.capacity_bytes > 0 {
             self.cache.insert(sql.into(), class.clone());
@@ -74,6 +78,21 @@ impl ClassCache {
     /// Bytes in use, by the estimate that bounds the cache.
     pub fn used_bytes(&self) -> u64 {
         self.cache.weight()
+    }
+
+    /// Bytes that may be in use.
+    pub fn capacity_bytes(&self) -> u64 {
+        self.capacity_bytes
+    }
+
+    /// Texts that were remembered when they were asked for.
+    pub fn hits(&self) -> u64 {
+        self.hits
+    }
+
+    /// Texts that had to be parsed.
+    pub fn misses(&self) -> u64 {
+        self.misses
     }
 
     /// Texts remembered.

@@ -366,6 +366,11 @@ fn the_cache_answers_alike_and_stays_within_its_bytes() {
     assert_eq!(cache.classify(&long).query_type, QueryType::Read);
     assert_eq!(cache.len(), before);
 
+    let (hits, misses) = (cache.hits(), cache.misses());
+    cache.classify("SELECT 'asked twice'");
+    cache.classify("SELECT 'asked twice'");
+    assert_eq!((cache.hits(), cache.misses()), (hits + 1, misses + 1));
+
     let mut none = ClassCache::new(Classifier::default(), 0);
     assert_eq!(none.classify("SELECT 1").query_type, QueryType::Read);
     assert!(none.is_empty());

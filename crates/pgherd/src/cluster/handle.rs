@@ -17,11 +17,13 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::{Builder, Counting, HealthReport, NodeStatistics, Statistics};
+use super::{Builder, Counting, HealthReport, NodeStatistics};
+use super::{ParseCacheStatistics, Statistics};
 use crate::conn::{Classes, Dialer, Login, Tls};
 use crate::error::Cause;
 use crate::mutex::Mutex;
 use crate::pool::{Hooks, Limits, NodePool};
+use crate::session::Listeners;
 use crate::txn::{CommitHook, Keeper, Numbering, OpenTransactions, Recovered};
 use crate::txn::{LeftTransactions, Resolve, ResolveError, Resolved};
 use crate::txn::{decision_table_script, look, recover, resolve};
@@ -72,6 +74,7 @@ pub(crate) struct Inner {
     monitor: HealthMonitor,
     counting: Arc<Counting>,
     classes: Classes,
+    listeners: Listeners,
     numbering: Numbering,
     open: OpenTransactions,
     commit_hook: Option<CommitHook>,
@@ -156,6 +159,7 @@ impl DistributedPool {
             monitor,
             counting: Arc::new(Counting::new(topology.nodes().len())),
             classes,
+            listeners: Listeners::default(),
             numbering,
             open: OpenTransactions::default(),
             commit_hook,
@@ -400,13 +404,15 @@ impl DistributedPool {
 
     /// What was done so far.
     pub fn statistics(&self) -> Statistics {
-        let Inner { pools, counting, open, .. } = &*self.0;
+        let Inner { pools, counting, open, classes, listeners, settings, .. } = &*self.0;
         let topology = self.topology();
+        let prepared = settings.pool.prepared_per_backend;
         let nodes = pools
             .iter()
-            .map(|pool| NodeStatistics::new(pool, topology.role(pool.id()), counting))
+            .map(|pool| NodeStatistics::new(pool, topology.role(pool.id()), counting, prepared))
             .collect();
-        Statistics::new(nodes, counting, open.deadlocks())
+        let parse_cache = ParseCacheStatistics::new(&classes.lock());
+        Statistics::new(nodes, counting, open.deadlocks(), parse_cache, listeners.all())
     }
 
     /// The newest snapshot of the cluster.
@@ -510,6 +516,10 @@ impl DistributedPool {
     /// Says `true` once the pool is closed, and ends with it.
     pub(crate) fn closing(&self) -> watch::Receiver<bool> {
         self.0.closing.subscribe()
+    }
+
+    pub(crate) fn listeners(&self) -> &Listeners {
+        &self.0.listeners
     }
 
     pub(crate) fn downgrade(&self) -> Weak<Inner> {

@@ -7,6 +7,7 @@
 
 mod builder;
 mod counting;
+mod fullness;
 mod handle;
 mod instance;
 mod latency;
@@ -15,6 +16,7 @@ mod statistics;
 
 pub use builder::{Builder, Start};
 pub(crate) use counting::Counting;
+pub use fullness::{ListenerStatistics, ParseCacheStatistics, PreparedStatistics};
 pub use handle::DistributedPool;
 pub(crate) use handle::Inner;
 pub(crate) use instance::instance_name;

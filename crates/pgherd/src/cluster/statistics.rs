@@ -4,7 +4,8 @@ use pgherd_core::stats::Counters;
 use pgherd_core::{NodeRole, QueryType};
 use serde::Serialize;
 
-use super::{Counting, LatencySummary};
+use super::{Counting, LatencySummary, ListenerStatistics};
+use super::{ParseCacheStatistics, PreparedStatistics};
 use crate::OverdueLease;
 use crate::pool::NodePool;
 
@@ -45,10 +46,20 @@ pub struct Statistics {
     pub query_types: Vec<QueryTypeStatistics>,
     /// The same for each node, in the order of the settings.
     pub nodes: Vec<NodeStatistics>,
+    /// What is remembered of statement texts.
+    pub parse_cache: ParseCacheStatistics,
+    /// The listeners that there are, in no order.
+    pub listeners: Vec<ListenerStatistics>,
 }
 
 impl Statistics {
-    pub(super) fn new(nodes: Vec<NodeStatistics>, counting: &Counting, deadlocks: u64) -> Self {
+    pub(super) fn new(
+        nodes: Vec<NodeStatistics>,
+        counting: &Counting,
+        deadlocks: u64,
+        parse_cache: ParseCacheStatistics,
+        listeners: Vec<ListenerStatistics>,
+    ) -> Self {
         let query_types = QueryType::ALL.map(|query_type| {
             let latency = counting.latency(query_type);
             QueryTypeStatistics { query_type, latency }
@@ -65,6 +76,8 @@ impl Statistics {
             mean_latency_seconds: mean(query_types.iter().map(|entry| entry.latency)),
             query_types: query_types.to_vec(),
             nodes,
+            parse_cache,
+            listeners,
         }
     }
 
@@ -139,10 +152,13 @@ pub struct NodeStatistics {
     /// Leases that ended with a session that might hold state, and was closed: a reset would not
     /// do (LOAD, DISCARD ALL, a pooler in between), or failed.
     pub closed_with_state: u64,
+    /// What its backends keep prepared.
+    pub prepared: PreparedStatistics,
 }
 
 impl NodeStatistics {
-    pub(super) fn new(pool: &NodePool, role: NodeRole, counting: &Counting) -> Self {
+    /// `prepared` is how many statements a backend may keep.
+    pub(super) fn new(pool: &NodePool, role: NodeRole, counting: &Counting, prepared: u32) -> Self {
         let backends = pool.backends();
         let (counts, load) = (backends.counts(), backends.load());
         let (statements, errors) = pool.statements();
@@ -169,6 +185,7 @@ impl NodeStatistics {
             resets,
             resets_with_leftovers,
             closed_with_state,
+            prepared: PreparedStatistics::new(pool, prepared),
         }
     }
 }

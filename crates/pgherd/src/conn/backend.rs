@@ -6,18 +6,17 @@ use pgherd_wire::TxStatus;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{CancelToken, Client, Notification, Statement};
 
+use super::caches::Kept;
 use super::line::Line;
-use super::prepared::Prepared;
 use super::suspicion::LeftState;
 use super::tap::WireState;
-use crate::mutex::Mutex;
 
 /// One backend. Dropping it ends its session in order, after what is still under way.
 pub(crate) struct Backend {
     client: Client,
     line: Arc<Line>,
     // Behind the client: without one, statements end with the session.
-    prepared: Box<Mutex<Prepared<Statement>>>,
+    prepared: Kept,
 }
 
 /// A statement to run on the backend that prepared it.
@@ -43,11 +42,8 @@ pub(crate) enum Standing {
 }
 
 impl Backend {
-    /// Keeps this many prepared statements; none behind a pooler, where the next transaction runs
-    /// on another backend.
-    pub(super) fn new(client: Client, line: Arc<Line>, prepared: usize) -> Self {
-        let prepared = if line.tap().is_pooled() { 0 } else { prepared };
-        let prepared = Box::new(Mutex::new(Prepared::new(prepared)));
+    /// With what it keeps prepared.
+    pub(super) fn new(client: Client, line: Arc<Line>, prepared: Kept) -> Self {
         Self { client, line, prepared }
     }
 
@@ -73,7 +69,16 @@ impl Backend {
     /// Dropping the future leaves nothing behind.
     pub(crate) async fn prepare(&self, sql: &str) -> Result<Ready, tokio_postgres::Error> {
         let is_altered = || self.line.tap().is_altered();
-        let kept = if is_altered() { None } else { self.prepared.lock().get(sql) };
+        let kept = {
+            let mut prepared = self.prepared.lock();
+            match is_altered() {
+                false => prepared.get(sql),
+                true => {
+                    prepared.pass_by();
+                    None
+                }
+            }
+        };
         if let Some(statement) = kept {
             return Ok(Ready { statement, is_kept: true });
         }

@@ -11,6 +11,7 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 use tracing::debug;
 
 use super::backend::Backend;
+use super::caches::Caches;
 use super::line::Line;
 use super::lines::Lines;
 use super::password::{Password, PasswordError, Place};
@@ -54,6 +55,7 @@ pub(crate) struct Dialer {
     limit: Duration,
     prepared: usize,
     lines: Arc<Lines>,
+    caches: Arc<Caches>,
     classes: Option<Classes>,
 }
 
@@ -69,6 +71,7 @@ impl Dialer {
             limit,
             prepared: 0,
             lines: Arc::default(),
+            caches: Arc::default(),
             classes: None,
         }
     }
@@ -81,6 +84,11 @@ impl Dialer {
     /// The same, for backends that are lent: what statements may leave in them is watched.
     pub(crate) fn watching(self, classes: Classes) -> Self {
         Self { classes: Some(classes), ..self }
+    }
+
+    /// What the backends keep prepared that it has opened, and its clones.
+    pub(crate) fn caches(&self) -> &Arc<Caches> {
+        &self.caches
     }
 
     /// Every connection that it has opened, and its clones.
@@ -118,7 +126,9 @@ impl Dialer {
                 }
             });
             self.look_for_pooler(&client, &line).await?;
-            Ok(Backend::new(client, line, self.prepared))
+            // None behind a pooler, where the next transaction runs on another backend.
+            let prepared = if line.tap().is_pooled() { 0 } else { self.prepared };
+            Ok(Backend::new(client, line, self.caches.add(prepared)))
         });
         opened
             .await

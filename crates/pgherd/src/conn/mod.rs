@@ -8,6 +8,7 @@
 //! use a backend, and how many there are, is not here.
 
 mod backend;
+mod caches;
 mod dial;
 mod error;
 mod line;

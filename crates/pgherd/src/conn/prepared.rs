@@ -5,6 +5,7 @@
 //! What the values are is not known here.
 
 use std::collections::HashMap;
+use std::ops::AddAssign;
 
 /// Longer texts are not kept: they are mostly rows written out, and do not come again.
 const LONGEST: usize = 16 * 1024;
@@ -14,7 +15,28 @@ const LONGEST: usize = 16 * 1024;
 pub(super) struct Prepared<V> {
     limit: usize,
     kept: HashMap<Box<str>, Kept<V>>,
-    uses: u64,
+    // Numbers the uses, to know the oldest.
+    clock: u64,
+    uses: Uses,
+}
+
+/// How often it was of use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Uses {
+    /// Something was kept for the text.
+    pub(crate) hits: u64,
+    /// Nothing was.
+    pub(crate) misses: u64,
+    /// Something had to go because there was too much.
+    pub(crate) evictions: u64,
+}
+
+impl AddAssign for Uses {
+    fn add_assign(&mut self, other: Self) {
+        self.hits += other.hits;
+        self.misses += other.misses;
+        self.evictions += other.evictions;
+    }
 }
 
 #[derive(Debug)]
@@ -27,15 +49,24 @@ struct Kept<V> {
 impl<V: Clone> Prepared<V> {
     /// Keeps this many, at most; 0 keeps nothing.
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, kept: HashMap::new(), uses: 0 }
+        Self { limit, kept: HashMap::new(), clock: 0, uses: Uses::default() }
     }
 
     /// What is kept for this text.
     pub(super) fn get(&mut self, text: &str) -> Option<V> {
-        let kept = self.kept.get_mut(text)?;
-        self.uses += 1;
-        kept.last_use = self.uses;
+        let Some(kept) = self.kept.get_mut(text) else {
+            self.uses.misses += 1;
+            return None;
+        };
+        self.uses.hits += 1;
+        self.clock += 1;
+        kept.last_use = self.clock;
         Some(kept.value.clone())
+    }
+
+    /// Whatever is kept for a text is of no use this time.
+    pub(super) fn pass_by(&mut self) {
+        self.uses.misses += 1;
     }
 
     /// Keeps a value for this text, and answers one that went for it.
@@ -44,8 +75,8 @@ impl<V: Clone> Prepared<V> {
         if self.limit == 0 || text.len() > LONGEST {
             return None;
         }
-        self.uses += 1;
-        let kept = Kept { value, last_use: self.uses };
+        self.clock += 1;
+        let kept = Kept { value, last_use: self.clock };
         if let Some(before) = self.kept.insert(text.into(), kept) {
             return Some(before.value);
         }
@@ -54,7 +85,13 @@ impl<V: Clone> Prepared<V> {
         }
         // A walk over all of them: it costs microseconds, and a round trip has just been paid.
         let oldest = self.kept.iter().min_by_key(|(_, kept)| kept.last_use)?.0.clone();
+        self.uses.evictions += 1;
         self.kept.remove(&oldest).map(|kept| kept.value)
+    }
+
+    /// How often it was of use.
+    pub(super) fn uses(&self) -> Uses {
+        self.uses
     }
 
     /// How many are kept.
@@ -84,6 +121,9 @@ mod tests {
             (prepared.get("a"), prepared.get("b"), prepared.get("c")),
             (Some(1), None, Some(3))
         );
+        assert_eq!(prepared.uses(), Uses { hits: 3, misses: 1, evictions: 1 });
+        prepared.pass_by();
+        assert_eq!(prepared.uses().misses, 2);
         assert_eq!(prepared.keep("c", 4), Some(3), "a newer one takes the place");
         assert_eq!(prepared.forget("a"), Some(1));
         assert_eq!(prepared.forget("a"), None);

@@ -11,6 +11,7 @@ pub(super) struct Backlog<E> {
     events: VecDeque<E>,
     limit: usize,
     missed: u64,
+    dropped: u64,
 }
 
 /// What is next for the reader.
@@ -25,15 +26,31 @@ pub(super) enum Next<E> {
 impl<E> Backlog<E> {
     /// Holds this many, at least one.
     pub(super) fn new(limit: usize) -> Self {
-        Self { events: VecDeque::new(), limit: limit.max(1), missed: 0 }
+        Self { events: VecDeque::new(), limit: limit.max(1), missed: 0, dropped: 0 }
     }
 
     pub(super) fn push(&mut self, event: E) {
         if self.events.len() == self.limit {
             self.events.pop_front();
             self.missed += 1;
+            self.dropped += 1;
         }
         self.events.push_back(event);
+    }
+
+    /// Events that wait.
+    pub(super) fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Events that may wait.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Events that went, since the start.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     pub(super) fn pop(&mut self) -> Option<Next<E>> {
@@ -59,5 +76,7 @@ mod tests {
         assert_eq!(backlog.pop(), Some(Next::Missed(3)));
         assert_eq!((backlog.pop(), backlog.pop()), (Some(Next::Event(6)), Some(Next::Event(7))));
         assert_eq!(backlog.pop(), None);
+        backlog.push(8);
+        assert_eq!((backlog.len(), backlog.limit(), backlog.dropped()), (1, 2, 3));
     }
 }

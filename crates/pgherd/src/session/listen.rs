@@ -28,10 +28,7 @@ use crate::error::Cause;
 use crate::health::Follower;
 use crate::mutex::Mutex;
 use crate::txn::quote_identifier;
-use crate::{DistributedPool, Error};
-
-/// Events that wait for a reader, at most: with short payloads some hundred kilobytes.
-const BACKLOG: usize = 4096;
+use crate::{DistributedPool, Error, ListenerStatistics};
 
 /// PostgreSQL cuts longer names, silently: one would listen to another channel.
 const LONGEST_NAME: usize = 63;
@@ -57,8 +54,9 @@ pub enum ListenEvent {
 ///
 /// It has a connection of its own, beside those of the pool. A lost one is opened again, however
 /// long that takes, with the waits of `[retry]`; and so is one to a node that is not the primary any
-/// more, also when that node is frozen and says nothing. The 4096 newest events wait for a reader; the
-/// node itself is never made to wait, because its queue of notifications is everybody's.
+/// more, also when that node is frozen and says nothing. The newest
+/// events wait for a reader, as many as `pool.listener_backlog`; the node itself is never made to
+/// wait, because its queue of notifications is everybody's.
 ///
 /// The stream ends when the pool is closed or dropped. Dropping it closes the connection.
 ///
@@ -81,11 +79,11 @@ pub enum ListenEvent {
 #[must_use = "events do nothing unless they are read"]
 pub struct Listener {
     shared: Arc<Shared>,
-    channels: Arc<[String]>,
     task: JoinHandle<()>,
 }
 
-struct Shared {
+pub(super) struct Shared {
+    channels: Vec<String>,
     // Held for one push or one pop.
     state: Mutex<State>,
     reader: AtomicWaker,
@@ -99,7 +97,7 @@ struct State {
 impl Listener {
     /// The channels that are listened to.
     pub fn channels(&self) -> &[String] {
-        &self.channels
+        &self.shared.channels
     }
 }
 
@@ -122,12 +120,13 @@ impl Stream for Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.task.abort();
+        self.shared.state.lock().is_over = true;
     }
 }
 
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listener").field("channels", &self.channels).finish_non_exhaustive()
+        f.debug_struct("Listener").field("channels", &self.channels()).finish_non_exhaustive()
     }
 }
 
@@ -135,6 +134,17 @@ impl Shared {
     fn push(&self, event: ListenEvent) {
         self.state.lock().backlog.push(event);
         self.reader.wake();
+    }
+
+    /// How its reader keeps up; `None` once it is over.
+    pub(super) fn statistics(&self) -> Option<ListenerStatistics> {
+        let state = self.state.lock();
+        (!state.is_over).then(|| ListenerStatistics {
+            channels: self.channels.clone(),
+            backlog: state.backlog.len(),
+            limit: state.backlog.limit(),
+            dropped: state.backlog.dropped(),
+        })
     }
 }
 
@@ -152,23 +162,22 @@ pub(super) async fn listen(
         );
         return Err(Error::new(Cause::Usage(problem)));
     }
-    let state = State { backlog: Backlog::new(BACKLOG), is_over: false };
-    let shared = Arc::new(Shared { state: Mutex::new(state), reader: AtomicWaker::new() });
-    let listening =
-        Listening { spec: ask.query.clone(), channels: channels.into(), shared: shared.clone() };
+    let backlog = Backlog::new(pool.settings().pool.listener_backlog as usize);
+    let state = Mutex::new(State { backlog, is_over: false });
+    let shared = Arc::new(Shared { channels, state, reader: AtomicWaker::new() });
+    let listening = Listening { spec: ask.query.clone(), shared: shared.clone() };
     let retry = *pool.retry_config();
     let progress = Progress::of(ask);
     let connected = progress.within(listening.begin(pool, retry, &progress)).await?;
-    let channels = listening.channels.clone();
+    pool.listeners().note(&shared);
     let (weak, closing) = (pool.downgrade(), pool.closing());
     let follower = pool.health().follower();
     let task = pool.runtime().spawn(listening.go_on(connected, weak, follower, closing, retry));
-    Ok(Listener { shared, channels, task })
+    Ok(Listener { shared, task })
 }
 
 struct Listening {
     spec: QuerySpec,
-    channels: Arc<[String]>,
     shared: Arc<Shared>,
 }
 
@@ -228,7 +237,7 @@ impl Listening {
         let shared = self.shared.clone();
         backend.on_notification(move |one| shared.push(ListenEvent::Notification(one)));
         let listen = |channel| format!("LISTEN {};", quote_identifier(channel));
-        let script: String = self.channels.iter().map(|channel| listen(channel)).collect();
+        let script: String = self.shared.channels.iter().map(|channel| listen(channel)).collect();
         match backend.client().batch_execute(&script).await {
             Ok(()) => Ok(Connected { backend, node: route.node }),
             Err(error) => {
