@@ -19,6 +19,8 @@ type Turn = Pin<Box<dyn Future<Output = ()> + Send>>;
 #[derive(Clone)]
 pub(super) struct Contender {
     pub(super) name: &'static str,
+    /// It is what a pool is made of, and none: no peer, but the least that one can cost.
+    pub(super) is_floor: bool,
     run: Arc<dyn Fn(usize) -> Turn + Send + Sync>,
 }
 
@@ -31,7 +33,12 @@ impl Contender {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        Self { name, run: Arc::new(move |turns| Box::pin(run(turns))) }
+        Self { name, is_floor: false, run: Arc::new(move |turns| Box::pin(run(turns))) }
+    }
+
+    /// The same, as what no pool can cost less than.
+    pub(super) fn into_floor(self) -> Self {
+        Self { is_floor: true, ..self }
     }
 
     /// So many turns, one after the other.

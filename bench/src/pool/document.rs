@@ -59,7 +59,8 @@ else the machine did hit all of them.
         "### Acquire and release
 
 What is lent does nothing, and no network is there: for pgherd `pgherd::pool::Pool`, which is what
-lends backends of nodes, with another manager.
+lends backends of nodes, with another manager. A bare semaphore that serves in order is what no pool
+that does so can be expected to cost less than; it is not among the others of the ratio.
 "
     )?;
     for table in tables {

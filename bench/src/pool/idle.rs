@@ -6,6 +6,7 @@ use anyhow::Result;
 use pgherd::ConnectError;
 use pgherd::pool::{CloseReason, Fate, Limits, Manager, Pool};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 
 use super::contender::{ACQUIRE_TIMEOUT, Contender, SIZE, TASKS};
@@ -153,7 +154,18 @@ async fn contenders(holds: bool) -> Result<Vec<Contender>> {
             }
         }
     });
-    Ok(vec![ours, managed, unmanaged, bb8])
+    let permits = Arc::new(Semaphore::new(SIZE));
+    let floor = Contender::new("tokio's semaphore, which lends nothing", move |turns| {
+        let permits = permits.clone();
+        async move {
+            for _ in 0..turns {
+                let permit = permits.acquire().await.expect("it is never closed");
+                hold(holds).await;
+                drop(permit);
+            }
+        }
+    });
+    Ok(vec![ours, managed, unmanaged, bb8, floor.into_floor()])
 }
 
 pub(super) async fn run() -> Result<Vec<Table>> {

@@ -30,6 +30,8 @@ pub(super) struct Table {
 /// One contender in one case. The first of a table is pgherd.
 pub(super) struct Row {
     pub(super) name: &'static str,
+    /// See [`Contender::is_floor`].
+    pub(super) is_floor: bool,
     /// The time of a round over its turns: what one turn costs, all tasks together. One a round.
     pub(super) per_turn: Vec<Duration>,
     /// How long the turns of a batch took on average, sorted, over all rounds.
@@ -59,7 +61,8 @@ impl Table {
     /// pgherd's time per turn over that of the best of the others in the same round. The best is
     /// the one with the lowest median.
     pub(super) fn ratios(&self) -> Option<Spread> {
-        let best = self.rows[1..].iter().min_by_key(|row| row.median())?;
+        let peers = self.rows[1..].iter().filter(|row| !row.is_floor);
+        let best = peers.min_by_key(|row| row.median())?;
         let seconds =
             |row: &Row| row.per_turn.iter().map(Duration::as_secs_f64).collect::<Vec<_>>();
         Spread::of_ratios(seconds(&self.rows[0]), seconds(best))
@@ -74,6 +77,7 @@ pub(super) async fn compare(
 ) -> Result<Table> {
     let new = |contender: &Contender| Row {
         name: contender.name,
+        is_floor: contender.is_floor,
         per_turn: Vec::new(),
         latency: Vec::new(),
     };
