@@ -10,6 +10,12 @@ use serde::Serialize;
 ///
 /// Stays the same over the generations of one topology. Prints as `node 3`; people are better
 /// served by [`Node::name`](crate::topology::Node::name).
+///
+/// ```
+/// use pgherd_core::NodeId;
+///
+/// assert_eq!((NodeId(3).index(), NodeId(3).to_string()), (3, "node 3".to_owned()));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct NodeId(pub u16);
@@ -28,6 +34,12 @@ impl fmt::Display for NodeId {
 }
 
 /// A shard. Shards are numbered from 0 without gaps. Prints as the bare number.
+///
+/// ```
+/// use pgherd_core::ShardId;
+///
+/// assert_eq!((ShardId(2).index(), ShardId(2).to_string()), (2, "2".to_owned()));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct ShardId(pub u16);
@@ -46,6 +58,14 @@ impl fmt::Display for ShardId {
 }
 
 /// A group: a primary and its replicas. Prints as `coordinator` or `shard 2`.
+///
+/// ```
+/// use pgherd_core::{GroupId, ShardId};
+///
+/// assert_eq!(GroupId::Shard(ShardId(2)).to_string(), "shard 2");
+/// assert_eq!(GroupId::Shard(ShardId(2)).shard(), Some(ShardId(2)));
+/// assert_eq!(GroupId::Coordinator.shard(), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GroupId {

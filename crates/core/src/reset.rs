@@ -34,6 +34,14 @@ pub const SCRIPT: &str = "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; \
      CLOSE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP";
 
 /// What a session held that its next user would have found, beside settings.
+///
+/// ```
+/// use pgherd_core::reset::Leftovers;
+///
+/// let found = Leftovers::default();
+/// assert!(found.is_empty());
+/// assert_eq!(found.to_string(), "nothing");
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Leftovers {

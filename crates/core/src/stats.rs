@@ -11,6 +11,19 @@ use crate::sql::QueryType;
 /// `total` is the number of statements that callers asked for; `reads` and `writes` split it
 /// (DDL and distributed statements count as writes). A statement that is tried three times is
 /// one in `total` and two in `retries`; it is one in `errors` only if the last try failed.
+///
+/// ```
+/// use pgherd_core::QueryType;
+/// use pgherd_core::stats::Counters;
+///
+/// let mut counters = Counters::default();
+/// counters.count(QueryType::Read);
+/// counters.count(QueryType::Ddl);
+/// counters.count_retry();
+/// counters.count_error();
+/// assert_eq!((counters.total, counters.reads, counters.writes), (2, 1, 1));
+/// assert_eq!(counters.error_rate(), 0.5);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Counters {
     /// Statements asked for.

@@ -4,6 +4,13 @@ use std::fmt;
 use std::str::FromStr;
 
 /// How one of several nodes is picked.
+///
+/// ```
+/// use pgherd_core::balance::Balance;
+///
+/// let balance: Balance = "least-busy".parse().unwrap();
+/// assert_eq!((balance, balance.as_str()), (Balance::LeastBusy, "least-busy"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Hash, Default)]
 pub enum Balance {
     /// Each in turn.

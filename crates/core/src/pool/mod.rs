@@ -77,6 +77,13 @@ pub enum Placed<B, W> {
 /// How many backends a pool has in each state, and how many wait.
 ///
 /// Prints as `20 busy, 0 idle, 3 opening, 41 waiting`.
+///
+/// ```
+/// use pgherd_core::pool::PoolLoad;
+///
+/// let load = PoolLoad { busy: 20, idle: 0, opening: 3, waiting: 41 };
+/// assert_eq!(load.to_string(), "20 busy, 0 idle, 3 opening, 41 waiting");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PoolLoad {
     /// Borrowed.

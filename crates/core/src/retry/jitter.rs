@@ -5,6 +5,13 @@ use std::str::FromStr;
 
 /// What chance does to the waits between attempts, so that clients that failed together do not
 /// come back together.
+///
+/// ```
+/// use pgherd_core::retry::Jitter;
+///
+/// assert_eq!("full".parse(), Ok(Jitter::Full));
+/// assert_eq!(Jitter::from(true).as_str(), "additive");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Hash, Default)]
 pub enum Jitter {
     /// Nothing: the schedule is kept to the millisecond.

@@ -19,6 +19,18 @@ use std::time::Duration;
 ///
 /// By default the attempts come at once, then after 100, 200, 400 and 800 ms, each with up to
 /// a quarter more of random delay.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use pgherd_core::retry::{Jitter, RetryConfig};
+///
+/// let three = RetryConfig { max_retries: 3, jitter: Jitter::None, ..RetryConfig::default() };
+/// let waits: Vec<_> = (1..=4).map(|attempt| three.delay(attempt, 0.5)).collect();
+/// let ms = |number| Some(Duration::from_millis(number));
+/// assert_eq!(waits, [ms(0), ms(100), ms(200), None]);
+/// assert_eq!(RetryConfig::never().delay(2, 0.5), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RetryConfig {
     /// Attempts in all, the first included. 0 counts as 1.
@@ -79,6 +91,17 @@ impl RetryConfig {
 }
 
 /// Where another try may succeed. Says nothing about whether one is safe.
+///
+/// ```
+/// use pgherd_core::retry::Retry;
+///
+/// // It could not be serialised: the whole transaction again.
+/// assert_eq!(Retry::of_sqlstate("40001"), Retry::Same);
+/// // A standby does not write: on the primary.
+/// assert_eq!(Retry::of_sqlstate("25006"), Retry::Elsewhere);
+/// // It is there already, and will be the next time.
+/// assert!(!Retry::of_sqlstate("23505").is_worthwhile());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
     /// Nowhere: the same statement will fail again.

@@ -85,6 +85,32 @@ pub struct Loads<'a> {
 }
 
 /// Where a statement runs.
+///
+/// ```
+/// use pgherd_core::balance::Balancer;
+/// use pgherd_core::route::{Loads, QuerySpec, RoutePolicy, SessionState, route};
+/// use pgherd_core::shard::ShardFunction;
+/// use pgherd_core::topology::{Node, NodeRole, Topology};
+/// use pgherd_core::QueryType;
+///
+/// let node = |name: &str, role| Node::new(name, "db.example.com", 5432, role, None);
+/// let topology = Topology::new(vec![
+///     node("main", NodeRole::Coordinator),
+///     node("one", NodeRole::Replica),
+///     node("two", NodeRole::Replica),
+/// ])
+/// .unwrap();
+/// let policy = RoutePolicy::new(ShardFunction::Md5, 0, topology.shard_count()).unwrap();
+/// let loads = Loads { balancer: &Balancer::new(policy.balance, 3, 0), busy: &|_| 0 };
+/// let session = SessionState::default();
+///
+/// let read = QuerySpec::new(QueryType::Read);
+/// let found = route(&read, session, &topology, &policy, &loads).unwrap();
+/// assert_eq!(found.rule.to_string(), "a read goes to a replica");
+/// let others = found.candidates(&topology, &policy, session);
+/// let names: Vec<_> = others.map(|id| topology.node(id).name.as_str()).collect();
+/// assert_eq!(names, ["one", "two", "main"], "where it may be tried, in this order");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
     /// The group.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// Which rule decided a route. Prints as a sentence without a full stop.
+/// Which rule decided a route. Prints as a sentence without a full stop. See [`Route`](super::Route).
 ///
 /// | Statement          | Shard named | Runs on                                              |
 /// |--------------------|-------------|------------------------------------------------------|

@@ -15,6 +15,15 @@ const LONGEST: usize = 4 << 20;
 ///
 /// Prints as a text without blanks, such as `shop;coordinator=1@0/16B3748;3=2@1/A0`, and reads
 /// back. It holds no secret, and gives nobody any right.
+///
+/// ```
+/// use pgherd_core::route::WriteToken;
+///
+/// let token: WriteToken = "shop;coordinator=1@0/16B3748".parse().unwrap();
+/// assert_eq!((token.cluster.as_str(), token.positions.len()), ("shop", 1));
+/// assert_eq!(token.to_string(), "shop;coordinator=1@0/16B3748");
+/// assert!("shop;coordinator".parse::<WriteToken>().is_err());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriteToken {
     /// `cluster.name`.
@@ -50,7 +59,7 @@ impl fmt::Display for WriteToken {
     }
 }
 
-/// A text that is no token.
+/// A text that is no token. See [`WriteToken`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a write token such as `shop;coordinator=1@0/16B3748`")]
 pub struct BadToken(String);

@@ -31,7 +31,8 @@ impl fmt::Display for SettingsError {
 
 impl std::error::Error for SettingsError {}
 
-/// Everything that is wrong, in the order it was found. Prints one problem a line.
+/// Everything that is wrong, in the order it was found. Prints one problem a line. See
+/// [`Settings`](super::Settings).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingsErrors(pub Vec<SettingsError>);
 

@@ -33,6 +33,35 @@ use crate::route::RoutePolicy;
 use crate::topology::{Node, Topology, TopologyError};
 
 /// All settings of one cluster.
+///
+/// ```
+/// use pgherd_core::Settings;
+///
+/// let text = r#"
+///     [[node]]
+///     host = "db.example.com"
+///     role = "coordinator"
+///
+///     [[user]]
+///     name = "app"
+///
+///     [pool]
+///     size = 50
+/// "#;
+/// let settings = Settings::from_toml(text, "pgherd.toml")?;
+/// assert_eq!((settings.pool.size, settings.nodes[0].port), (50, 5432));
+/// assert_eq!(settings.topology().unwrap().nodes()[0].name, "coordinator");
+/// // What the parts of pgherd are given.
+/// assert_eq!(settings.retry_config().max_retries, 5);
+/// assert_eq!(settings.retry_budget().burst, 100);
+/// assert_eq!(settings.health_config().failures, 3);
+/// assert!(settings.route_policy().unwrap().read_from_replicas);
+///
+/// let errors = Settings::from_toml("[pool]\nsize = 0", "pgherd.toml").unwrap_err();
+/// let first = errors.0[0].to_string();
+/// assert_eq!(first, "pgherd.toml:2: pool.size: 0 is out of range (1 to 10000)");
+/// # Ok::<(), pgherd_core::settings::SettingsErrors>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Settings {
     /// `[cluster]`
@@ -69,6 +98,14 @@ impl Settings {
 
     /// Reads the environment through `variable`, which answers the value of a name.
     ///
+    /// ```
+    /// use pgherd_core::Settings;
+    ///
+    /// let variable = |name: &str| (name == "COORDINATOR_HOST").then(|| "db.example.com".to_owned());
+    /// let settings = Settings::from_env(variable).unwrap();
+    /// assert_eq!(settings.nodes[0].host, "db.example.com");
+    /// ```
+    ///
     /// # Errors
     /// Every problem that was found, by the variable's name.
     pub fn from_env(variable: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsErrors> {
@@ -77,6 +114,15 @@ impl Settings {
 
     /// Reads environment variables as pairs of name and value, and refuses names that are probably
     /// misspelt ones of ours.
+    ///
+    /// ```
+    /// use pgherd_core::Settings;
+    ///
+    /// let pair = |name: &str| (name.to_owned(), "db.example.com".to_owned());
+    /// assert!(Settings::from_variables([pair("COORDINATOR_HOST")]).is_ok());
+    /// let errors = Settings::from_variables([pair("COORDINATOR_HOST"), pair("WORKER_HSTS")]).unwrap_err();
+    /// assert!(errors.to_string().contains("WORKER_HOSTS"), "{errors}");
+    /// ```
     ///
     /// # Errors
     /// Every problem that was found, by the variable's name.
@@ -88,6 +134,17 @@ impl Settings {
 
     /// Whether each setting is in its range and all together make a cluster, wherever they came
     /// from.
+    ///
+    /// ```
+    /// use pgherd_core::Settings;
+    ///
+    /// let variable = |name: &str| (name == "COORDINATOR_HOST").then(|| "db.example.com".to_owned());
+    /// let mut settings = Settings::from_env(variable)?;
+    /// assert!(settings.check().is_ok());
+    /// settings.pool.size = 0;
+    /// assert!(settings.check().is_err());
+    /// # Ok::<(), pgherd_core::settings::SettingsErrors>(())
+    /// ```
     ///
     /// # Errors
     /// Every problem that was found; none for settings that came from [`Self::from_toml`] or

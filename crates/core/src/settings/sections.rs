@@ -359,7 +359,7 @@ section! {
     }
 }
 
-/// `[[node]]`: one PostgreSQL server.
+/// `[[node]]`: one PostgreSQL server. See [`Settings`](super::Settings).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeSettings {
     /// What people call it. Unique. Default: by its place, "coordinator", "shard-0", "shard-0-r1".

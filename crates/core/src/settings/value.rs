@@ -24,6 +24,15 @@ pub(super) trait Value: Sized + PartialOrd {
 }
 
 /// A password. Never printed: `Debug` shows that there is one, and there is no `Display`.
+///
+/// ```
+/// use pgherd_core::settings::Secret;
+///
+/// let secret = Secret::new("swordfish");
+/// assert_eq!(format!("{secret:?}"), "Secret(...)");
+/// assert_eq!(secret.expose(), "swordfish");
+/// assert!(Secret::default().is_empty());
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Default)]
 pub struct Secret(String);
 
@@ -52,6 +61,13 @@ impl fmt::Debug for Secret {
 
 /// A command whose output is a password: in settings a list, the program and its arguments, or a
 /// text for `sh -c`. It should hold no secret itself: errors show it.
+///
+/// ```
+/// use pgherd_core::settings::PasswordCommand;
+///
+/// let command = PasswordCommand::new(["vault", "read", "-field=password", "database/creds/app"]);
+/// assert_eq!((command.words()[0].as_str(), command.is_empty()), ("vault", false));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Default)]
 pub struct PasswordCommand(Vec<String>);
 

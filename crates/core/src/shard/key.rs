@@ -16,6 +16,16 @@ use std::str::FromStr;
 /// | `Bytea` | PostgreSQL's hex output, `\x` and lower-case hex  |
 ///
 /// These are the texts that PostgreSQL prints for the values. NULL is no key.
+///
+/// ```
+/// use pgherd_core::shard::{Key, KeyType};
+///
+/// assert_eq!(Key::from("alice"), Key::Text("alice".to_owned()));
+/// // As the column would read it.
+/// let key = Key::parse(KeyType::Int4, "007").unwrap();
+/// assert_eq!((key.text().as_ref(), key.key_type()), ("7", KeyType::Int4));
+/// assert_eq!(key, Key::from(7));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Key {
     /// `integer`.
@@ -233,6 +243,13 @@ impl From<Vec<u8>> for Key {
 ///
 /// Reads what PostgreSQL reads: hex digits of either case, hyphens after any group of four,
 /// braces around. Prints the canonical form.
+///
+/// ```
+/// use pgherd_core::shard::{Key, Uuid};
+///
+/// let id: Uuid = "00000000-0000-0000-0000-00000000002A".parse().unwrap();
+/// assert_eq!(Key::from(id).text(), "00000000-0000-0000-0000-00000000002a");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Uuid(pub [u8; 16]);
 

@@ -21,6 +21,16 @@ use serde::Serialize;
 use crate::id::ShardId;
 
 /// The functions that turn a key into a bucket.
+///
+/// ```
+/// use pgherd_core::Key;
+/// use pgherd_core::shard::ShardFunction;
+///
+/// // md5('alice') ends in 3c, and 0x3c mod 4 is 0.
+/// assert_eq!(ShardFunction::Md5.bucket(&Key::from("alice"), 4), 0);
+/// assert_eq!("postgres".parse(), Ok(ShardFunction::Postgres));
+/// assert_eq!(ShardFunction::Postgres.as_str(), "postgres");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Hash, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ShardFunction {

@@ -7,6 +7,14 @@ use std::sync::Arc;
 use serde::Serialize;
 
 /// What kind of statement it is, which is what the routing table asks.
+///
+/// ```
+/// use pgherd_core::sql::{QueryType, classify};
+///
+/// assert_eq!(classify("SELECT * FROM users FOR UPDATE").query_type, QueryType::Write);
+/// assert_eq!("ddl".parse(), Ok(QueryType::Ddl));
+/// assert_eq!(QueryType::Distributed.as_str(), "distributed");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum QueryType {
@@ -170,6 +178,16 @@ pub enum Remains {
 
 /// What a text is. Of several statements it is what the strongest of them is: DDL before
 /// writes before reads.
+///
+/// ```
+/// use pgherd_core::sql::{QueryType, Remains, StateKind, classify};
+///
+/// let class = classify("INSERT INTO log VALUES (1); SET work_mem = '1MB'");
+/// assert_eq!((class.statements, class.query_type), (2, QueryType::Write));
+/// assert_eq!(class.leaves_state, Some(StateKind::Setting));
+/// assert_eq!(classify("SET LOCAL work_mem = '1MB'").remains, Remains::Nothing);
+/// assert!(classify("SELEC 1").parse_error.is_some());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Classified {
     /// What the routing table asks.

@@ -8,6 +8,13 @@ use serde::Serialize;
 use crate::units::WalPosition;
 
 /// What is believed about a node.
+///
+/// ```
+/// use pgherd_core::topology::{Circuit, NodeState};
+///
+/// assert_eq!(NodeState::Suspect.circuit(), Circuit::Closed);
+/// assert_eq!(NodeState::Down.circuit(), Circuit::Open);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
@@ -35,7 +42,7 @@ impl NodeState {
     }
 }
 
-/// What a node's circuit breaker stands at.
+/// What a node's circuit breaker stands at. See [`NodeState::circuit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Circuit {
@@ -48,6 +55,15 @@ pub enum Circuit {
 }
 
 /// How a node was doing when the snapshot was made.
+///
+/// ```
+/// use pgherd_core::topology::NodeHealth;
+///
+/// let unknown = NodeHealth::unknown();
+/// assert!(unknown.is_healthy() && unknown.takes_writes());
+/// let standby = NodeHealth { in_recovery: Some(true), ..unknown };
+/// assert!(standby.is_healthy() && !standby.takes_writes());
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeHealth {
     /// What is believed.

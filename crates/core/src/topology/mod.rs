@@ -47,6 +47,31 @@ impl Group {
 }
 
 /// One version of the cluster. Cheap to clone.
+///
+/// ```
+/// use pgherd_core::topology::{Node, NodeRole, Topology};
+/// use pgherd_core::{GroupId, ShardId};
+///
+/// let shard = Some(ShardId(0));
+/// let topology = Topology::new(vec![
+///     Node::new("main", "db.example.com", 5432, NodeRole::Coordinator, None),
+///     Node::new("shard-0", "shard-0.example.com", 5432, NodeRole::Worker, shard),
+///     Node::new("shard-0-r1", "shard-0-r1.example.com", 5432, NodeRole::Replica, shard),
+/// ])?;
+/// assert_eq!((topology.nodes().len(), topology.shard_count()), (3, 1));
+/// assert_eq!(topology.node(topology.coordinator().primary).name, "main");
+///
+/// let group = topology.group(GroupId::Shard(ShardId(0))).unwrap();
+/// assert_eq!(group, &topology.shards()[0]);
+/// assert_eq!(topology.groups(), [topology.coordinator().clone(), group.clone()]);
+/// assert!(topology.has_primary(group.id) && topology.has_replicas());
+///
+/// let replica = topology.node_named("shard-0-r1").unwrap().id;
+/// assert_eq!(topology.role(replica), NodeRole::Replica);
+/// assert_eq!(topology.group_of(replica).replicas, [replica]);
+/// assert!(topology.is_readable_replica(replica) && topology.health(replica).is_healthy());
+/// # Ok::<(), pgherd_core::topology::TopologyError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Topology {
     generation: Generation,
@@ -81,6 +106,21 @@ impl Topology {
     /// The next generation: the same nodes, and these in another health.
     ///
     /// Ids that are not part of this topology are left out.
+    ///
+    /// ```
+    /// use pgherd_core::topology::{Node, NodeHealth, NodeRole, NodeState, Topology};
+    ///
+    /// let node = |name: &str, role| Node::new(name, "db.example.com", 5432, role, None);
+    /// let nodes = vec![node("main", NodeRole::Coordinator), node("main-r1", NodeRole::Replica)];
+    /// let before = Topology::new(nodes)?;
+    /// let replica = before.node_named("main-r1").unwrap().id;
+    ///
+    /// let down = NodeHealth { state: NodeState::Down, ..NodeHealth::unknown() };
+    /// let after = before.with_health([(replica, down)]);
+    /// assert!(after.generation() > before.generation());
+    /// assert!(before.is_readable_replica(replica) && !after.is_readable_replica(replica));
+    /// # Ok::<(), pgherd_core::topology::TopologyError>(())
+    /// ```
     #[must_use]
     pub fn with_health(&self, changes: impl IntoIterator<Item = (NodeId, NodeHealth)>) -> Self {
         self.observed(changes, [])
@@ -90,6 +130,23 @@ impl Topology {
     /// their groups.
     ///
     /// Ids that are not part of this topology, or not of the group, are left out.
+    ///
+    /// ```
+    /// use pgherd_core::GroupId;
+    /// use pgherd_core::topology::{Node, NodeHealth, NodeRole, Topology};
+    ///
+    /// let node = |name: &str, role| Node::new(name, "db.example.com", 5432, role, None);
+    /// let nodes = vec![node("main", NodeRole::Coordinator), node("main-r1", NodeRole::Replica)];
+    /// let before = Topology::new(nodes)?;
+    /// let (old, new) = (before.nodes()[0].id, before.nodes()[1].id);
+    ///
+    /// // Both take writes: the second was promoted, and the first is shut out.
+    /// let primary = || NodeHealth { in_recovery: Some(false), ..NodeHealth::unknown() };
+    /// let after = before.observed([(old, primary()), (new, primary())], [(GroupId::Coordinator, new)]);
+    /// assert_eq!(after.coordinator().primary, new);
+    /// assert!(after.is_fenced(old) && !after.is_fenced(new));
+    /// # Ok::<(), pgherd_core::topology::TopologyError>(())
+    /// ```
     #[must_use]
     pub fn observed(
         &self,
@@ -116,7 +173,7 @@ impl Topology {
         Self { generation, nodes: self.nodes.clone(), groups, health: health.into() }
     }
 
-    /// This version's number.
+    /// This version's number. See [`Self::with_health`].
     pub fn generation(&self) -> Generation {
         self.generation
     }
@@ -202,7 +259,7 @@ impl Topology {
     }
 
     /// Whether a node is shut out: it was last seen to take writes, and another is the primary of
-    /// its group. Nothing is sent to it until it is a standby.
+    /// its group. Nothing is sent to it until it is a standby. See [`Self::observed`].
     ///
     /// # Panics
     /// If the id belongs to another topology.

@@ -8,6 +8,13 @@ use serde::Serialize;
 use crate::id::{GroupId, NodeId, ShardId};
 
 /// What a node is to its group.
+///
+/// ```
+/// use pgherd_core::NodeRole;
+///
+/// assert_eq!("replica".parse(), Ok(NodeRole::Replica));
+/// assert_eq!(NodeRole::Worker.as_str(), "worker");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeRole {

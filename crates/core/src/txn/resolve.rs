@@ -63,6 +63,13 @@ pub enum Plan {
 }
 
 /// Why not.
+///
+/// ```
+/// use pgherd_core::txn::resolve::Refusal;
+///
+/// let why = Refusal::TooYoung.to_string();
+/// assert_eq!(why, "it may still be committing: wait until transactions.grace is over");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
