@@ -67,6 +67,11 @@ impl PgBouncer {
     pub fn port(&self) -> u16 {
         self.pooler.address().port()
     }
+
+    /// What it has logged so far.
+    pub fn logs(&self) -> String {
+        self.pooler.logs()
+    }
 }
 
 fn find() -> Option<PathBuf> {

@@ -7,11 +7,14 @@
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::SinkExt;
 use futures_util::future::join_all;
 use pgherd::{DistributedPool, ErrorKind, QueryType, Retry};
+use pgherd_lab::Link;
+use pgherd_lab::link::Mode;
 use world::{Door, Shape, WHERE, World, port_of, until};
 
 /// A cluster, a PgBouncer in front of each of its nodes, and a pool that knows only those.
@@ -67,6 +70,32 @@ async fn each_statement_runs_on_another_backend_and_finds_its_parameters() {
         task.unwrap().unwrap();
     }
     assert_eq!(pool.statistics().counters.errors, 0);
+}
+
+#[tokio::test]
+async fn statements_that_arrive_in_parts_stay_on_one_backend() {
+    let Some(pooled) = Pooled::start(Shape::default()).await else { return };
+    let door = SocketAddr::from(([127, 0, 0, 1], pooled.world.door("coordinator")));
+    let link = Link::to(door).unwrap();
+    let port = link.address().port();
+    let pool = pooled.world.builder_at(|_| port).pool_size(1).build().unwrap();
+    pool.ddl().batch("CREATE TABLE t (n int4, x text)").await.unwrap();
+    let opens = pool.statistics().opens;
+    // Chunks of 16 KiB: the link cuts in the middle of statements, and PgBouncer has time to answer
+    // those before.
+    let delay = Duration::from_millis(20);
+    link.set(Mode::Slow { delay, bytes_per_second: u32::MAX });
+    let text = "x".repeat(10_000);
+    let sql: Vec<_> =
+        (0..10).map(|n| format!("INSERT INTO t VALUES ({n}, '{text}') RETURNING n")).collect();
+    for _ in 0..3 {
+        let pipeline = sql.iter().fold(pool.write().pipeline(), |all, sql| all.add(sql, &[]));
+        let answers = pipeline.run().await.unwrap().into_iter().map(|answer| answer.unwrap());
+        let answers: Vec<i32> = answers.map(|answer| answer.rows[0].get(0)).collect();
+        assert_eq!(answers, Vec::from_iter(0..10));
+    }
+    assert_eq!(pool.statistics().opens, opens, "a connection was lost, and the rest tried again");
+    pooled.world.assert_no_answer_went_astray();
 }
 
 #[tokio::test]

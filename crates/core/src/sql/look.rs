@@ -1,4 +1,4 @@
-//! A cheap first look at a text: may it leave state in the session?
+//! A cheap first look at a text: may it leave state in the session, or be a COPY?
 
 use std::sync::LazyLock;
 
@@ -105,6 +105,23 @@ pub fn look(sql: &[u8]) -> Look {
     look
 }
 
+/// Whether a text may be a COPY: the word is in it, in a literal perhaps.
+///
+/// ```
+/// use pgherd_core::sql::may_copy;
+///
+/// assert!(may_copy(b"/* nightly */ copy t FROM STDIN"));
+/// assert!(!may_copy(b"SELECT copy_of FROM t"));
+/// ```
+pub fn may_copy(sql: &[u8]) -> bool {
+    const WORD: &[u8] = b"copy";
+    memchr::memchr2_iter(b'c', b'C', sql).any(|at| {
+        let end = at + WORD.len();
+        sql.get(at..end).is_some_and(|found| found.eq_ignore_ascii_case(WORD))
+            && is_word(sql, at, end)
+    })
+}
+
 fn hints(sql: &[u8]) -> impl Iterator<Item = Hint> {
     // Nearly always there is nothing, and to find that out is cheaper than to look for each.
     let found = PREFILTER.is_match(sql).then(|| PREFILTER.find_overlapping_iter(sql));
@@ -201,5 +218,15 @@ mod tests {
             assert_eq!(look(sql.as_bytes()), seen, "{sql}");
         }
         assert!(!suspicion(b"SET LOCAL work_mem = '1MB'"), "its tag says enough");
+    }
+
+    #[test]
+    fn a_copy_is_found_by_its_word() {
+        for sql in ["COPY t FROM STDIN", "/* x */copy(select 1)to stdout", "select 'a copy'"] {
+            assert!(may_copy(sql.as_bytes()), "{sql}");
+        }
+        for sql in ["", "select copy_number from t", "select * from photocopy", "cop", "copyé"] {
+            assert!(!may_copy(sql.as_bytes()), "{sql}");
+        }
     }
 }

@@ -16,7 +16,7 @@ mod tag;
 
 pub use cache::ClassCache;
 pub use class::{BadQueryType, Classified, QueryType, Remains, StateKind, TransactionControl};
-pub use look::{Look, look, suspicion};
+pub use look::{Look, look, may_copy, suspicion};
 pub use tag::remains_of_tag;
 
 use std::collections::HashSet;

@@ -6,6 +6,7 @@ use pgherd_wire::TxStatus;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{CancelToken, Client, Notification, Statement};
 
+use super::batches::Answered;
 use super::caches::Kept;
 use super::line::Line;
 use super::suspicion::LeftState;
@@ -138,6 +139,11 @@ impl Backend {
     /// wire.
     pub(crate) fn disregard_state(&self) {
         self.line.tap().disregard_state();
+    }
+
+    /// Whether it waits for the data of a copy, of which the driver has not written the end.
+    pub(crate) fn wants_data(&self) -> bool {
+        self.line.tap().answered() == Answered::CopyBegun
     }
 
     /// Waits until nothing is owed any more, or the connection has ended.

@@ -76,7 +76,7 @@ impl Line {
     }
 
     /// Moves what can be moved now: afterwards all that the client object had queued is on the
-    /// socket, or the tap says that writing is stalled.
+    /// socket, or the tap says that something is owed.
     pub(super) fn pump(&self) {
         // Unconstrained: in a task that has used up its budget every socket claims to be
         // pending, and the queue would stay where it is.

@@ -4,13 +4,17 @@
 //!
 //! tokio-postgres does not tell whether a transaction is open, what a command's tag was, or
 //! whether a statement has left. A [`Tap`] on the byte stream does. Nor does it know of poolers
-//! that give each transaction another backend: there the stream is changed ([`unnamed`]). Who may
-//! use a backend, and how many there are, is not here.
+//! that give each transaction another backend, and it miscounts the answers of a copy that fails: so
+//! the stream is changed on its way ([`exchange`]). Who may use a backend, and how many there are, is
+//! not here.
 
 mod backend;
+mod batches;
 mod caches;
+mod cutter;
 mod dial;
 mod error;
+mod exchange;
 mod line;
 mod lines;
 mod password;

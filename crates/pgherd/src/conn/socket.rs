@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::exchange::Exchange;
 use super::tap::Tap;
 use super::transport::Transport;
-use super::unnamed::Unnamed;
 
 /// How long a connection is silent before the kernel asks whether the other end is there, and
 /// how often it asks again: a node that vanished is noticed in a minute, not in two hours.
@@ -92,64 +92,37 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// A connection whose bytes, once really read or written, are shown to a [`Tap`]. When the tap finds a
-/// pooler at the other end, what the driver writes and reads is changed by [`Unnamed`].
+/// A connection whose bytes, once really read or written, are shown to a [`Tap`], and changed on
+/// their way by an [`Exchange`].
 #[derive(Debug)]
 pub(super) struct TappedSocket {
     socket: Transport,
     tap: Arc<Tap>,
-    unnamed: Option<Unnamed>,
-    // Changed and not written yet.
-    outgoing: Vec<u8>,
+    exchange: Exchange,
 }
 
-/// While more bytes than this wait to be written, no more are taken: as many as the driver itself
-/// gathers before it writes.
-const OUTGOING_LIMIT: usize = 8 * 1024;
+/// As many bytes are taken at once, at most, because they are copied. 64 KiB: enough that a large
+/// message takes few writes.
+const TAKEN_LIMIT: usize = 64 * 1024;
 
 impl TappedSocket {
     pub(super) fn new(socket: Transport, tap: Arc<Tap>) -> Self {
-        Self { socket, tap, unnamed: None, outgoing: Vec::new() }
+        Self { socket, exchange: Exchange::new(tap.clone()), tap }
     }
 
-    fn unnamed(&mut self) -> Option<&mut Unnamed> {
-        if self.unnamed.is_none() && self.tap.is_pooled() {
-            self.unnamed = Some(Unnamed::new());
-        }
-        self.unnamed.as_mut()
-    }
-
-    fn poll_write_tapped(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.socket).poll_write(cx, bytes);
-        match &polled {
-            Poll::Ready(Ok(written)) => self.tap.on_written(&bytes[..*written]),
-            Poll::Pending => self.tap.on_write_stalled(),
-            Poll::Ready(Err(_)) => {}
-        }
-        polled
-    }
-
-    /// Writes what was changed and waits.
+    /// Writes what there is to be written.
     fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.outgoing.is_empty() {
-            return Poll::Ready(Ok(()));
+        while !self.exchange.outgoing().is_empty() {
+            let polled = Pin::new(&mut self.socket).poll_write(cx, self.exchange.outgoing());
+            if polled.is_pending() {
+                self.tap.on_write_stalled();
+            }
+            match ready!(polled)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.exchange.on_written(written).map_err(io::Error::other)?,
+            }
         }
-        let outgoing = std::mem::take(&mut self.outgoing);
-        let mut at = 0;
-        let polled = loop {
-            if at == outgoing.len() {
-                break Poll::Ready(Ok(()));
-            }
-            match self.poll_write_tapped(cx, &outgoing[at..]) {
-                Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(written)) => at += written,
-                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
-                Poll::Pending => break Poll::Pending,
-            }
-        };
-        self.outgoing = outgoing;
-        self.outgoing.drain(..at);
-        polled
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -161,14 +134,20 @@ impl AsyncRead for TappedSocket {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         loop {
+            let made_up = self.exchange.made_up();
+            if !made_up.is_empty() {
+                let here = made_up.len().min(buf.remaining());
+                buf.put_slice(&made_up[..here]);
+                made_up.drain(..here);
+                return Poll::Ready(Ok(()));
+            }
             let polled = Pin::new(&mut self.socket).poll_read(cx, buf);
             let read = &mut buf.filled_mut()[before..];
             if read.is_empty() {
                 return polled;
             }
-            self.tap.on_read(read);
-            let Some(unnamed) = self.unnamed() else { return polled };
-            let kept = unnamed.incoming(read).map_err(io::Error::other)?;
+            // What that sets free is written by the flush, which follows: the driver reads first.
+            let kept = self.exchange.read(read).map_err(io::Error::other)?;
             buf.set_filled(before + kept);
             // To have read nothing would mean that the stream has ended.
             if kept > 0 {
@@ -184,21 +163,24 @@ impl AsyncWrite for TappedSocket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.unnamed().is_none() {
-            return self.poll_write_tapped(cx, bytes);
-        }
-        if self.outgoing.len() > OUTGOING_LIMIT {
+        if self.exchange.is_full() {
             ready!(self.poll_outgoing(cx))?;
         }
-        let this = &mut *self;
-        if let Some(unnamed) = &mut this.unnamed {
-            unnamed.outgoing(bytes, &mut this.outgoing).map_err(io::Error::other)?;
+        if self.exchange.is_full() {
+            // Until an answer sets it free: whoever reads that writes next.
+            return Poll::Pending;
         }
+        let bytes = &bytes[..bytes.len().min(TAKEN_LIMIT)];
+        self.exchange.write(bytes).map_err(io::Error::other)?;
         // What is not written now is by the flush, which follows.
-        match self.poll_outgoing(cx) {
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(bytes.len())),
+        if let Poll::Ready(Err(error)) = self.poll_outgoing(cx) {
+            return Poll::Ready(Err(error));
         }
+        if !self.exchange.made_up().is_empty() {
+            // The driver has read for this turn.
+            cx.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(bytes.len()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -12,6 +12,7 @@ use pgherd_wire::replies::{Expect, Replies, Show};
 use pgherd_wire::{TxStatus, WireError, backend, frontend};
 use tokio::sync::Notify;
 
+use super::batches::Answered;
 use super::scan::Scan;
 use super::suspicion::{Classes, LeftState, Suspicion};
 use crate::mutex::Mutex;
@@ -43,6 +44,7 @@ struct Heard {
     last_tag: Vec<u8>,
     suspicion: Suspicion,
     is_write_stalled: bool,
+    is_holding: bool,
     is_broken: bool,
 }
 
@@ -71,6 +73,7 @@ impl Tap {
                 last_tag: Vec::new(),
                 suspicion: Suspicion::new(classes),
                 is_write_stalled: false,
+                is_holding: false,
                 is_broken: false,
             }),
             statements: AtomicU64::new(0),
@@ -115,6 +118,11 @@ impl Tap {
     /// The socket takes no more bytes for now.
     pub(super) fn on_write_stalled(&self) {
         self.heard.lock().is_write_stalled = true;
+    }
+
+    /// Something is held that will be written after an answer; or nothing is any more.
+    pub(super) fn on_held(&self, is_holding: bool) {
+        self.heard.lock().is_holding = is_holding;
     }
 
     /// Bytes were read from the socket.
@@ -179,7 +187,8 @@ impl Tap {
         if heard.is_broken {
             return WireState::Broken;
         }
-        if heard.is_write_stalled {
+        // Skipping: it has failed a copy and waits for a Sync, which the driver has yet to write.
+        if heard.is_write_stalled || heard.is_holding || heard.replies.is_skipping() {
             return WireState::Owing;
         }
         // Closing a prepared statement changes nothing; the driver does it in the background.
@@ -190,6 +199,28 @@ impl Tap {
         } else {
             WireState::Owing
         }
+    }
+
+    /// Where the last ReadyForQuery said that the transaction stands.
+    pub(super) fn status(&self) -> TxStatus {
+        self.heard.lock().status
+    }
+
+    /// How far what was written has been answered.
+    pub(super) fn answered(&self) -> Answered {
+        let heard = self.heard.lock();
+        if heard.replies.is_copying_in() {
+            Answered::CopyBegun
+        } else if heard.replies.is_empty() {
+            Answered::All
+        } else {
+            Answered::Partly
+        }
+    }
+
+    /// Whether the backend has ended the login by saying that it is ready.
+    pub(super) fn is_logged_in(&self) -> bool {
+        self.heard.lock().is_logged_in
     }
 
     /// Why the session is taken to hold state, if it is.

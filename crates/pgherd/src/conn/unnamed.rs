@@ -14,10 +14,13 @@
 //! | Parse `s1`         | Parse unnamed                  | all of it                 |
 //! | Describe `s1`      | (Parse,) Describe unnamed      | all but the ParseComplete |
 //! | Bind `s1`          | (Parse,) Bind unnamed          | all but the ParseComplete |
-//! | Close `s1`         | Close unnamed                  | all of it                 |
+//! | Close `s1`         | nothing                        | an answer that is made up |
 //!
 //! Parse in parentheses: unless it has just been sent, in the same batch. A statement that is held
 //! while a migration changes the types of its columns is read as what it was when it was prepared.
+//!
+//! Answers can be made up for batches that leave one by one, each when all before it has been
+//! answered, and hold nothing but such Closes.
 
 use std::collections::HashMap;
 
@@ -26,6 +29,7 @@ use pgherd_wire::frontend::{self, Bind, Parse, Target};
 use pgherd_wire::replies::{Expect, Replies, Show};
 use pgherd_wire::{Frame, WireError, backend};
 
+use super::cutter::{Cutter, Piece};
 use super::tap::expected;
 
 /// See the module's header. Both sides begin between two messages, with nothing owed.
@@ -35,10 +39,13 @@ pub(super) struct Unnamed {
     statements: HashMap<Vec<u8>, Statement>,
     // The one that the backend has as its unnamed statement for the rest of the batch.
     parsed: Option<Vec<u8>>,
-    // A message to change, of which a part has come; or the header of any.
-    partial: Vec<u8>,
-    // Bytes still to come of a message that is passed on as it is.
-    rest_out: usize,
+    cutter: Cutter,
+    // Whether a message of the batch has left.
+    is_begun: bool,
+    // Closes with which the batch begins, and that have not left.
+    closes: usize,
+    // The same, of batches that held nothing else.
+    closed: Vec<usize>,
     replies: Replies,
     header: Vec<u8>,
     rest_in: usize,
@@ -62,45 +69,61 @@ impl Unnamed {
         mut bytes: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), WireError> {
-        while !bytes.is_empty() {
-            if self.rest_out > 0 {
-                let (here, later) = bytes.split_at(bytes.len().min(self.rest_out));
-                out.extend_from_slice(here);
-                self.rest_out -= here.len();
-                bytes = later;
-                continue;
-            }
-            if self.partial.len() < HEADER {
-                bytes = fill(&mut self.partial, HEADER, bytes);
-            }
-            let Some(frame) = Frame::read(&self.partial, MAX_MESSAGE)? else { return Ok(()) };
-            let tag = self.partial[0];
-            if !names_statement(tag) {
-                self.pass(tag, out);
-                self.rest_out = frame.size - HEADER;
-                continue;
-            }
-            bytes = fill(&mut self.partial, frame.size, bytes);
-            if self.partial.len() == frame.size {
-                let message = std::mem::take(&mut self.partial);
-                self.change(tag, &message[HEADER..], out)?;
+        while let Some(piece) = self.cutter.next(&mut bytes, names_statement)? {
+            match piece {
+                Piece::Whole(message) => self.change(message[0], &message[HEADER..], out)?,
+                Piece::Header(header) => self.pass(header, out),
+                Piece::Body(part) => out.extend_from_slice(part),
             }
         }
         Ok(())
     }
 
+    /// For each batch that held nothing but Closes of statements and was left out: how many.
+    pub(super) fn take_closed(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.closed)
+    }
+
     /// Passes the header of a message on; its body follows as it comes.
-    fn pass(&mut self, tag: u8, out: &mut Vec<u8>) {
+    fn pass(&mut self, header: [u8; HEADER], out: &mut Vec<u8>) {
+        let tag = header[0];
+        if tag == frontend::SYNC && self.closes > 0 {
+            self.closed.push(std::mem::take(&mut self.closes));
+            return;
+        }
+        self.begin(out);
         if matches!(tag, frontend::SYNC | frontend::QUERY) {
             self.parsed = None;
+            self.is_begun = false;
         }
         if let Some(expect) = expected(tag) {
             self.expect(expect);
         }
-        out.append(&mut self.partial);
+        out.extend_from_slice(&header);
+    }
+
+    /// Something else than Closes leaves, which they precede.
+    fn begin(&mut self, out: &mut Vec<u8>) {
+        self.is_begun = true;
+        for _ in 0..std::mem::take(&mut self.closes) {
+            Target::Statement(b"").put(out, frontend::CLOSE);
+            self.expect(Expect::Close(Show::Client));
+        }
     }
 
     fn change(&mut self, tag: u8, body: &[u8], out: &mut Vec<u8>) -> Result<(), WireError> {
+        if tag == frontend::CLOSE
+            && let Target::Statement(name) = Target::read(tag, body)?
+        {
+            self.statements.remove(name);
+            self.closes += 1;
+            if self.is_begun {
+                self.parsed = None;
+                self.begin(out);
+            }
+            return Ok(());
+        }
+        self.begin(out);
         match tag {
             frontend::PARSE => {
                 let Parse { name, sql, types } = Parse::read(body)?;
@@ -123,14 +146,8 @@ impl Unnamed {
                 }
                 unnamed(target).put(out, tag);
             }
-            _ => {
-                let target = Target::read(tag, body)?;
-                if let Target::Statement(name) = target {
-                    self.statements.remove(name);
-                    self.parsed = None;
-                }
-                unnamed(target).put(out, tag);
-            }
+            // Close of a portal.
+            _ => Target::read(tag, body)?.put(out, tag),
         }
         if let Some(expect) = expected(tag) {
             self.expect(expect);
@@ -172,9 +189,8 @@ impl Unnamed {
                     let is_parse_complete = bytes[from] == backend::PARSE_COMPLETE;
                     self.is_hidden = is_parse_complete && verdict.show == Show::Nobody;
                 }
-                let before = self.header.len();
-                fill(&mut self.header, HEADER, &bytes[from..]);
-                let here = self.header.len() - before;
+                let here = (bytes.len() - from).min(HEADER - self.header.len());
+                self.header.extend_from_slice(&bytes[from..from + here]);
                 if let Some(frame) = Frame::read(&self.header, MAX_MESSAGE)? {
                     self.rest_in = frame.size - HEADER;
                     self.header.clear();
@@ -189,14 +205,6 @@ impl Unnamed {
         }
         Ok(to)
     }
-}
-
-/// Moves bytes to a buffer until it is this long; returns those that are left.
-fn fill<'b>(buffer: &mut Vec<u8>, length: usize, bytes: &'b [u8]) -> &'b [u8] {
-    let missing = length.saturating_sub(buffer.len());
-    let (here, later) = bytes.split_at(bytes.len().min(missing));
-    buffer.extend_from_slice(here);
-    later
 }
 
 fn names_statement(tag: u8) -> bool {

@@ -9,6 +9,7 @@
 //! |                                   | where a reset is not enough, closed              |
 //! | in a transaction                  | closed; the server rolls back                    |
 //! | owing an answer                   | waited for a moment, then cancelled and closed   |
+//! | waiting for the data of a copy    | the same, without the cancel                     |
 //! | dead                              | forgotten, and the node's health is told         |
 
 use std::sync::Arc;
@@ -253,6 +254,11 @@ impl Manager for Nodes {
                 }
                 standing => self.fate_of(backend, standing),
             };
+        }
+        if backend.wants_data() {
+            debug!(node = %self.node(), "released while it waits for the data of a copy: closed");
+            // PostgreSQL heeds no cancel meanwhile.
+            return Fate::Close(CloseReason::Cancelled);
         }
         debug!(node = %self.node(), "released with a statement under way: cancelled");
         let cancelled = self.dialer.cancel(backend.cancel_token()).await;

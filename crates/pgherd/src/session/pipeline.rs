@@ -23,7 +23,7 @@ use crate::{Error, ErrorKind, Lease};
 /// in one undoes nothing of those before it, and does not keep those behind it from running. For
 /// all or nothing take a transaction. All are looked at before the first runs, so that none may
 /// need what an earlier one creates; those that the backend has not prepared cost one more round
-/// trip together. Behind a pooler each may run on another backend.
+/// trip together. Behind a pooler each costs round trips of its own, and may run on another backend.
 ///
 /// A statement that a migration has invalidated is prepared anew by itself, where that keeps the
 /// order: if all of them only read, or if none behind it has run. Else its error says that it did

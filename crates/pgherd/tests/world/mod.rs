@@ -159,6 +159,14 @@ impl World {
         pooler.map_or(self.port(name), PgBouncer::port)
     }
 
+    /// Each PgBouncer has handed every answer to whoever it is for, as far as it has noticed.
+    pub fn assert_no_answer_went_astray(&self) {
+        for pooler in &self.poolers {
+            let log = pooler.logs();
+            assert!(!log.contains("when not linked"), "an answer for nobody: {log}");
+        }
+    }
+
     pub fn replica_ports(&self) -> Vec<u16> {
         self.cluster.replicas(None).map(|node| node.port).collect()
     }

@@ -24,7 +24,6 @@ fn conversation() -> [[Vec<u8>; 4]; 4] {
         messages(&[(b'P', unnamed), (b'B', &run_unnamed), (b'E', b"\0\0\0\0\0"), (b'S', b"")]);
     let run = [written, sent, messages(&with_parse), messages(bound)];
     let prepared = messages(&[(b'1', b""), (b't', b"\0\0"), (b'n', b""), (b'Z', b"I")]);
-    let closed = messages(&[(b'3', b""), (b'Z', b"I")]);
     [
         [
             messages(&[(b'P', parse), (b'D', b"Ss1\0"), (b'S', b"")]),
@@ -34,12 +33,7 @@ fn conversation() -> [[Vec<u8>; 4]; 4] {
         ],
         run.clone(),
         run,
-        [
-            messages(&[(b'C', b"Ss1\0"), (b'S', b"")]),
-            messages(&[(b'C', b"S\0"), (b'S', b"")]),
-            closed.clone(),
-            closed,
-        ],
+        [messages(&[(b'C', b"Ss1\0"), (b'S', b"")]), Vec::new(), Vec::new(), Vec::new()],
     ]
 }
 
@@ -69,6 +63,25 @@ fn each_use_of_a_statement_is_preceded_by_its_text_and_the_driver_does_not_notic
         assert_eq!(incoming(&mut unnamed, &[&answered]), read);
     }
     assert!(unnamed.statements.is_empty() && unnamed.replies.is_empty());
+    assert_eq!(unnamed.take_closed(), [1]);
+}
+
+#[test]
+fn a_close_among_others_leaves_with_them() {
+    let mut unnamed = Unnamed::new();
+    let close: (u8, &[u8]) = (b'C', b"Ss1\0");
+    let flush: (u8, &[u8]) = (b'H', b"");
+    let unnamed_close: (u8, &[u8]) = (b'C', b"S\0");
+    let written = messages(&[close, close, flush, close, (b'S', b"")]);
+    let sent = messages(&[unnamed_close, unnamed_close, flush, unnamed_close, (b'S', b"")]);
+    assert_eq!(outgoing(&mut unnamed, &[&written]), sent);
+    let answer = messages(&[(b'3', b""), (b'3', b""), (b'3', b""), (b'Z', b"I")]);
+    assert_eq!(incoming(&mut unnamed, &[&answer]), answer);
+    assert!(unnamed.take_closed().is_empty() && unnamed.replies.is_empty());
+    // In the next batch as at first.
+    let closing = messages(&[close, (b'S', b"")]);
+    assert!(outgoing(&mut unnamed, &[&closing]).is_empty());
+    assert_eq!(unnamed.take_closed(), [1]);
 }
 
 #[test]
