@@ -99,6 +99,26 @@ async fn statements_that_arrive_in_parts_stay_on_one_backend() {
 }
 
 #[tokio::test]
+async fn pgbouncer_survives_cancels() {
+    let Some(pooled) = Pooled::start(Shape::default()).await else { return };
+    let Pooled { pool, world } = &pooled;
+    let lease = pool.write().acquire().await.unwrap();
+    for _ in 0..50 {
+        let sleep = lease.batch_execute("SELECT pg_sleep(60)");
+        let cancel = async {
+            until("it sleeps", async || {
+                let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+                world.sql("coordinator", sleeping) == "1"
+            })
+            .await;
+            lease.cancel().await.unwrap();
+        };
+        let (slept, ()) = tokio::join!(sleep, cancel);
+        assert_eq!(slept.unwrap_err().code().unwrap().code(), "57014");
+    }
+}
+
+#[tokio::test]
 async fn writes_types_of_ones_own_copies_and_errors_are_as_without_it() {
     let Some(pooled) = Pooled::start(Shape::default()).await else { return };
     let Pooled { pool, .. } = &pooled;

@@ -14,6 +14,7 @@ use super::backend::Backend;
 use super::caches::Caches;
 use super::line::Line;
 use super::lines::Lines;
+use super::lingering::Lingering;
 use super::password::{Password, PasswordError, Place};
 use super::socket::{Socket, TappedSocket};
 use super::suspicion::Classes;
@@ -151,19 +152,28 @@ impl Dialer {
         Ok(())
     }
 
-    /// Asks the node to cancel what the owner of `token` runs.
+    /// Asks the node to cancel what the owner of `token` runs, and waits until it has heard.
+    /// Must be called inside a tokio runtime.
+    ///
+    /// Dropping the future does not keep the request from arriving.
     pub(crate) async fn cancel(
         &self,
         token: tokio_postgres::CancelToken,
     ) -> Result<(), ConnectError> {
-        let work = async {
-            let transport = self.connect().await?;
+        let (dialer, limit) = (self.clone(), self.limit);
+        let work = async move {
+            let transport = Lingering(dialer.connect().await?);
             let bind = Bind { end_point: None };
             token.cancel_query_raw(transport, bind).await.map_err(ConnectStep::LogIn)
         };
-        let limit = self.limit;
-        let done = tokio::time::timeout(limit, work).await;
-        done.unwrap_or(Err(ConnectStep::TimedOut { limit })).map_err(|step| self.error(step))
+        // In a task of its own: nobody is to close the connection early.
+        let done = match tokio::spawn(tokio::time::timeout(limit, work)).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(_)) => Err(ConnectStep::TimedOut { limit }),
+            // The runtime ends.
+            Err(_) => Err(ConnectStep::Dial(std::io::ErrorKind::ConnectionAborted.into())),
+        };
+        done.map_err(|step| self.error(step))
     }
 
     /// Connects, encrypted as the settings want it.

@@ -17,6 +17,7 @@ mod error;
 mod exchange;
 mod line;
 mod lines;
+mod lingering;
 mod password;
 mod prepared;
 mod reset;
