@@ -26,7 +26,7 @@ use std::collections::HashMap;
 
 use pgherd_wire::frame::{HEADER, MAX_MESSAGE};
 use pgherd_wire::frontend::{self, Bind, Parse, Target};
-use pgherd_wire::replies::{Expect, Replies, Show};
+use pgherd_wire::replies::{Expect, Replies, Settled, Show};
 use pgherd_wire::{Frame, WireError, backend};
 
 use super::cutter::{Cutter, Piece};
@@ -37,6 +37,10 @@ use super::tap::expected;
 pub(super) struct Unnamed {
     // By the driver's name.
     statements: HashMap<Vec<u8>, Statement>,
+    // Names of those that are being parsed, by a number of their own. The driver closes none that
+    // was refused.
+    parsing: HashMap<u64, Vec<u8>>,
+    serial: u64,
     // The one that the backend has as its unnamed statement for the rest of the batch.
     parsed: Option<Vec<u8>>,
     cutter: Cutter,
@@ -132,6 +136,11 @@ impl Unnamed {
                 if !name.is_empty() {
                     let statement = Statement { sql: sql.to_owned(), types: types.to_owned() };
                     self.statements.insert(name.to_owned(), statement);
+                    self.serial += 1;
+                    self.parsing.insert(self.serial, name.to_owned());
+                    let statement = Some(self.serial);
+                    self.expect(Expect::Parse { show: Show::Client, statement });
+                    return Ok(());
                 }
             }
             frontend::BIND => {
@@ -172,6 +181,17 @@ impl Unnamed {
         while self.replies.next_synthetic().is_some() {}
     }
 
+    fn note_parsed(&mut self, settled: Option<Settled>) {
+        if let Some(Settled::Parsed(statement)) = settled {
+            self.parsing.remove(&statement);
+        }
+        for refused in self.replies.take_dropped() {
+            if let Some(name) = self.parsing.remove(&refused) {
+                self.statements.remove(&name);
+            }
+        }
+    }
+
     /// Takes what has come, moves to the front what the driver is to read, and answers how much
     /// that is.
     pub(super) fn incoming(&mut self, bytes: &mut [u8]) -> Result<usize, WireError> {
@@ -185,6 +205,7 @@ impl Unnamed {
                 if self.header.is_empty() {
                     let verdict = self.replies.on_reply(bytes[from])?;
                     while self.replies.next_synthetic().is_some() {}
+                    self.note_parsed(verdict.settled);
                     // What comes unasked in between is for the driver.
                     let is_parse_complete = bytes[from] == backend::PARSE_COMPLETE;
                     self.is_hidden = is_parse_complete && verdict.show == Show::Nobody;

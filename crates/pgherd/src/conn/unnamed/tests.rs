@@ -118,6 +118,23 @@ fn an_error_instead_of_the_hidden_answer_reaches_the_driver() {
 }
 
 #[test]
+fn a_statement_that_is_refused_is_not_kept() {
+    let mut unnamed = Unnamed::new();
+    let [prepare, run, ..] = conversation();
+    outgoing(&mut unnamed, &[&prepare[0]]);
+    let refused = messages(&[(b'E', b"SERROR\0C42601\0\0"), (b'Z', b"I")]);
+    assert_eq!(incoming(&mut unnamed, &[&refused]), refused);
+    assert!(unnamed.statements.is_empty() && unnamed.parsing.is_empty());
+    outgoing(&mut unnamed, &[&prepare[0]]);
+    incoming(&mut unnamed, &[&prepare[2]]);
+    assert!(unnamed.parsing.is_empty());
+    // What is refused later stays: it may work the next time.
+    outgoing(&mut unnamed, &[&run[0]]);
+    incoming(&mut unnamed, &[&refused]);
+    assert_eq!(unnamed.statements.len(), 1);
+}
+
+#[test]
 fn what_names_no_statement_passes_as_it_is() {
     let mut unnamed = Unnamed::new();
     let query = messages(&[(b'Q', b"copy t from stdin\0")]);
