@@ -10,12 +10,13 @@ use crate::{DistributedPool, Error};
 
 impl DistributedPool {
     /// A pool from `COORDINATOR_HOST`, `WORKER_HOSTS`, `WORKER_SHARD_IDS`, `REPLICA_HOSTS` and
-    /// their companions, all in `docs/environment.md`. An empty variable is the same as an absent one, one that is not
-    /// UTF-8 too.
+    /// their companions, all in `docs/environment.md`. An empty variable is the same as an absent
+    /// one, one that is not UTF-8 too.
     ///
     /// # Errors
     /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) with every problem and the variable
-    /// it is about, names that are nearly one of ours included; [`ErrorKind::NoRuntime`](crate::ErrorKind::NoRuntime) outside of tokio.
+    /// it is about, names that are nearly one of ours included;
+    /// [`ErrorKind::NoRuntime`](crate::ErrorKind::NoRuntime) outside of tokio.
     pub fn from_env() -> Result<Self, Error> {
         let settings = Settings::from_variables(variables())?;
         Self::from_settings(settings)

@@ -41,7 +41,7 @@ struct Inner {
     tries: u32,
 }
 
-/// What kind of thing went wrong.
+/// What kind of thing went wrong. See [`Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -265,11 +265,25 @@ impl Error {
     }
 
     /// How many times it was tried.
+    ///
+    /// ```no_run
+    /// # fn f(error: pgherd::Error) {
+    /// println!("failed after {} tries: {error:#}", error.tries());
+    /// # }
+    /// ```
     pub fn tries(&self) -> u32 {
         self.0.tries
     }
 
     /// PostgreSQL's own error, every field of it, if it reported one.
+    ///
+    /// ```no_run
+    /// # fn f(error: pgherd::Error) {
+    /// if let Some(report) = error.db_error() {
+    ///     println!("{} in table {:?}: {:?}", report.message(), report.table(), report.hint());
+    /// }
+    /// # }
+    /// ```
     pub fn db_error(&self) -> Option<&DbError> {
         match &self.0.cause {
             Cause::Statement { error, .. } | Cause::StalePlan { error } => error.as_db_error(),
@@ -279,6 +293,16 @@ impl Error {
     }
 
     /// Why no backend could be acquired, if that was it.
+    ///
+    /// ```no_run
+    /// # fn f(error: pgherd::Error) {
+    /// use pgherd::AcquireError;
+    ///
+    /// if let Some(AcquireError::TimedOut { node, waited, load, .. }) = error.acquire_error() {
+    ///     println!("{node} kept us waiting for {waited:?}: {load}");
+    /// }
+    /// # }
+    /// ```
     pub fn acquire_error(&self) -> Option<&AcquireError> {
         match &self.0.cause {
             Cause::Acquire(error) => Some(error),
@@ -287,6 +311,16 @@ impl Error {
     }
 
     /// Which group had no primary, and what was last heard of its nodes, if that was it.
+    ///
+    /// ```no_run
+    /// # fn f(error: pgherd::Error) {
+    /// if let Some(why) = error.no_primary() {
+    ///     for (node, last_heard) in &why.nodes {
+    ///         println!("{} has no primary; {node}: {last_heard}", why.group);
+    ///     }
+    /// }
+    /// # }
+    /// ```
     pub fn no_primary(&self) -> Option<&NoPrimary> {
         match &self.0.cause {
             Cause::NoPrimary(error) => Some(error),
@@ -295,6 +329,14 @@ impl Error {
     }
 
     /// The prepared transactions that recovery has still to finish.
+    ///
+    /// ```no_run
+    /// # fn f(error: pgherd::Error) {
+    /// for left in error.in_doubt() {
+    ///     println!("recovery will finish {left}");
+    /// }
+    /// # }
+    /// ```
     pub fn in_doubt(&self) -> &[InDoubt] {
         match &self.0.cause {
             Cause::Transaction(error) => error.in_doubt(),

@@ -18,6 +18,49 @@ use crate::txn::CommitHook;
 use crate::{CommitStep, DistributedPool, Error, HookError, PoolEvent, RetryConfig, Verdict};
 
 /// Builds a [`DistributedPool`]. Whatever is not said has the default of [`Settings`].
+///
+/// ```no_run
+/// # fn f() -> Result<pgherd::DistributedPool, pgherd::Error> {
+/// use std::time::Duration;
+///
+/// use pgherd::{Balance, DistributedPool, RetryConfig, ShardFunction};
+///
+/// let pool = DistributedPool::builder()
+///     .name("shop")
+///     .database("shop")
+///     .user("app")
+///     .password("secret")
+///     // The nodes: what is said of weight and zone is said of the one before.
+///     .coordinator("db.example.com", 5432)
+///     .replica("db-r1.example.com", 5432)
+///     .weight(2)
+///     .in_zone("eu-1a")
+///     .worker(0, "shard-0.example.com", 5432)
+///     .shard_replica(0, "shard-0-r1.example.com", 5432)
+///     // Where statements go.
+///     .shard_function(ShardFunction::Postgres)
+///     .read_from_replicas(true)
+///     .balance(Balance::LeastBusy)
+///     .zone("eu-1a")
+///     // The backends to each node.
+///     .pool_size(50)
+///     .min_idle(5)
+///     .idle_timeout(Duration::from_secs(300))
+///     .max_lifetime(Duration::from_secs(1800))
+///     .acquire_timeout(Duration::from_secs(2))
+///     .connect_timeout(Duration::from_secs(3))
+///     // When something fails.
+///     .retry(RetryConfig { max_retries: 3, ..RetryConfig::default() })
+///     .primary_wait(Duration::from_secs(30))
+///     .deadline(Duration::from_secs(10))
+///     .transaction_deadline(Duration::from_secs(60))
+///     .health_interval(Duration::from_millis(500))
+///     // Whatever has no method of its own.
+///     .with_settings(|settings| settings.pool.listener_backlog = 10_000)
+///     .build()?;
+/// # Ok(pool)
+/// # }
+/// ```
 #[derive(Clone)]
 #[must_use = "a builder does nothing until build()"]
 pub struct Builder {
@@ -27,7 +70,7 @@ pub struct Builder {
     hooks: Hooks,
 }
 
-/// When a pool opens its first backends.
+/// When a pool opens its first backends. See [`Builder::start`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
     /// When they are needed.
@@ -155,6 +198,13 @@ impl Builder {
 
     /// A file of lines `host:port:database:user:password`, as libpq's `~/.pgpass`, in place of
     /// [`Self::password`]. It is read for each new connection.
+    ///
+    /// ```
+    /// let builder = pgherd::DistributedPool::builder()
+    ///     .coordinator("db-primary.example.com", 5432)
+    ///     .passfile("/home/app/.pgpass");
+    /// # let _ = builder;
+    /// ```
     pub fn passfile(mut self, path: impl Into<String>) -> Self {
         self.user.passfile = path.into();
         self
@@ -181,13 +231,14 @@ impl Builder {
     }
 
     /// A PEM file with the authorities to trust, or a node's own certificate if it has signed
-    /// itself. Default: none.
+    /// itself. Default: none. See [`Self::tls`].
     pub fn root_certificate(mut self, path: impl Into<String>) -> Self {
         self.settings.tls.root_cert = path.into();
         self
     }
 
     /// PEM files with our own certificate and its key, for nodes that ask for one. Default: none.
+    /// See [`Self::tls`].
     pub fn client_certificate(mut self, cert: impl Into<String>, key: impl Into<String>) -> Self {
         self.settings.tls.cert = cert.into();
         self.settings.tls.key = key.into();
@@ -195,7 +246,7 @@ impl Builder {
     }
 
     /// Whether a SCRAM login proves that it goes over this very TLS connection. Default:
-    /// `Prefer`.
+    /// `Prefer`. See [`Self::tls`].
     pub fn channel_binding(mut self, binding: ChannelBinding) -> Self {
         self.settings.tls.channel_binding = binding;
         self
@@ -252,6 +303,11 @@ impl Builder {
     /// Calls `hook` at each step of each commit over several shards, with the transaction's
     /// name: to trace them, or to see in a test what a crash at that step leaves. The commit
     /// waits for it.
+    ///
+    /// ```
+    /// # let builder = pgherd::DistributedPool::builder();
+    /// builder.on_commit_step(|transaction, step| println!("{transaction}: {step:?}"));
+    /// ```
     pub fn on_commit_step(
         mut self,
         hook: impl Fn(&str, CommitStep) + Send + Sync + 'static,
@@ -291,6 +347,13 @@ impl Builder {
     /// Calls `hook` before a backend is lent; one that it refuses is closed, and the acquire
     /// goes on with another until its time is up. The acquire waits for it, so it should not
     /// block.
+    ///
+    /// ```
+    /// # let builder = pgherd::DistributedPool::builder();
+    /// use pgherd::Verdict;
+    ///
+    /// builder.on_acquire(|client| if client.is_closed() { Verdict::Close } else { Verdict::Keep });
+    /// ```
     pub fn on_acquire(mut self, hook: impl Fn(&Client) -> Verdict + Send + Sync + 'static) -> Self {
         self.hooks.on_acquire = Some(Arc::new(hook));
         self
@@ -298,6 +361,20 @@ impl Builder {
 
     /// Calls `hook` when a clean backend is released; one that it refuses is closed. The release
     /// waits for it, so it should not block.
+    ///
+    /// ```
+    /// # let builder = pgherd::DistributedPool::builder();
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    ///
+    /// use pgherd::Verdict;
+    ///
+    /// // So that all are replaced, one after the other, once somebody says so.
+    /// static IS_OUTDATED: AtomicBool = AtomicBool::new(false);
+    /// builder.on_release(|_| match IS_OUTDATED.load(Ordering::Relaxed) {
+    ///     true => Verdict::Close,
+    ///     false => Verdict::Keep,
+    /// });
+    /// ```
     pub fn on_release(mut self, hook: impl Fn(&Client) -> Verdict + Send + Sync + 'static) -> Self {
         self.hooks.on_release = Some(Arc::new(hook));
         self
@@ -305,6 +382,18 @@ impl Builder {
 
     /// Calls `observer` for each thing that happens in a pool, with the node's name: to count
     /// and time them. Whoever acquires or releases waits for it, so it should not block.
+    ///
+    /// ```
+    /// # let builder = pgherd::DistributedPool::builder();
+    /// use pgherd::PoolEvent;
+    ///
+    /// builder.on_pool_event(|node, event| match event {
+    ///     PoolEvent::Acquired { waited } => println!("{node}: a backend after {waited:?}"),
+    ///     PoolEvent::Closed { reason } => println!("{node}: a backend was closed: {reason}"),
+    ///     PoolEvent::Reset { found, .. } => println!("{node}: somebody left {found}"),
+    ///     _ => {}
+    /// });
+    /// ```
     pub fn on_pool_event(
         mut self,
         observer: impl Fn(&str, PoolEvent<'_>) + Send + Sync + 'static,
@@ -389,6 +478,11 @@ impl Builder {
     }
 
     /// The settings so far, unchecked.
+    ///
+    /// ```
+    /// let builder = pgherd::DistributedPool::builder().coordinator("db.example.com", 5432).pool_size(50);
+    /// assert_eq!(builder.settings().pool.size, 50);
+    /// ```
     pub fn settings(&self) -> Settings {
         Settings { users: vec![self.user.clone()], ..self.settings.clone() }
     }
@@ -408,6 +502,15 @@ impl Builder {
     /// `pool.acquire_timeout`.
     ///
     /// Dropping the future drops the pool.
+    ///
+    /// ```no_run
+    /// # async fn f(builder: pgherd::Builder) -> Result<(), pgherd::Error> {
+    /// // With a wrong password or host the program ends here, and not at its first statement.
+    /// let pool = builder.start(pgherd::Start::FailFast).await?;
+    /// # let _ = pool;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`Self::build`]; [`ErrorKind::Acquire`](crate::ErrorKind::Acquire) of the first node

@@ -49,6 +49,13 @@ impl PreparedStatistics {
 }
 
 /// What the parser has found out about texts, remembered for all nodes.
+///
+/// ```no_run
+/// # fn f(pool: &pgherd::DistributedPool) {
+/// let texts = pool.statistics().parse_cache;
+/// println!("{} texts in {} of {} bytes", texts.entries, texts.bytes, texts.limit_bytes);
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ParseCacheStatistics {
@@ -77,6 +84,14 @@ impl ParseCacheStatistics {
 }
 
 /// What waits for the reader of one [`Listener`](crate::Listener).
+///
+/// ```no_run
+/// # fn f(pool: &pgherd::DistributedPool) {
+/// for listener in pool.statistics().listeners.iter().filter(|listener| listener.dropped > 0) {
+///     println!("who reads {:?} is too slow: {} are gone", listener.channels, listener.dropped);
+/// }
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ListenerStatistics {

@@ -86,7 +86,7 @@ pub(crate) struct Inner {
 }
 
 impl DistributedPool {
-    /// Starts to build a pool.
+    /// Starts to build a pool. See [`Builder`].
     pub fn builder() -> Builder {
         Builder::new()
     }
@@ -94,6 +94,17 @@ impl DistributedPool {
     /// A pool from settings, under the login of their first user. Backends are opened when
     /// they are first needed; watching the nodes begins now. Must be called inside a tokio
     /// runtime, which the pool then uses for its own tasks.
+    ///
+    /// ```no_run
+    /// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pgherd::{DistributedPool, Settings};
+    ///
+    /// let text = std::fs::read_to_string("pgherd.toml")?;
+    /// let pool = DistributedPool::from_settings(Settings::from_toml(&text, "pgherd.toml")?)?;
+    /// # let _ = pool;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) when they make no cluster, or one is out
@@ -176,7 +187,7 @@ impl DistributedPool {
     }
 
     /// A session that also reads what the session wrote that gave this token, in this process or
-    /// another.
+    /// another. See [`Session`].
     ///
     /// # Errors
     /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) for the token of another cluster.
@@ -190,27 +201,54 @@ impl DistributedPool {
         Ok(Session::new(self, token.into()))
     }
 
-    /// Statements that write nothing.
+    /// Statements that write nothing. See [`Request`].
     pub fn read(&self) -> Request<'_> {
         self.request(QueryType::Read)
     }
 
-    /// Statements that write.
+    /// Statements that write. See [`Request`].
     pub fn write(&self) -> Request<'_> {
         self.request(QueryType::Write)
     }
 
     /// Statements that define.
+    ///
+    /// ```no_run
+    /// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+    /// pool.ddl().batch("CREATE TABLE users (id int PRIMARY KEY, name text)").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn ddl(&self) -> Request<'_> {
         self.request(QueryType::Ddl)
     }
 
     /// Statements over several shards, which the coordinator is set up to run.
+    ///
+    /// ```no_run
+    /// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+    /// // The coordinator sees the rows of all shards, over postgres_fdw or Citus.
+    /// let all: i64 = pool.distributed().query_scalar("SELECT count(*) FROM users", &[]).await?;
+    /// # let _ = all;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn distributed(&self) -> Request<'_> {
         self.request(QueryType::Distributed)
     }
 
     /// Statements of this type.
+    ///
+    /// ```no_run
+    /// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+    /// use pgherd::QueryType;
+    ///
+    /// let query_type: QueryType = "read".parse().unwrap_or(QueryType::Write);
+    /// let users = pool.request(query_type).query("SELECT id FROM users", &[]).await?;
+    /// # let _ = users;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn request(&self, query_type: QueryType) -> Request<'_> {
         Request::new(self, query_type)
     }
@@ -221,6 +259,13 @@ impl DistributedPool {
     }
 
     /// What the parser says about a text of any number of statements.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &pgherd::DistributedPool) {
+    /// let class = pool.classify("SELECT nextval('ids')");
+    /// println!("a {}, because nextval() writes", class.query_type);
+    /// # }
+    /// ```
     pub fn classify(&self, sql: &str) -> Classified {
         self.0.classes.lock().classify(sql)
     }
@@ -257,6 +302,16 @@ impl DistributedPool {
     ///
     /// Dropping the future leaves the queue as if it had never been called.
     ///
+    /// ```no_run
+    /// # async fn f(pool: pgherd::DistributedPool) -> Result<(), Box<dyn std::error::Error>> {
+    /// use pgherd::QueryType;
+    ///
+    /// let lease = pool.acquire(QueryType::Write, Some(42.into())).await?;
+    /// lease.batch_execute("VACUUM users").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Route`](crate::ErrorKind::Route) and
     /// [`ErrorKind::Acquire`](crate::ErrorKind::Acquire).
@@ -271,8 +326,9 @@ impl DistributedPool {
         async move { request.acquire_at(taken_at).await }
     }
 
-    /// A transaction on one node: awaited, it begins. See [`TransactionRequest`] for its shard, its
-    /// isolation level, and units of work that survive a failover.
+    /// A transaction on one node: awaited, it begins. See [`Transaction`], and
+    /// [`TransactionRequest`] for its shard, its isolation level, and units of work that survive a
+    /// failover.
     pub fn transaction(&self) -> TransactionRequest<'_> {
         TransactionRequest::new(self)
     }
@@ -343,6 +399,13 @@ impl DistributedPool {
     ///
     /// Dropping the future leaves the table on some of the shards.
     ///
+    /// ```no_run
+    /// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+    /// pool.install_decision_table(&["app"]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error`] of the first shard that refused.
     pub async fn install_decision_table(&self, roles: &[&str]) -> Result<(), Error> {
@@ -361,12 +424,24 @@ impl DistributedPool {
     /// `transactions.recovery_interval`.
     ///
     /// Dropping the future leaves what is not finished to the next time.
+    ///
+    /// ```no_run
+    /// # async fn f(pool: pgherd::DistributedPool) {
+    /// use std::time::Duration;
+    ///
+    /// let recovered = pool.recover(Duration::from_secs(60)).await;
+    /// println!("{} committed, {} rolled back", recovered.committed.len(), recovered.rolled_back.len());
+    /// for problem in recovered.problems {
+    ///     eprintln!("left as it is: {problem}");
+    /// }
+    /// # }
+    /// ```
     pub async fn recover(&self, grace: Duration) -> Recovered {
         recover(self, grace).await
     }
 
     /// What is prepared on any shard, with what was decided about it and what recovery will do. It
-    /// changes nothing; `pgherd txn list` prints it.
+    /// changes nothing; `pgherd txn list` prints it. See [`LeftTransactions`].
     ///
     /// Dropping the future does no harm.
     pub async fn left_transactions(&self) -> LeftTransactions {
@@ -378,7 +453,8 @@ impl DistributedPool {
     ///
     /// What contradicts a decision is refused, and so is a commit that was never decided.
     /// `is_lost` declares that the shard that decides is lost for good with its decision: then,
-    /// and only then, the caller decides. If that shard ever comes back, it may differ.
+    /// and only then, the caller decides. If that shard ever comes back, it may differ. See
+    /// [`LeftTransactions`].
     ///
     /// Dropping the future leaves what is not finished prepared.
     ///
@@ -394,7 +470,7 @@ impl DistributedPool {
     }
 
     /// Asks every node how it is and waits for the answers: at most `health.timeout` and a
-    /// little more.
+    /// little more. See [`HealthReport`].
     ///
     /// Dropping the future does no harm.
     pub async fn health_check(&self) -> HealthReport {
@@ -416,16 +492,31 @@ impl DistributedPool {
     }
 
     /// The newest snapshot of the cluster.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &pgherd::DistributedPool) {
+    /// let topology = pool.topology();
+    /// for group in topology.groups() {
+    ///     println!("{}: {} takes writes", group.id, topology.node(group.primary).name);
+    /// }
+    /// # }
+    /// ```
     pub fn topology(&self) -> Arc<Topology> {
         self.0.monitor.snapshot()
     }
 
-    /// The watch over the nodes.
+    /// The watch over the nodes. See [`HealthMonitor`].
     pub fn health(&self) -> &HealthMonitor {
         &self.0.monitor
     }
 
     /// The settings the pool was built from.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &pgherd::DistributedPool) {
+    /// println!("{} backends to each node, at most", pool.settings().pool.size);
+    /// # }
+    /// ```
     pub fn settings(&self) -> &Settings {
         &self.0.settings
     }
@@ -446,6 +537,17 @@ impl DistributedPool {
     /// still in use then; their leases work on.
     ///
     /// Dropping the future leaves the pool closed.
+    ///
+    /// ```no_run
+    /// # async fn f(pool: pgherd::DistributedPool) {
+    /// use std::time::Duration;
+    ///
+    /// let left = pool.close_within(Duration::from_secs(30)).await;
+    /// if left > 0 {
+    ///     eprintln!("{left} backends are still in use");
+    /// }
+    /// # }
+    /// ```
     pub async fn close_within(&self, limit: Duration) -> usize {
         let closing = self.0.pools.iter().map(|pool| pool.backends().close_within(limit));
         let left = join_all(closing).await.into_iter().sum();
@@ -456,6 +558,14 @@ impl DistributedPool {
     /// Changes how many backends each node may have at most, `pool.size`; at least 1. A larger
     /// pool serves those who wait at once; a smaller one closes surplus idle backends at once
     /// and busy ones as they are released.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &pgherd::DistributedPool) {
+    /// // More for a rush, and as many as before after it.
+    /// pool.resize(100);
+    /// pool.resize(pool.settings().pool.size as usize);
+    /// # }
+    /// ```
     pub fn resize(&self, size: usize) {
         for pool in &self.0.pools {
             pool.backends().resize(size);

@@ -57,7 +57,7 @@ impl std::fmt::Debug for Latencies {
 }
 
 /// How long statements took, in seconds, each to 1 % or a microsecond. All are 0 before the
-/// first.
+/// first. See [`Statistics::latency`](crate::Statistics::latency).
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 #[non_exhaustive]
 pub struct LatencySummary {

@@ -39,7 +39,7 @@ pub struct HealthReport {
     pub nodes: Vec<NodeReport>,
 }
 
-/// The coordinator.
+/// The coordinator. See [`HealthReport`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CoordinatorHealth {
     /// Its host.
@@ -50,7 +50,7 @@ pub struct CoordinatorHealth {
     pub healthy: bool,
 }
 
-/// A worker.
+/// A worker. See [`HealthReport`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct WorkerHealth {
     /// Its shard.
@@ -59,7 +59,7 @@ pub struct WorkerHealth {
     pub healthy: bool,
 }
 
-/// A replica, or a primary that another was promoted in the place of.
+/// A replica, or a primary that another was promoted in the place of. See [`HealthReport`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ReplicaHealth {
     /// Its host.
@@ -68,7 +68,7 @@ pub struct ReplicaHealth {
     pub healthy: bool,
 }
 
-/// A node in detail.
+/// A node in detail. See [`HealthReport::node`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct NodeReport {
@@ -152,6 +152,15 @@ impl HealthReport {
     }
 
     /// The entry of the node with this name.
+    ///
+    /// ```no_run
+    /// # async fn f(pool: pgherd::DistributedPool) {
+    /// let report = pool.health_check().await;
+    /// if let Some(replica) = report.node("shard-0-r1") {
+    ///     println!("{:?} bytes behind, {:?}", replica.lag_bytes, replica.circuit);
+    /// }
+    /// # }
+    /// ```
     pub fn node(&self, name: &str) -> Option<&NodeReport> {
         self.nodes.iter().find(|node| node.name == name)
     }

@@ -82,18 +82,35 @@ impl Statistics {
     }
 
     /// The entry of the node with this name.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &pgherd::DistributedPool) {
+    /// if let Some(node) = pool.statistics().node("coordinator") {
+    ///     println!("{} of {} acquires had to wait", node.waits, node.acquires);
+    /// }
+    /// # }
+    /// ```
     pub fn node(&self, name: &str) -> Option<&NodeStatistics> {
         self.nodes.iter().find(|node| node.name == name)
     }
 
     /// How long statements of this type took.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &pgherd::DistributedPool) {
+    /// use pgherd::QueryType;
+    ///
+    /// let reads = pool.statistics().latency(QueryType::Read);
+    /// println!("{} reads, 99 of a hundred within {} s", reads.count, reads.p99_seconds);
+    /// # }
+    /// ```
     pub fn latency(&self, query_type: QueryType) -> LatencySummary {
         let found = self.query_types.iter().find(|entry| entry.query_type == query_type);
         found.map(|entry| entry.latency).unwrap_or_default()
     }
 }
 
-/// The statements of one type.
+/// The statements of one type. See [`Statistics::latency`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct QueryTypeStatistics {
@@ -103,7 +120,7 @@ pub struct QueryTypeStatistics {
     pub latency: LatencySummary,
 }
 
-/// What was done with one node.
+/// What was done with one node. See [`Statistics::node`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct NodeStatistics {

@@ -8,7 +8,7 @@ use tokio_postgres::error::SqlState;
 
 use super::{PasswordError, TlsError};
 
-/// How far opening a backend got.
+/// How far opening a backend got. See [`ConnectError`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ConnectStep {
@@ -30,6 +30,19 @@ pub enum ConnectStep {
 }
 
 /// Why a backend could not be opened. Nothing was run on it.
+///
+/// ```no_run
+/// # fn f(error: pgherd::ConnectError) {
+/// use pgherd::ConnectStep;
+///
+/// match &error.step {
+///     ConnectStep::Dial(cause) => println!("{} is not there: {cause}", error.address),
+///     ConnectStep::LogIn(_) if error.sqlstate() == Some("28P01") => println!("a wrong password"),
+///     _ if error.is_passing() => println!("later, perhaps: {error}"),
+///     _ => println!("never, unless somebody does something: {error}"),
+/// }
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct ConnectError {
     /// The node's name.

@@ -31,6 +31,16 @@ const SEARCH_INTERVAL: Duration = Duration::from_millis(100);
 const REQUESTS: usize = 64;
 
 /// How a node answered one probe.
+///
+/// ```no_run
+/// # async fn f(pool: pgherd::DistributedPool) {
+/// for answer in pool.health().probe_all().await {
+///     if !answer.is_ok() {
+///         println!("{}: {:?}", pool.topology().node(answer.node).name, answer.error);
+///     }
+/// }
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeAnswer {
     /// The node.
@@ -144,12 +154,27 @@ impl HealthMonitor {
     }
 
     /// The pointer that every new snapshot is published through.
+    ///
+    /// ```no_run
+    /// # fn f(monitor: &pgherd::HealthMonitor) {
+    /// // Loaded anew for each decision, without a lock.
+    /// let topology = monitor.shared();
+    /// println!("generation {}", topology.load().generation());
+    /// # }
+    /// ```
     pub fn shared(&self) -> Arc<ArcSwap<Topology>> {
         self.shared.topology.clone()
     }
 
     /// A statement lost its connection to a node, or none could be opened. The node is probed
     /// at once; enough of these in a row take it out of rotation.
+    ///
+    /// ```no_run
+    /// # fn f(pool: &pgherd::DistributedPool) {
+    /// let topology = pool.topology();
+    /// pool.health().report_failure(topology.coordinator().primary, "our own check says so");
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// If the id belongs to another topology.

@@ -7,6 +7,7 @@ use pgherd_core::topology::{Group, NodeHealth, NodeState};
 use pgherd_core::{GroupId, NodeId, Topology};
 
 /// A group had no node that takes writes for as long as somebody would wait. Nothing was sent.
+/// See [`Error::no_primary`](crate::Error::no_primary).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NoPrimary {

@@ -9,6 +9,21 @@ use pgherd_core::retry::Retry;
 use crate::ConnectError;
 
 /// Why an acquire gave up. Nothing was sent.
+///
+/// ```no_run
+/// # fn f(error: pgherd::AcquireError) {
+/// use pgherd::AcquireError;
+///
+/// match &error {
+///     AcquireError::TimedOut { load, limit, .. } => println!("{load}, within {limit:?}"),
+///     AcquireError::QueueFull { limit, .. } => println!("{limit} wait already"),
+///     _ => println!("{error}"),
+/// }
+/// if error.retry().is_worthwhile() {
+///     println!("another try may work; last on {}: {:?}", error.node(), error.connect());
+/// }
+/// # }
+/// ```
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum AcquireError {

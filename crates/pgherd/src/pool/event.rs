@@ -7,7 +7,8 @@ use pgherd_core::reset::Leftovers;
 
 use crate::ConnectError;
 
-/// Something that happened in the pool of one node.
+/// Something that happened in the pool of one node. See
+/// [`Builder::on_pool_event`](crate::Builder::on_pool_event).
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum PoolEvent<'e> {
@@ -59,7 +60,7 @@ pub enum PoolEvent<'e> {
     },
 }
 
-/// Why a backend was closed.
+/// Why a backend was closed. See [`Builder::on_pool_event`](crate::Builder::on_pool_event).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {

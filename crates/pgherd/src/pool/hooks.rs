@@ -7,10 +7,11 @@ use tokio_postgres::Client;
 
 use super::PoolEvent;
 
-/// Why a hook on open did not want a backend.
+/// Why a hook on open did not want a backend. See [`Builder::on_open`](crate::Builder::on_open).
 pub type HookError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What a hook on acquire or release wants done with a backend.
+/// What a hook on acquire or release wants done with a backend. See
+/// [`Builder::on_acquire`](crate::Builder::on_acquire).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Lend it, or keep it.

@@ -101,6 +101,15 @@ impl Lease {
     }
 
     /// Whether the connection has ended, as far as is known.
+    ///
+    /// ```no_run
+    /// # async fn f(lease: pgherd::Lease) -> Result<(), Box<dyn std::error::Error>> {
+    /// if lease.is_closed() {
+    ///     println!("{} has ended the connection", lease.node());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_closed(&self) -> bool {
         self.backend().is_dead()
     }
@@ -110,6 +119,17 @@ impl Lease {
     /// 26000 when it is run) is prepared anew after [`Self::forget_prepared`].
     ///
     /// Dropping the future leaves nothing behind.
+    ///
+    /// ```no_run
+    /// # async fn f(lease: pgherd::Lease) -> Result<(), Box<dyn std::error::Error>> {
+    /// let statement = lease.prepare_cached("SELECT name FROM users WHERE id = $1").await?;
+    /// for id in 1..100 {
+    ///     let row = lease.query_opt(&statement, &[&id]).await?;
+    ///     # let _ = row;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// What the driver says.
@@ -121,6 +141,21 @@ impl Lease {
     }
 
     /// Has the statement with this text prepared anew when it is next used on this backend.
+    ///
+    /// ```no_run
+    /// # async fn f(lease: pgherd::Lease) -> Result<(), Box<dyn std::error::Error>> {
+    /// let sql = "SELECT * FROM users";
+    /// let statement = lease.prepare_cached(sql).await?;
+    /// match lease.query(&statement, &[]).await {
+    ///     // A migration has changed what it gives: the next one is prepared anew.
+    ///     Err(error) if error.code().is_some_and(|code| code.code() == "0A000") => {
+    ///         lease.forget_prepared(sql);
+    ///     }
+    ///     answer => println!("{} users", answer?.len()),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn forget_prepared(&self, sql: &str) {
         self.backend().forget(sql);
     }
@@ -134,12 +169,33 @@ impl Lease {
     }
 
     /// Begins a transaction with options; see [`Client::build_transaction`].
+    ///
+    /// ```no_run
+    /// # async fn f(mut lease: pgherd::Lease) -> Result<(), Box<dyn std::error::Error>> {
+    /// let transaction = lease.build_transaction().read_only(true).deferrable(true).start().await?;
+    /// let users: i64 = transaction.query_one("SELECT count(*) FROM users", &[]).await?.get(0);
+    /// # let _ = users;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn build_transaction(&mut self) -> TransactionBuilder<'_> {
         self.client_mut().build_transaction()
     }
 
     /// Asks the node to cancel the statement that runs on this lease. That it arrived does not
     /// mean that there was something to cancel.
+    ///
+    /// ```no_run
+    /// # async fn f(lease: pgherd::Lease) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// let work = lease.batch_execute("VACUUM FULL users");
+    /// if tokio::time::timeout(Duration::from_secs(60), work).await.is_err() {
+    ///     lease.cancel().await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ConnectError`](crate::ConnectError) if the node could not be reached.

@@ -24,6 +24,59 @@ use crate::mutex::Mutex;
 /// Waiters are served first come, first served; of the idle backends the one that was used last
 /// is lent first. A backend that was idle for longer than `check_after` is asked whether it is
 /// there before it is lent, and replaced if not.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use pgherd::ConnectError;
+/// use pgherd::pool::{CloseReason, Fate, Limits, Manager, Pool};
+///
+/// /// Lends numbers, in place of connections.
+/// struct Numbers(Arc<str>);
+///
+/// impl Manager for Numbers {
+///     type Backend = u32;
+///
+///     fn node(&self) -> &Arc<str> {
+///         &self.0
+///     }
+///     async fn open(&self, _on_end: impl FnOnce() + Send + 'static) -> Result<u32, ConnectError> {
+///         Ok(7)
+///     }
+///     fn is_alive(&self, _: &u32) -> bool {
+///         true
+///     }
+///     async fn check(&self, _: &u32) -> bool {
+///         true
+///     }
+///     fn fate(&self, _: &u32) -> Fate {
+///         Fate::Keep
+///     }
+///     fn close(&self, _: u32, _: CloseReason) {}
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), pgherd::AcquireError> {
+/// let limits = Limits { size: 2, ..Limits::default() };
+/// let pool = Pool::new(Numbers("numbers".into()), limits, tokio::runtime::Handle::current());
+/// assert_eq!((pool.limits().size, &*pool.manager().0), (2, "numbers"));
+///
+/// let lent = pool.acquire().await?;
+/// assert_eq!((*lent, pool.load().busy, pool.load().idle), (7, 1, 0));
+/// drop(lent);
+/// assert_eq!((pool.load().busy, pool.load().idle), (0, 1));
+///
+/// // Now and then.
+/// pool.upkeep().await;
+/// assert!(pool.overdue().is_empty());
+/// pool.resize(1);
+/// assert_eq!(pool.counts().opens, 1);
+/// // Or close(), without waiting for those who still hold one.
+/// assert_eq!(pool.close_within(Duration::from_secs(1)).await, 0);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Pool<M: Manager>(pub(super) Arc<Shared<M>>);
 
 impl<M: Manager> Clone for Pool<M> {

@@ -8,7 +8,7 @@ use super::lending::Shared;
 use super::state::Slot;
 use super::{Fate, Manager};
 
-/// What a [`Pool`](super::Pool) has lent. Dropping it is the release.
+/// What a [`Pool`](super::Pool) has lent. Dropping it is the release. See [`Pool`](super::Pool).
 #[must_use = "dropping it releases the backend"]
 pub struct Lent<M: Manager> {
     // `Some` until drop.

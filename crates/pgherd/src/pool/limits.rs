@@ -6,6 +6,14 @@ use pgherd_core::pool::Bounds;
 use pgherd_core::settings::PoolSettings;
 
 /// The limits of one pool: `[pool]` of the settings, whose documentation says what each is.
+///
+/// ```
+/// use pgherd::Settings;
+/// use pgherd::pool::Limits;
+///
+/// let limits = Limits::new(&Settings::default().pool);
+/// assert_eq!((limits.size, limits.leak_after.is_some()), (20, true));
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// `pool.size`.

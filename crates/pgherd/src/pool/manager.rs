@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::CloseReason;
 use crate::ConnectError;
 
-/// Opens, checks and closes what a [`Pool`](super::Pool) lends.
+/// Opens, checks and closes what a [`Pool`](super::Pool) lends. See [`Pool`](super::Pool).
 ///
 /// The library's own dials nodes; another makes a pool of anything, in a test or a benchmark
 /// without a network.
@@ -51,7 +51,7 @@ pub trait Manager: Send + Sync + Sized + 'static {
     fn on_failed_open(&self, _error: &ConnectError) {}
 }
 
-/// What becomes of a backend whose lease ends.
+/// What becomes of a backend whose lease ends. See [`Pool`](super::Pool).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// The next one may have it.

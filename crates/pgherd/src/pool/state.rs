@@ -48,7 +48,7 @@ pub(super) struct Taken {
     pub(super) is_reported: bool,
 }
 
-/// What happened in one pool since the start.
+/// What happened in one pool since the start. See [`Pool`](super::Pool).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolCounts {

@@ -14,7 +14,9 @@ use crate::{CopyIn, CopyOut, DistributedPool, Error, Rows, Session};
 ///
 /// ```no_run
 /// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
-/// let row = pool.auto("SELECT name FROM users WHERE id = $1").query_opt(&[&42]).await?;
+/// let statement = pool.auto("SELECT name FROM users WHERE id = $1").shard_key(42);
+/// println!("a {} that leaves {:?}", statement.query_type(), statement.class().leaves_state);
+/// let row = statement.query_opt(&[&42]).await?;
 /// # let _ = row;
 /// # Ok(())
 /// # }
@@ -56,7 +58,7 @@ impl<'p> Auto<'p> {
         Self { request: self.request.shard_key(key), ..self }
     }
 
-    /// The same on this shard.
+    /// The same on this shard; see [`Request::shard`].
     pub fn shard(self, shard: ShardId) -> Self {
         Self { request: self.request.shard(shard), ..self }
     }

@@ -16,6 +16,21 @@ use crate::{Error, Lease};
 /// format. Made by [`Request::copy_out`](crate::Request::copy_out).
 ///
 /// As with [`Rows`](crate::Rows): what is not read is not held, and dropping it gives the rest up.
+///
+/// ```no_run
+/// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+/// use futures_util::TryStreamExt;
+///
+/// let mut data = pool.read().copy_out("COPY users TO STDOUT").await?;
+/// println!("from {}", data.node());
+/// let mut bytes = 0;
+/// while let Some(piece) = data.try_next().await? {
+///     bytes += piece.len();
+/// }
+/// # let _ = bytes;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "data do nothing unless they are read"]
 pub struct CopyOut(Held<CopyOutStream, Bytes>);
 
@@ -55,6 +70,20 @@ impl fmt::Debug for CopyOut {
 /// Rows are there once [`Self::finish`] has answered. Dropping it before aborts the copy: nothing
 /// is kept, and the backend is used again when the node has said so. A slow node makes the sender
 /// wait; a few pieces are held in memory, at most.
+///
+/// ```no_run
+/// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+/// use futures_util::SinkExt;
+///
+/// let mut copy = pool.write().copy_in("COPY users FROM STDIN").await?;
+/// println!("to {}", copy.node());
+/// for user in ["1\talice\n", "2\tbob\n"] {
+///     copy.send(user.into()).await?;
+/// }
+/// assert_eq!(copy.finish().await?, 2);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a copy that is not finished is aborted"]
 pub struct CopyIn {
     // Dropped before the lease, whose end looks at what is still owed.

@@ -36,7 +36,7 @@ const LONGEST_NAME: usize = 63;
 /// Between two tries to reconnect, whatever `[retry]` says.
 const LEAST_WAIT: Duration = Duration::from_millis(100);
 
-/// What a [`Listener`] tells.
+/// What a [`Listener`] tells. See [`Listener`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ListenEvent {
@@ -96,6 +96,14 @@ struct State {
 
 impl Listener {
     /// The channels that are listened to.
+    ///
+    /// ```no_run
+    /// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+    /// let news = pool.listen(["orders", "payments"]).await?;
+    /// assert_eq!(news.channels(), ["orders", "payments"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn channels(&self) -> &[String] {
         &self.shared.channels
     }

@@ -79,17 +79,27 @@ impl Session {
     }
 
     /// Statements that define.
+    ///
+    /// ```no_run
+    /// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+    /// let session = pool.session();
+    /// session.ddl().batch("CREATE TABLE tags (name text)").await?;
+    /// // On a replica that has the table already, or on the primary.
+    /// session.read().query("SELECT name FROM tags", &[]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn ddl(&self) -> Request<'_> {
         self.request(QueryType::Ddl)
     }
 
     /// Statements over several shards, which the coordinator is set up to run. What they write on
-    /// the shards is not part of what the session remembers.
+    /// the shards is not part of what the session remembers; see [`DistributedPool::distributed`].
     pub fn distributed(&self) -> Request<'_> {
         self.request(QueryType::Distributed)
     }
 
-    /// Statements of this type.
+    /// Statements of this type; see [`DistributedPool::request`].
     pub fn request(&self, query_type: QueryType) -> Request<'_> {
         Request::new(&self.pool, query_type).of(self.clone())
     }
@@ -100,6 +110,17 @@ impl Session {
     }
 
     /// A transaction on one node; see [`DistributedPool::transaction`].
+    ///
+    /// ```no_run
+    /// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+    /// let session = pool.session();
+    /// let transaction = session.transaction().await?;
+    /// transaction.execute("INSERT INTO orders VALUES (42)", &[]).await?;
+    /// transaction.commit().await?;
+    /// session.read().query_one("SELECT * FROM orders WHERE id = 42", &[]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn transaction(&self) -> TransactionRequest<'_> {
         self.pool.transaction().of(self.clone())
     }
@@ -107,6 +128,17 @@ impl Session {
     /// A transaction on the shards of these keys; see
     /// [`DistributedPool::distributed_transaction`]. A commit that is in doubt, or pending on
     /// a shard, may take effect after reads that do not find it.
+    ///
+    /// ```no_run
+    /// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+    /// let session = pool.session();
+    /// let transaction = session.distributed_transaction(["alice", "bob"]).await?;
+    /// transaction.for_key("bob")?.execute("UPDATE accounts SET balance = 0", &[]).await?;
+    /// transaction.commit().await?;
+    /// session.read().shard_key("bob").query("SELECT balance FROM accounts", &[]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As there.

@@ -57,7 +57,7 @@ struct Step<'a> {
     params: Params<'a>,
 }
 
-/// What one statement of a [`Pipeline`] has answered.
+/// What one statement of a [`Pipeline`] has answered. See [`Pipeline`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Answered {

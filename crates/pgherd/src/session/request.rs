@@ -58,6 +58,17 @@ impl<'p> Request<'p> {
     }
 
     /// The same on this shard.
+    ///
+    /// ```no_run
+    /// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+    /// use pgherd::ShardId;
+    ///
+    /// for shard in 0..pool.topology().shard_count() {
+    ///     pool.write().shard(ShardId(shard)).batch("ANALYZE users").await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn shard(self, shard: ShardId) -> Self {
         Self { ask: self.ask.shard(shard), ..self }
     }
@@ -66,6 +77,19 @@ impl<'p> Request<'p> {
     /// statement itself, up to its first row where rows are taken as they come. Then it is
     /// cancelled, and the error is of [`ErrorKind::Deadline`](crate::ErrorKind::Deadline). Zero
     /// is for ever. Default: `retry.deadline`.
+    ///
+    /// ```no_run
+    /// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+    /// use std::time::Duration;
+    ///
+    /// let report = pool.read().deadline(Duration::from_secs(2));
+    /// match report.query("SELECT count(*) FROM events", &[]).await {
+    ///     Err(error) if error.kind() == pgherd::ErrorKind::Deadline => println!("not today"),
+    ///     answer => println!("{} rows", answer?.len()),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn deadline(self, limit: Duration) -> Self {
         Self { ask: Ask { limit, ..self.ask }, ..self }
     }
@@ -121,6 +145,15 @@ impl<'p> Request<'p> {
 
     /// Runs a statement that gives exactly one row. Otherwise as [`Self::query`].
     ///
+    /// ```no_run
+    /// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+    /// let row = pool.read().query_one("SELECT min(id), max(id) FROM users", &[]).await?;
+    /// let (first, last): (Option<i32>, Option<i32>) = (row.get(0), row.get(1));
+    /// # let _ = (first, last);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error`], of the last try; [`ErrorKind::Usage`](crate::ErrorKind::Usage) for any other
     /// number of rows, after the statement has run.
@@ -130,6 +163,17 @@ impl<'p> Request<'p> {
     }
 
     /// Runs a statement that gives one row or none. Otherwise as [`Self::query`].
+    ///
+    /// ```no_run
+    /// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+    /// let sql = "SELECT name FROM users WHERE id = $1";
+    /// match pool.read().query_opt(sql, &[&42]).await? {
+    ///     Some(row) => println!("{}", row.get::<_, &str>(0)),
+    ///     None => println!("nobody"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error`], of the last try; [`ErrorKind::Usage`](crate::ErrorKind::Usage) for more rows,
@@ -204,6 +248,13 @@ impl<'p> Request<'p> {
     /// Runs a text of one or more statements, without parameters and for their effect. Several
     /// run as one transaction, unless the text says otherwise. Cancellation as for
     /// [`Self::query`].
+    ///
+    /// ```no_run
+    /// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+    /// pool.write().batch("DELETE FROM carts; DELETE FROM visits").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error`], of the last try.
@@ -286,6 +337,15 @@ impl<'p> Request<'p> {
     /// A lease that is held for longer than `pool.leak_after` is reported with the place in the
     /// code from which this was called. Dropping the future leaves the queue as if it had never
     /// been called.
+    ///
+    /// ```no_run
+    /// # async fn f(pool: pgherd::DistributedPool) -> Result<(), Box<dyn std::error::Error>> {
+    /// let lease = pool.write().shard_key(42).acquire().await?;
+    /// lease.execute("INSERT INTO log VALUES ('began')", &[]).await?;
+    /// lease.execute("INSERT INTO log VALUES ('ended')", &[]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Route`](crate::ErrorKind::Route) and

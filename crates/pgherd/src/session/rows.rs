@@ -18,6 +18,19 @@ use crate::Error;
 /// cancelled, and its backend closed.
 ///
 /// An error is the last item. A statement of which a row was handed out is not tried again.
+///
+/// ```no_run
+/// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+/// use futures_util::TryStreamExt;
+///
+/// let mut rows = pool.read().query_stream("SELECT id FROM events", &[]).await?;
+/// println!("from {}", rows.node());
+/// while let Some(row) = rows.try_next().await? {
+///     println!("{}", row.get::<_, i64>(0));
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "rows do nothing unless they are read"]
 pub struct Rows(Held<RowStream, Row>);
 

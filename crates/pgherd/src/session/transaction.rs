@@ -32,6 +32,26 @@ use crate::{CommitError, DistributedPool, Error, Lease, UnitOfWork};
 /// It runs on the primary: of the coordinator, or of the shard that is named. Awaited, it begins
 /// and is a [`Transaction`]; [`Self::run`] makes a unit of work of it, which is run again where
 /// that is safe.
+///
+/// ```no_run
+/// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+/// use pgherd::{IsolationLevel, ShardId};
+///
+/// // A snapshot for a report.
+/// let report = pool
+///     .transaction()
+///     .shard(ShardId(0))
+///     .isolation_level(IsolationLevel::Serializable)
+///     .read_only()
+///     .deferrable()
+///     .begin()
+///     .await?;
+/// let rows = report.query("SELECT * FROM sales", &[]).await?;
+/// # let _ = rows;
+/// report.commit().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "a transaction does nothing until it is begun or run"]
 pub struct TransactionRequest<'p> {
@@ -58,7 +78,7 @@ impl<'p> TransactionRequest<'p> {
         Self { ask: self.ask.of(Some(session)), ..self }
     }
 
-    /// The same on the shard where this key lives.
+    /// The same on the shard where this key lives. See [`Transaction`].
     pub fn shard_key(self, key: impl Into<Key>) -> Self {
         Self { ask: self.ask.shard_key(key), ..self }
     }
@@ -274,6 +294,13 @@ pub struct Transaction {
 
 impl Transaction {
     /// The name of the node.
+    ///
+    /// ```no_run
+    /// # async fn f(transaction: pgherd::Transaction) -> Result<(), pgherd::Error> {
+    /// println!("on {}", transaction.node());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn node(&self) -> &str {
         self.lease().node()
     }
@@ -281,6 +308,15 @@ impl Transaction {
     /// Runs a statement and collects its rows. It is not tried again.
     ///
     /// Dropping the future leaves the statement to run to its end inside the transaction.
+    ///
+    /// ```no_run
+    /// # async fn f(transaction: pgherd::Transaction) -> Result<(), pgherd::Error> {
+    /// for row in transaction.query("SELECT id FROM jobs LIMIT 5 FOR UPDATE SKIP LOCKED", &[]).await? {
+    ///     println!("{}", row.get::<_, i64>(0));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error`]; nothing of the transaction is committed by it.
@@ -316,6 +352,15 @@ impl Transaction {
 
     /// Runs a statement that gives exactly one row. Cancellation as for [`Self::query`].
     ///
+    /// ```no_run
+    /// # async fn f(transaction: pgherd::Transaction) -> Result<(), pgherd::Error> {
+    /// let insert = "INSERT INTO orders (item) VALUES ($1) RETURNING id";
+    /// let id: i64 = transaction.query_one(insert, &[&"tea"]).await?.get(0);
+    /// # let _ = id;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error`]; [`ErrorKind::Usage`](crate::ErrorKind::Usage) for another number of rows.
     pub async fn query_one(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Row, Error> {
@@ -338,6 +383,16 @@ impl Transaction {
     /// Runs a text of one or more statements without parameters, for their effect.
     /// Cancellation as for [`Self::query`].
     ///
+    /// ```no_run
+    /// # async fn f(transaction: pgherd::Transaction) -> Result<(), pgherd::Error> {
+    /// transaction.batch("SAVEPOINT before").await?;
+    /// if transaction.execute("INSERT INTO users VALUES (42)", &[]).await.is_err() {
+    ///     transaction.batch("ROLLBACK TO before").await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error`].
     pub async fn batch(&self, sql: &str) -> Result<(), Error> {
@@ -346,6 +401,14 @@ impl Transaction {
 
     /// The driver's client, for what is not here, such as COPY. A unit of work is not run again
     /// for an error that PostgreSQL reports to it.
+    ///
+    /// ```no_run
+    /// # async fn f(transaction: pgherd::Transaction) -> Result<(), Box<dyn std::error::Error>> {
+    /// let sink = transaction.client().copy_in::<_, &[u8]>("COPY users FROM STDIN").await?;
+    /// # drop(sink);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn client(&self) -> &Client {
         self.lease()
     }
@@ -374,6 +437,14 @@ impl Transaction {
     /// runs is cancelled, and its backend closed.
     ///
     /// Dropping the future rolls back as well.
+    ///
+    /// ```no_run
+    /// # async fn f(transaction: pgherd::Transaction) -> Result<(), pgherd::Error> {
+    /// transaction.execute("DELETE FROM users", &[]).await?;
+    /// transaction.rollback().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn rollback(mut self) {
         let Some(lease) = self.lease.take() else { return };
         tokio::select! {

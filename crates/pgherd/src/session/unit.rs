@@ -77,6 +77,16 @@ impl<'p> UnitOfWork<'p> {
 
     /// Declares that no harm is done if it takes effect twice: it is also run again when the
     /// connection was lost between COMMIT and its answer.
+    ///
+    /// ```no_run
+    /// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+    /// pool.transaction()
+    ///     .idempotent()
+    ///     .run(async |tx| tx.execute("UPDATE users SET name = 'alice' WHERE id = 42", &[]).await)
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn idempotent(self) -> Self {
         Self { unknown: WhenUnknown::RunAgain, ..self }
     }

@@ -20,6 +20,25 @@ use crate::{Error, Lease};
 /// commit. SQLSTATE 40P01 also comes from a deadlock over several shards, which this one had to
 /// give way in. Statements that end a transaction are not for cursors: the commit would find out,
 /// and roll the other shards back.
+///
+/// ```no_run
+/// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+/// let transaction = pool.distributed_transaction(["alice", "bob"]).await?;
+/// let cursor = transaction.for_key("alice")?;
+/// println!("alice is on shard {}, which is {} now", cursor.shard(), cursor.node());
+/// cursor.batch("SAVEPOINT before").await?;
+/// let sql = "SELECT balance FROM accounts WHERE owner = 'alice' FOR UPDATE";
+/// let balance: i32 = cursor.query_one(sql, &[]).await?.get(0);
+/// if balance >= 30 {
+///     cursor.execute("UPDATE accounts SET balance = balance - 30", &[]).await?;
+/// }
+/// for row in cursor.query("SELECT owner FROM accounts", &[]).await? {
+///     println!("{}", row.get::<_, &str>(0));
+/// }
+/// transaction.commit().await?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Cursor {
     shard: ShardId,
     lease: Lease,

@@ -10,7 +10,8 @@ use tokio_postgres::error::{DbError, SqlState};
 
 use crate::{ConnectError, ErrorKind};
 
-/// A prepared transaction that may still be waiting on a node. Prints as `'gid' on shard-0`.
+/// A prepared transaction that may still be waiting on a node. Prints as `'gid' on shard-0`. See
+/// [`Error::in_doubt`](crate::Error::in_doubt).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct InDoubt {
@@ -28,7 +29,17 @@ impl fmt::Display for InDoubt {
     }
 }
 
-/// Why a distributed transaction did not commit, or not everywhere yet.
+/// Why a transaction did not commit, or not everywhere yet. [`Error`](crate::Error) tells what that
+/// means by its kind, SQLSTATE and [`in_doubt`](crate::Error::in_doubt).
+///
+/// ```
+/// use pgherd::{CommitError, Error, ErrorKind, ShardId};
+///
+/// let error = Error::from(CommitError::NotAParticipant { shard: ShardId(3) });
+/// assert_eq!(error.kind(), ErrorKind::Usage);
+/// let error = Error::from(CommitError::CutOff);
+/// assert_eq!((error.kind(), error.sqlstate()), (ErrorKind::InDoubt, Some("08007")));
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CommitError {
@@ -336,7 +347,7 @@ impl std::error::Error for CommitError {
     }
 }
 
-/// Why recovery could not finish something now.
+/// Why recovery could not finish something now. See [`ResolveError`](crate::ResolveError).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecoveryError {

@@ -21,7 +21,7 @@ use super::{InDoubt, RecoveryError};
 use crate::DistributedPool;
 use crate::conn::Backend;
 
-/// A transaction over several shards of which at least one is prepared.
+/// A transaction over several shards of which at least one is prepared. See [`LeftTransactions`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LeftTransaction {
@@ -43,7 +43,7 @@ pub struct LeftTransaction {
     pub recovery: String,
 }
 
-/// What is known of a decision.
+/// What is known of a decision. See [`LeftTransactions`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -91,7 +91,7 @@ pub struct LeftTransactions {
     pub problems: Vec<String>,
 }
 
-/// How an operator wants a transaction to end.
+/// How an operator wants a transaction to end. See [`LeftTransactions`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Resolve {
@@ -103,7 +103,7 @@ pub enum Resolve {
     RollBack,
 }
 
-/// What was finished by hand.
+/// What was finished by hand. See [`LeftTransactions`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Resolved {
@@ -114,6 +114,18 @@ pub struct Resolved {
 }
 
 /// Why a transaction was not finished.
+///
+/// ```no_run
+/// # async fn f(pool: pgherd::DistributedPool) {
+/// use pgherd::{Resolve, ResolveError};
+///
+/// match pool.resolve("pgherd_shop_1", Resolve::AsDecided, false).await {
+///     Ok(resolved) => println!("finished on {} shards", resolved.finished.len()),
+///     Err(ResolveError::Failed { error, .. }) => println!("a node refused: {error}"),
+///     Err(error) => println!("{error}"),
+/// }
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResolveError {

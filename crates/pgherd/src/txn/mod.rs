@@ -40,7 +40,7 @@ pub use transaction::{Committed, DistributedTransaction};
 use pgherd_core::ShardId;
 use std::sync::Arc;
 
-/// Where a commit over several shards stands, for [`Builder::on_commit_step`].
+/// Where a commit over several shards stands. See [`Builder::on_commit_step`].
 ///
 /// [`Builder::on_commit_step`]: crate::Builder::on_commit_step
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

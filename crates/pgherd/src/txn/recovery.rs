@@ -30,7 +30,7 @@ const ROUNDS: usize = 8;
 /// How long an abort row waits before it is looked whether an idle session is in its way.
 const IDLE_BLOCKER: Duration = Duration::from_millis(500);
 
-/// What one sweep has done.
+/// What one sweep has done. See [`DistributedPool::recover`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recovered {

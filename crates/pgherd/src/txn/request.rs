@@ -13,6 +13,17 @@ use crate::{DistributedPool, DistributedTransaction, Error, Session};
 /// A transaction over several shards to be. Made by
 /// [`DistributedPool::distributed_transaction`]. Awaited, it begins and is a
 /// [`DistributedTransaction`].
+///
+/// ```no_run
+/// # async fn f(pool: pgherd::DistributedPool) -> Result<(), pgherd::Error> {
+/// use std::time::Duration;
+///
+/// let request = pool.distributed_transaction(["alice", "bob"]).deadline(Duration::from_secs(5));
+/// let transaction = request.begin().await?;
+/// transaction.commit().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "a transaction does nothing until it is begun"]
 pub struct DistributedTransactionRequest<'p> {

@@ -48,7 +48,7 @@ pub struct DistributedTransaction {
     cursors: BTreeMap<ShardId, Cursor>,
 }
 
-/// It is committed.
+/// It is committed. See [`DistributedTransaction`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Committed {
@@ -90,6 +90,14 @@ impl DistributedTransaction {
 
     /// The cursor of a shard.
     ///
+    /// ```no_run
+    /// # async fn f(transaction: pgherd::DistributedTransaction) -> Result<(), pgherd::Error> {
+    /// let first = transaction.shard(pgherd::ShardId(0))?;
+    /// first.execute("UPDATE stock SET count = count - 1", &[]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) if none of the keys lives there.
     pub fn shard(&self, shard: ShardId) -> Result<&Cursor, Error> {
@@ -106,6 +114,17 @@ impl DistributedTransaction {
     }
 
     /// Every shard with its cursor, by shard.
+    ///
+    /// ```no_run
+    /// # async fn f(transaction: pgherd::DistributedTransaction) -> Result<(), pgherd::Error> {
+    /// for (shard, cursor) in transaction.cursors() {
+    ///     let changed = cursor.execute("UPDATE prices SET amount = amount * 2", &[]).await?;
+    ///     println!("{changed} on shard {shard}");
+    /// }
+    /// transaction.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn cursors(&self) -> impl Iterator<Item = (ShardId, &Cursor)> {
         self.cursors.iter().map(|(shard, cursor)| (*shard, cursor))
     }
@@ -132,6 +151,14 @@ impl DistributedTransaction {
     /// statement that still runs is cancelled, and its backend closed.
     ///
     /// Dropping the future does not stop it.
+    ///
+    /// ```no_run
+    /// # async fn f(transaction: pgherd::DistributedTransaction) -> Result<(), pgherd::Error> {
+    /// transaction.for_key("alice")?.execute("DELETE FROM accounts", &[]).await?;
+    /// transaction.rollback().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn rollback(mut self) {
         let cursors = std::mem::take(&mut self.cursors);
         let task = self.pool.runtime().spawn(roll_back(cursors));

@@ -26,7 +26,7 @@ const LONGEST: usize = 16 * 1024;
 /// The longest passfile.
 const LONGEST_PASSFILE: usize = 1024 * 1024;
 
-/// Why there is no password. Nothing of what was read is in it.
+/// Why there is no password. Nothing of what was read is in it. See [`with_passwords`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PasswordError {
@@ -82,6 +82,20 @@ impl PasswordError {
 /// for those who keep it.
 ///
 /// Dropping the future ends a command that runs.
+///
+/// ```no_run
+/// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+/// use pgherd::Settings;
+///
+/// let text = std::fs::read_to_string("pgherd.toml")?;
+/// let settings = Settings::from_toml(&text, "pgherd.toml")?;
+/// match pgherd::with_passwords(settings).await {
+///     Ok(settings) => assert!(settings.users[0].password_file.is_empty()),
+///     Err(error) => eprintln!("{error}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// [`PasswordError`] of the first user whose password cannot be had, or who has a passfile.

@@ -5,6 +5,21 @@ use std::path::PathBuf;
 
 /// Why a connection could not be encrypted. Nothing but the request for TLS was sent: no user
 /// name, no password.
+///
+/// ```no_run
+/// # fn f(error: pgherd::ConnectError) {
+/// use pgherd::{ConnectStep, Distrust, TlsError};
+///
+/// match &error.step {
+///     ConnectStep::Encrypt(TlsError::NotOffered) => println!("ssl = off on {}", error.node),
+///     ConnectStep::Encrypt(TlsError::Distrusted(Distrust::Name { names, .. })) => {
+///         println!("{} shows a certificate of {names}", error.node);
+///     }
+///     ConnectStep::Encrypt(cause) => println!("{}: {cause}", error.node),
+///     _ => {}
+/// }
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
@@ -42,7 +57,7 @@ impl TlsError {
     }
 }
 
-/// What speaks against a certificate.
+/// What speaks against a certificate. See [`TlsError`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Distrust {
