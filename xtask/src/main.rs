@@ -5,6 +5,8 @@
 
 mod bindings;
 mod command;
+#[cfg(test)]
+mod examples;
 mod package;
 mod setup;
 mod tools;
@@ -22,7 +24,11 @@ struct Task {
 
 const TASKS: [Task; 10] = [
     Task { name: "setup", about: "install what building and testing need", run: setup_only },
-    Task { name: "check", about: "format, lints, fast tests: before each commit", run: check },
+    Task {
+        name: "check",
+        about: "format, lints, fast tests, examples: before each commit",
+        run: check,
+    },
     Task { name: "test", about: "set up, then all tests, against real servers", run: test },
     Task { name: "demo", about: "set up, then the main job on a real cluster", run: demo },
     Task {
@@ -98,7 +104,9 @@ fn check(_: &[String]) -> Result<()> {
     let clippy = [&["clippy"], &ALL[..], &["--all-targets", "--", "-D", "warnings"]].concat();
     command::cargo(&clippy, &environment)?;
     let fast = [&["test"], &ALL[..], &["--lib", "--bins", "--test", "reference"]].concat();
-    command::cargo(&fast, &environment)
+    command::cargo(&fast, &environment)?;
+    let examples = ["test", "--doc", "--package", "pgherd-core", "--package", "pgherd"];
+    command::cargo(&examples, &environment)
 }
 
 fn test(rest: &[String]) -> Result<()> {
