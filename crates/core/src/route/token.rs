@@ -1,5 +1,6 @@
 //! What a session has written, as a text for another process.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -13,8 +14,8 @@ const LONGEST: usize = 4 << 20;
 /// Where the writes of a session end, in each group it has written in. Whoever reads after it
 /// finds them, in any process.
 ///
-/// Prints as a text without blanks, such as `shop;coordinator=1@0/16B3748;3=2@1/A0`, and reads
-/// back. It holds no secret, and gives nobody any right.
+/// Prints as a text without blanks, such as `shop;coordinator=1@0/16B3748;3=2@1/A0`, or `shop;` where
+/// nothing was written, and reads back. It holds no secret, and gives nobody any right.
 ///
 /// ```
 /// use pgherd_core::route::WriteToken;
@@ -45,6 +46,9 @@ impl From<&WriteToken> for OwnWrites {
 impl fmt::Display for WriteToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.cluster)?;
+        if self.positions.is_empty() {
+            f.write_str(";")?;
+        }
         for (group, WalPosition { timeline, lsn }) in &self.positions {
             match group {
                 GroupId::Coordinator => f.write_str(";coordinator=")?,
@@ -74,9 +78,16 @@ impl FromStr for WriteToken {
 }
 
 fn read(text: &str) -> Option<WriteToken> {
-    let mut parts = (text.len() <= LONGEST).then(|| text.split(';'))?;
-    let cluster = parts.next().filter(|name| !name.is_empty())?.to_owned();
-    let positions = parts.map(position).collect::<Option<Vec<_>>>()?;
+    let (cluster, positions) = text.split_once(';').filter(|_| text.len() <= LONGEST)?;
+    let cluster = Some(cluster).filter(|name| !name.is_empty())?.to_owned();
+    let positions = match positions {
+        "" => Vec::new(),
+        some => some.split(';').map(position).collect::<Option<Vec<_>>>()?,
+    };
+    let groups: HashSet<_> = positions.iter().map(|(group, _)| group).collect();
+    if groups.len() < positions.len() {
+        return None;
+    }
     let token = WriteToken { cluster, positions };
     // One spelling for each: signs, zeros in front and small digits are not taken.
     (token.to_string() == text).then_some(token)
@@ -115,7 +126,11 @@ mod tests {
         for odd in [
             "",
             ";",
-            "shop;",
+            "shop",
+            "junk",
+            "shop;;",
+            "shop;1=1@0/1;",
+            "shop;1=1@0/1;1=1@0/2",
             "shop;coordinator",
             "shop;x=1@0/1",
             "shop;70000=1@0/1",
@@ -123,7 +138,12 @@ mod tests {
         ] {
             assert!(odd.parse::<WriteToken>().is_err(), "{odd}");
         }
-        assert!("shop".parse::<WriteToken>().is_ok_and(|token| token.positions.is_empty()));
+        assert!("shop;".parse::<WriteToken>().is_ok_and(|token| token.positions.is_empty()));
+        let error = "junk".parse::<WriteToken>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`junk` is not a write token such as `shop;coordinator=1@0/16B3748`"
+        );
     }
 
     proptest! {
@@ -132,6 +152,23 @@ mod tests {
             if let Ok(token) = text.parse::<WriteToken>() {
                 prop_assert_eq!(token.to_string(), text);
             }
+        }
+
+        #[test]
+        fn every_token_reads_back(
+            cluster in "[a-zA-Z0-9_-]{1,32}",
+            positions in proptest::collection::btree_map(
+                proptest::option::of(any::<u16>()),
+                (proptest::option::of(any::<u32>()), any::<u64>()),
+                0..5,
+            ),
+        ) {
+            let positions = positions.into_iter().map(|(shard, (timeline, lsn))| {
+                let group = shard.map_or(GroupId::Coordinator, |shard| GroupId::Shard(ShardId(shard)));
+                (group, WalPosition { timeline, lsn: Lsn(lsn) })
+            });
+            let token = WriteToken { cluster, positions: positions.collect() };
+            prop_assert_eq!(token.to_string().parse(), Ok(token));
         }
     }
 }
