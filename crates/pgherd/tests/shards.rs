@@ -368,6 +368,68 @@ async fn what_nobody_decided_is_rolled_back_and_what_was_decided_is_committed() 
 }
 
 #[tokio::test]
+async fn a_shard_that_does_not_answer_holds_up_neither_the_recovery_of_others_nor_deadlocks() {
+    let world = World::start(SHAPE);
+    prepare_tables(&world).await;
+    let leave = |shard: u16, anchor: u16, number: u32| {
+        let gid = format!("pgherd_pgherd_deadbeef_1_{anchor}_{number}");
+        let row = format!("INSERT INTO accounts VALUES (1000 + {number}, 1)");
+        let prepare = format!("PREPARE TRANSACTION '{gid}_{shard}'");
+        world.sql_as_app(&format!("shard-{shard}"), &format!("BEGIN; {row}; {prepare}"));
+    };
+    leave(0, 1, 1);
+    leave(0, 1, 2);
+    leave(1, 0, 3);
+    // It lets everybody in, and then says nothing about its decisions.
+    let mut stuck = world.session_as("postgres", "shard-1").await;
+    let locked = stuck.transaction().await.unwrap();
+    locked.batch_execute("LOCK TABLE pgherd.decision").await.unwrap();
+
+    let set = |settings: &mut pgherd::Settings| {
+        settings.transactions.deadlock_interval = Duration::from_millis(50);
+        settings.transactions.recovery_interval = Duration::from_millis(100);
+        settings.transactions.grace = Duration::from_millis(100);
+    };
+    let pool = world.builder().with_settings(set).build().unwrap();
+    let recovering = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.recover(Duration::ZERO).await }
+    });
+    let waits = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted";
+    until("recovery waits", async || world.sql("shard-1", waits) == "t").await;
+    // The pool's own recovery waits as well, and deadlocks are ended all the same.
+    let sql = "UPDATE accounts SET balance = balance + 1";
+    let (first, second) = (
+        pool.distributed_transaction(KEYS).await.unwrap(),
+        pool.distributed_transaction(KEYS).await.unwrap(),
+    );
+    first.for_key(KEYS[0]).unwrap().execute(sql, &[]).await.unwrap();
+    second.for_key(KEYS[1]).unwrap().execute(sql, &[]).await.unwrap();
+    let (first_result, second_result) =
+        tokio::join!(async { first.for_key(KEYS[1]).unwrap().execute(sql, &[]).await }, async {
+            let result = second.for_key(KEYS[0]).unwrap().execute(sql, &[]).await;
+            second.rollback().await;
+            result
+        });
+    assert_eq!(second_result.unwrap_err().sqlstate(), Some("40P01"));
+    first_result.unwrap();
+    first.rollback().await;
+
+    let recovered = recovering.await.unwrap();
+    let problems = recovered.problems.join("\n");
+    assert!(problems.contains("no answer from shard-1 within"), "{problems}");
+    // What it decides is asked for once.
+    assert!(problems.contains("shard 1 decides, and could not be asked before"), "{problems}");
+    // By this pass or that of the pool.
+    let left = "SELECT count(*) FROM pg_prepared_xacts";
+    until("the other is finished", async || world.sql("shard-1", left) == "0").await;
+    assert_eq!(world.sql("shard-0", left), "2");
+    drop(locked);
+    until("all is finished", async || prepared(&world).is_empty()).await;
+    assert_eq!(balances(&world), ["100", "100"]);
+}
+
+#[tokio::test]
 async fn an_anchor_that_idles_over_its_decision_is_ended_and_everything_rolled_back() {
     let world = World::start(SHAPE);
     prepare_tables(&world).await;

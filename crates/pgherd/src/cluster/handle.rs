@@ -156,12 +156,11 @@ impl DistributedPool {
         monitor.cuts(pools.iter().map(|pool| pool.dialer().lines().clone()).collect());
         let sweeper = runtime
             .spawn(sweep(pools.iter().map(Arc::downgrade).collect(), limits.0.upkeep_interval()));
-        let transactions = settings.transactions.clone();
         let balancer = Balancer::new(policy.balance, topology.nodes().len(), 0);
         let budget = RetryBudget::new(settings.retry_budget(), Instant::now());
         let has_shards = topology.shard_count() > 0;
         Ok(Self(Arc::new_cyclic(|inner| Inner {
-            _keeper: has_shards.then(|| Keeper::spawn(inner.clone(), transactions)),
+            _keeper: has_shards.then(|| Keeper::spawn(inner.clone(), &settings.transactions)),
             policy,
             retry: settings.retry_config(),
             balancer,

@@ -201,6 +201,11 @@ impl Backend {
 
     /// Closes the socket at once, whatever is under way.
     pub(crate) fn cut(self) {
+        self.hang_up();
+    }
+
+    /// The same while somebody still holds it.
+    pub(crate) fn hang_up(&self) {
         self.line.cut();
     }
 }

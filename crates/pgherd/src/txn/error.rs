@@ -1,6 +1,7 @@
 //! Why a distributed transaction did not commit, and what is left of it.
 
 use std::fmt;
+use std::time::Duration;
 
 use pgherd_core::ShardId;
 use pgherd_core::retry::Retry;
@@ -358,6 +359,20 @@ pub enum RecoveryError {
     #[error("{}", .0.as_db_error().map_or_else(|| .0.to_string(), |report| format!(
         "{} (SQLSTATE {})", report.message(), report.code().code())))]
     Refused(#[from] tokio_postgres::Error),
+    /// A node did not answer in time.
+    #[error("no answer from {node} within {limit:?}")]
+    TimedOut {
+        /// The node's name.
+        node: String,
+        /// How long it was waited.
+        limit: Duration,
+    },
+    /// The shard that decides has already failed to answer in the same pass over the shards.
+    #[error("shard {shard} decides, and could not be asked before")]
+    NotAsked {
+        /// The shard.
+        shard: ShardId,
+    },
     /// The name of a prepared transaction speaks of a shard that is not there.
     #[error("shard {shard} decides, and is not part of this cluster")]
     NoShard {
@@ -372,4 +387,14 @@ pub enum RecoveryError {
         /// Rounds of reading and writing.
         rounds: usize,
     },
+}
+
+impl RecoveryError {
+    /// What the node has reported, if it has.
+    pub(super) fn code(&self) -> Option<&SqlState> {
+        match self {
+            Self::Refused(error) => error.code(),
+            _ => None,
+        }
+    }
 }

@@ -1,8 +1,8 @@
-//! The task of a pool that keeps its distributed transactions going: it ends deadlocks and
-//! finishes what was left.
+//! The tasks of a pool that keep its distributed transactions going: one ends deadlocks, the
+//! other finishes what was left. A shard that holds up one of them does not hold up the other.
 
 use std::sync::Weak;
-use std::time::Instant;
+use std::time::Duration;
 
 use pgherd_core::settings::TransactionSettings;
 use tokio::task::JoinHandle;
@@ -13,39 +13,46 @@ use super::recovery::recover;
 use crate::DistributedPool;
 use crate::cluster::Inner;
 
-/// Ends with the pool. Dropping it ends the task without waiting.
-pub(crate) struct Keeper(JoinHandle<()>);
+/// Ends with the pool. Dropping it ends the tasks without waiting.
+pub(crate) struct Keeper([JoinHandle<()>; 2]);
 
 impl Keeper {
     /// Begins to keep the transactions of a pool, which it does not keep alive. Must be called
     /// inside a tokio runtime.
-    pub(crate) fn spawn(pool: Weak<Inner>, settings: TransactionSettings) -> Self {
-        Self(tokio::spawn(keep(pool, settings)))
+    pub(crate) fn spawn(pool: Weak<Inner>, settings: &TransactionSettings) -> Self {
+        let TransactionSettings { grace, recovery_interval, deadlock_interval } = *settings;
+        Self([
+            tokio::spawn(end_deadlocks(pool.clone(), deadlock_interval)),
+            tokio::spawn(finish_left(pool, recovery_interval, grace)),
+        ])
     }
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        self.0.abort();
+        self.0.iter().for_each(JoinHandle::abort);
     }
 }
 
-async fn keep(pool: Weak<Inner>, settings: TransactionSettings) {
-    let interval = settings.deadlock_interval.min(settings.recovery_interval);
+async fn end_deadlocks(pool: Weak<Inner>, interval: Duration) {
     let mut watch = DeadlockWatch::default();
-    let mut swept = Instant::now();
+    loop {
+        tokio::time::sleep(interval).await;
+        let Some(pool) = pool.upgrade().map(DistributedPool::of) else { return };
+        watch.look(&pool, interval).await;
+    }
+}
+
+async fn finish_left(pool: Weak<Inner>, interval: Duration, grace: Duration) {
     let mut last_problems = Vec::new();
     loop {
         tokio::time::sleep(interval).await;
         let Some(pool) = pool.upgrade().map(DistributedPool::of) else { return };
-        watch.look(&pool, settings.deadlock_interval).await;
-        if swept.elapsed() >= settings.recovery_interval {
-            let problems = recover(&pool, settings.grace).await.problems;
-            // The same trouble as before is no news.
-            if problems != last_problems {
-                problems.iter().for_each(|problem| warn!(problem, "recovery of transactions"));
-            }
-            (swept, last_problems) = (Instant::now(), problems);
+        let problems = recover(&pool, grace).await.problems;
+        // The same trouble as before is no news.
+        if problems != last_problems {
+            problems.iter().for_each(|problem| warn!(problem, "recovery of transactions"));
         }
+        last_problems = problems;
     }
 }

@@ -13,13 +13,14 @@ use pgherd_core::txn::recovery::Found;
 use pgherd_core::txn::resolve::{Evidence, Known, Plan, Refusal, Wish, plan};
 use pgherd_core::txn::{Decided, Gid};
 use serde::Serialize;
-use tokio_postgres::Client;
 use tracing::info;
 
-use super::recovery::{Left, Resolver, backend_node, finish, has_table, list, names, open, read};
+use super::own_backend::OwnBackend;
+use super::recovery::{
+    ANSWER_LIMIT, Left, Resolver, backend_node, finish, has_table, list, names, read,
+};
 use super::{InDoubt, RecoveryError};
 use crate::DistributedPool;
-use crate::conn::Backend;
 
 /// A transaction over several shards of which at least one is prepared. See [`LeftTransactions`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -164,7 +165,7 @@ fn also(problems: &[String]) -> String {
 
 /// What a look at all shards has found.
 struct Look {
-    backends: BTreeMap<ShardId, Backend>,
+    backends: BTreeMap<ShardId, OwnBackend>,
     // By name and owner.
     left: BTreeMap<(Gid, String), Vec<Left>>,
     problems: Vec<String>,
@@ -177,8 +178,8 @@ impl Look {
         for group in pool.topology().shards() {
             let Some(shard) = group.id.shard() else { continue };
             let listed = async {
-                let backend = open(pool, shard).await?;
-                let left = list(pool, shard, backend.client(), Duration::ZERO).await?;
+                let backend = OwnBackend::open_on(pool, shard, ANSWER_LIMIT).await?;
+                let left = list(pool, shard, &backend, Duration::ZERO).await?;
                 Ok::<_, RecoveryError>((backend, left))
             };
             match listed.await {
@@ -213,7 +214,7 @@ impl Look {
         let gids = [gid.to_string()];
         let mut committed = Vec::new();
         for (shard, backend) in &self.backends {
-            match is_marked(backend.client(), &gids, owner).await {
+            match is_marked(backend, &gids, owner).await {
                 Ok(true) => committed.push(*shard),
                 Ok(false) => {}
                 Err(error) => self.problems.push(format!("shard {shard}: {error}")),
@@ -223,8 +224,12 @@ impl Look {
     }
 }
 
-async fn is_marked(client: &Client, gids: &[String], owner: &str) -> Result<bool, RecoveryError> {
-    Ok(has_table(client).await? && !names(client, "marked", gids, owner).await?.is_empty())
+async fn is_marked(
+    backend: &OwnBackend,
+    gids: &[String],
+    owner: &str,
+) -> Result<bool, RecoveryError> {
+    Ok(has_table(backend).await? && !names(backend, "marked", gids, owner).await?.is_empty())
 }
 
 /// Looks at everything that is prepared.
@@ -335,7 +340,7 @@ pub(crate) async fn resolve(
     let mut finished = Vec::new();
     for part in &parts {
         let backend = &look.backends[&part.shard];
-        finish(backend.client(), part, decided).await.map_err(failed)?;
+        finish(backend, part, decided).await.map_err(failed)?;
         let in_doubt = in_doubt(pool, part);
         info!(%in_doubt, ?decided, "finished by hand");
         finished.push(in_doubt);

@@ -15,6 +15,7 @@ mod gid;
 mod keeper;
 mod left;
 mod open;
+mod own_backend;
 mod participant;
 mod recovery;
 mod request;

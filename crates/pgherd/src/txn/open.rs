@@ -7,14 +7,16 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use futures_util::future::join_all;
 use pgherd_core::NodeId;
 use pgherd_core::txn::deadlock::{Tag, Waits, victims};
 use tokio_postgres::Row;
 use tracing::{debug, warn};
 
+use super::RecoveryError;
+use super::own_backend::OwnBackend;
 use crate::DistributedPool;
 use crate::cluster::instance_name;
-use crate::conn::Backend;
 use crate::mutex::Mutex;
 use crate::session::{Params, Progress, Writing};
 
@@ -167,7 +169,8 @@ fn waits<'e>(edges: impl IntoIterator<Item = &'e Edge>) -> Waits<Party> {
 /// Looks at the locks of the shards while transactions of this pool are open.
 #[derive(Default)]
 pub(super) struct DeadlockWatch {
-    backends: HashMap<NodeId, Backend>,
+    // Kept from one look to the next.
+    backends: HashMap<NodeId, OwnBackend>,
 }
 
 impl DeadlockWatch {
@@ -203,52 +206,47 @@ impl DeadlockWatch {
         let cancel = "SELECT pg_catalog.pg_cancel_backend(pid) FROM pg_catalog.pg_stat_activity \
                       WHERE pid = $1 AND application_name = $2";
         let Party::Transaction(tag) = &edge.waiter else { return };
-        if let Err(error) = self.ask(pool, node, cancel, &[&process_id, &tag.to_string()]).await {
-            debug!(error, "the victim of a deadlock could not be cancelled");
+        let (kept, tag) = (self.backends.remove(&node), tag.to_string());
+        match ask(pool, node, kept, cancel, &[&process_id, &tag]).await {
+            Ok((backend, _)) => drop(self.backends.insert(node, backend)),
+            Err(error) => debug!(%error, "the victim of a deadlock could not be cancelled"),
         }
     }
 
+    /// Asks all shards at once, so that one that does not answer holds up no other.
     async fn edges(&mut self, pool: &DistributedPool) -> HashSet<Edge> {
-        let mut edges = HashSet::new();
         let topology = pool.topology();
         let shards = topology.shards().iter().filter(|group| topology.has_primary(group.id));
-        for node in shards.map(|group| group.primary) {
-            match self.ask(pool, node, BLOCKED, &[]).await {
-                Ok(rows) => edges.extend(rows.iter().map(|row| Edge::read(node, row))),
-                Err(error) => debug!(error, "the locks of a node could not be looked at"),
+        let asked = shards.map(|group| {
+            let (node, kept) = (group.primary, self.backends.remove(&group.primary));
+            async move { (node, ask(pool, node, kept, BLOCKED, &[]).await) }
+        });
+        let mut edges = HashSet::new();
+        for (node, answer) in join_all(asked).await {
+            match answer {
+                Ok((backend, rows)) => {
+                    edges.extend(rows.iter().map(|row| Edge::read(node, row)));
+                    self.backends.insert(node, backend);
+                }
+                Err(error) => debug!(%error, "the locks of a node could not be looked at"),
             }
         }
         edges
     }
+}
 
-    /// Asks a node, within its time, over a connection that is kept if it answers.
-    async fn ask(
-        &mut self,
-        pool: &DistributedPool,
-        node: NodeId,
-        sql: &str,
-        params: Params<'_>,
-    ) -> Result<Vec<Row>, String> {
-        let kept = self.backends.remove(&node).filter(|backend| !backend.is_dead());
-        let asked = async {
-            let backend = match kept {
-                Some(backend) => backend,
-                // Of its own: the pool's may all be held by those who wait.
-                None => {
-                    let opened = pool.node_pool(node).dialer().open(|| ()).await;
-                    opened.map_err(|error| error.to_string())?
-                }
-            };
-            let rows = backend.client().query(sql, params).await;
-            Ok((backend, rows.map_err(|error| error.to_string())?))
-        };
-        match tokio::time::timeout(LIMIT, asked).await {
-            Ok(Ok((backend, rows))) => {
-                self.backends.insert(node, backend);
-                Ok(rows)
-            }
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(format!("no answer within {LIMIT:?}")),
-        }
-    }
+/// Asks a node over the connection that was kept, or another.
+async fn ask(
+    pool: &DistributedPool,
+    node: NodeId,
+    kept: Option<OwnBackend>,
+    sql: &str,
+    params: Params<'_>,
+) -> Result<(OwnBackend, Vec<Row>), RecoveryError> {
+    let backend = match kept.filter(|backend| !backend.is_dead()) {
+        Some(backend) => backend,
+        None => OwnBackend::open(pool, node, LIMIT).await?,
+    };
+    let rows = backend.query(sql, params).await?;
+    Ok((backend, rows))
 }

@@ -4,28 +4,32 @@
 //! or ROLLBACK PREPARED, as the anchor's table says.
 //!
 //! Any instance may do it at any time, and several at once: see `pgherd_core::txn::recovery`.
-//! Connections are its own: the pool's may all be held by transactions that wait for it.
+//! Connections are its own, and every answer has its time ([`OwnBackend`]).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use pgherd_core::txn::recovery::{Found, Step, next_step};
 use pgherd_core::txn::{Decided, Gid};
 use pgherd_core::{GroupId, ShardId};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, SimpleQueryMessage};
 use tracing::{info, warn};
 
+use super::own_backend::OwnBackend;
 use super::participant::finishing_command;
 use super::{InDoubt, RecoveryError, table};
 use crate::DistributedPool;
-use crate::conn::Backend;
+use crate::mutex::Mutex;
 
 /// Times an anchor that could not be reached is asked again by the transaction itself.
 pub(super) const RESOLVE_TRIES: usize = 3;
 
 /// Rounds of reading and writing before one attempt is given up.
 const ROUNDS: usize = 8;
+
+/// How long a node may take to answer one question. Longer than an abort row waits for a lock.
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long an abort row waits before it is looked whether an idle session is in its way.
 const IDLE_BLOCKER: Duration = Duration::from_millis(500);
@@ -55,7 +59,7 @@ impl<'p> Resolver<'p> {
 
     /// What was decided; if nothing was, it is decided now that nothing will be committed.
     pub(super) async fn resolve(&self, gid: &Gid, owner: &str) -> Result<Decided, RecoveryError> {
-        let backend = open(self.pool, self.anchor).await?;
+        let backend = self.open().await?;
         let mut found = read(&backend, gid, owner).await?;
         for _ in 0..ROUNDS {
             found = match next_step(found) {
@@ -68,10 +72,14 @@ impl<'p> Resolver<'p> {
         Err(RecoveryError::Undecided { gid: gid.to_string(), rounds: ROUNDS })
     }
 
+    async fn open(&self) -> Result<OwnBackend, RecoveryError> {
+        OwnBackend::open_on(self.pool, self.anchor, ANSWER_LIMIT).await
+    }
+
     async fn write_abort(&self, gid: &Gid, owner: &str) -> Result<Found, RecoveryError> {
-        let writer = open(self.pool, self.anchor).await?;
+        let writer = self.open().await?;
         let script = table::abort(gid, owner);
-        let mut writing = std::pin::pin!(writer.client().batch_execute(&script));
+        let mut writing = std::pin::pin!(writer.run(&script));
         let result = loop {
             tokio::select! {
                 result = &mut writing => break result,
@@ -85,7 +93,7 @@ impl<'p> Resolver<'p> {
             Err(error) => match error.code() {
                 Some(&SqlState::UNIQUE_VIOLATION) => Ok(Found::Collided),
                 Some(&SqlState::LOCK_NOT_AVAILABLE) => Ok(Found::Blocked),
-                _ => Err(error.into()),
+                _ => Err(error),
             },
         }
     }
@@ -94,38 +102,27 @@ impl<'p> Resolver<'p> {
     /// between the decision and its commit would hold it up forever.
     async fn end_idle_blockers(&self, writer: Option<u32>) -> Result<(), RecoveryError> {
         let Some(writer) = writer else { return Ok(()) };
-        let backend = open(self.pool, self.anchor).await?;
+        let backend = self.open().await?;
         let end = format!(
             "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
              WHERE pid = ANY (pg_catalog.pg_blocking_pids({writer})) \
              AND state IN ('idle in transaction', 'idle in transaction (aborted)')"
         );
-        Ok(backend.client().batch_execute(&end).await?)
+        backend.run(&end).await
     }
 }
 
 pub(super) async fn read(
-    backend: &Backend,
+    backend: &OwnBackend,
     gid: &Gid,
     owner: &str,
 ) -> Result<Found, RecoveryError> {
-    let messages = backend.client().simple_query(&table::outcome(gid, owner)).await?;
-    let outcome = messages.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => row.get(0),
-        _ => None,
-    });
-    Ok(match outcome {
+    let outcome = backend.text(&table::outcome(gid, owner)).await?;
+    Ok(match outcome.as_deref() {
         None => Found::NoRow,
         Some("commit") => Found::Row(Decided::Commit),
         Some(_) => Found::Row(Decided::Abort),
     })
-}
-
-pub(super) async fn open(pool: &DistributedPool, shard: ShardId) -> Result<Backend, RecoveryError> {
-    let topology = pool.topology();
-    let group = topology.group(GroupId::Shard(shard));
-    let primary = group.ok_or(RecoveryError::NoShard { shard })?.primary;
-    Ok(pool.node_pool(primary).dialer().open(|| ()).await?)
 }
 
 /// A prepared transaction of this cluster.
@@ -141,24 +138,31 @@ pub(super) struct Left {
 /// One pass over all shards. `grace` is how long something must have been prepared, or a row
 /// written, to count as left.
 pub(crate) async fn recover(pool: &DistributedPool, grace: Duration) -> Recovered {
+    let topology = pool.topology();
+    let shards = topology.shards().iter().filter_map(|group| group.id.shard());
+    let opened =
+        join_all(shards.map(|shard| async move {
+            (shard, OwnBackend::open_on(pool, shard, ANSWER_LIMIT).await)
+        }));
     let mut recovered = Recovered::default();
-    let shards: Vec<ShardId> =
-        pool.topology().shards().iter().filter_map(|group| group.id.shard()).collect();
     let mut backends = BTreeMap::new();
-    for shard in shards {
-        match open(pool, shard).await {
+    let mut unanswering = BTreeSet::new();
+    for (shard, opened) in opened.await {
+        match opened {
             Ok(backend) => drop(backends.insert(shard, backend)),
-            Err(error) => recovered.problems.push(format!("shard {shard}: {error}")),
+            Err(error) => {
+                unanswering.insert(shard);
+                recovered.problems.push(format!("shard {shard}: {error}"));
+            }
         }
     }
-    for (shard, backend) in &backends {
-        if let Err(error) = finish_left(pool, *shard, backend, grace, &mut recovered).await {
-            recovered.problems.push(format!("shard {shard}: {error}"));
-        }
-    }
+    let unanswering = Mutex::new(unanswering);
+    let pass = Pass { pool, grace, unanswering: &unanswering };
+    let finished = backends.iter().map(|(shard, backend)| pass.finish_left(*shard, backend));
+    join_all(finished).await.into_iter().for_each(|part| recovered.add(part));
     // Nothing is cleaned up where somebody's table cannot be asked.
     for (shard, backend) in &backends {
-        let cleaned = match has_table(backend.client()).await {
+        let cleaned = match has_table(backend).await {
             Ok(true) => clean_up(*shard, &backends, grace).await,
             Ok(false) => Ok(()),
             Err(error) => Err(error),
@@ -170,41 +174,75 @@ pub(crate) async fn recover(pool: &DistributedPool, grace: Duration) -> Recovere
     recovered
 }
 
-pub(super) async fn has_table(client: &Client) -> Result<bool, RecoveryError> {
-    Ok(client.query_one(table::IS_THERE, &[]).await?.get(0))
+pub(super) async fn has_table(backend: &OwnBackend) -> Result<bool, RecoveryError> {
+    let rows = backend.query(table::IS_THERE, &[]).await?;
+    Ok(rows.first().is_some_and(|row| row.get(0)))
 }
 
-async fn finish_left(
-    pool: &DistributedPool,
-    shard: ShardId,
-    backend: &Backend,
+impl Recovered {
+    fn add(&mut self, part: Self) {
+        self.committed.extend(part.committed);
+        self.rolled_back.extend(part.rolled_back);
+        self.problems.extend(part.problems);
+    }
+}
+
+/// One pass over all shards, each for itself.
+#[derive(Clone, Copy)]
+struct Pass<'p> {
+    pool: &'p DistributedPool,
     grace: Duration,
-    recovered: &mut Recovered,
-) -> Result<(), RecoveryError> {
-    for left in list(pool, shard, backend.client(), grace).await? {
-        let resolver = Resolver::new(pool, left.gid.anchor);
-        let outcome = match resolver.resolve(&left.gid, &left.owner).await {
-            Ok(decided) => finish(backend.client(), &left, decided).await.map(|()| decided),
-            Err(error) => Err(error),
-        };
-        let (node, gid) = (backend_node(pool, shard), left.prepared.clone());
-        let in_doubt = InDoubt { shard: left.shard, node, gid };
-        match outcome {
-            Ok(Decided::Commit) => {
-                info!(%in_doubt, "recovery committed");
-                recovered.committed.push(in_doubt);
-            }
-            Ok(Decided::Abort) => {
-                info!(%in_doubt, "recovery rolled back");
-                recovered.rolled_back.push(in_doubt);
-            }
+    // Shards that were asked in vain: for what they decide they are not waited for once more.
+    unanswering: &'p Mutex<BTreeSet<ShardId>>,
+}
+
+impl Pass<'_> {
+    /// Finishes what is left on one shard.
+    async fn finish_left(self, shard: ShardId, backend: &OwnBackend) -> Recovered {
+        let mut recovered = Recovered::default();
+        let left = match list(self.pool, shard, backend, self.grace).await {
+            Ok(left) => left,
             Err(error) => {
-                warn!(%in_doubt, %error, "recovery could not finish it");
-                recovered.problems.push(format!("{in_doubt}: {error}"));
+                recovered.problems.push(format!("shard {shard}: {error}"));
+                return recovered;
+            }
+        };
+        for left in left {
+            let outcome = match self.resolve(&left).await {
+                Ok(decided) => finish(backend, &left, decided).await.map(|()| decided),
+                Err(error) => Err(error),
+            };
+            let (node, gid) = (backend.node().to_owned(), left.prepared.clone());
+            let in_doubt = InDoubt { shard: left.shard, node, gid };
+            match outcome {
+                Ok(Decided::Commit) => {
+                    info!(%in_doubt, "recovery committed");
+                    recovered.committed.push(in_doubt);
+                }
+                Ok(Decided::Abort) => {
+                    info!(%in_doubt, "recovery rolled back");
+                    recovered.rolled_back.push(in_doubt);
+                }
+                Err(error) => {
+                    warn!(%in_doubt, %error, "recovery could not finish it");
+                    recovered.problems.push(format!("{in_doubt}: {error}"));
+                }
             }
         }
+        recovered
     }
-    Ok(())
+
+    async fn resolve(self, left: &Left) -> Result<Decided, RecoveryError> {
+        let shard = left.gid.anchor;
+        if self.unanswering.lock().contains(&shard) {
+            return Err(RecoveryError::NotAsked { shard });
+        }
+        let resolved = Resolver::new(self.pool, shard).resolve(&left.gid, &left.owner).await;
+        if matches!(resolved, Err(RecoveryError::Connect(_) | RecoveryError::TimedOut { .. })) {
+            self.unanswering.lock().insert(shard);
+        }
+        resolved
+    }
 }
 
 pub(super) fn backend_node(pool: &DistributedPool, shard: ShardId) -> String {
@@ -217,7 +255,7 @@ pub(super) fn backend_node(pool: &DistributedPool, shard: ShardId) -> String {
 pub(super) async fn list(
     pool: &DistributedPool,
     shard: ShardId,
-    client: &Client,
+    backend: &OwnBackend,
     grace: Duration,
 ) -> Result<Vec<Left>, RecoveryError> {
     let sql = "SELECT gid, owner::text, \
@@ -226,7 +264,7 @@ pub(super) async fn list(
                WHERE database = pg_catalog.current_database() \
                AND pg_catalog.starts_with(gid, 'pgherd_') \
                AND prepared <= pg_catalog.now() - $1::float8 * interval '1 second' ORDER BY prepared";
-    let rows = client.query(sql, &[&grace.as_secs_f64()]).await?;
+    let rows = backend.query(sql, &[&grace.as_secs_f64()]).await?;
     let read = |row: &tokio_postgres::Row| {
         let (prepared, owner): (String, String) = (row.get(0), row.get(1));
         let (gid, of) = Gid::parse_prepared(&prepared).ok()?;
@@ -239,18 +277,20 @@ pub(super) async fn list(
 
 /// Only its owner or a superuser may finish it, so it is done in the owner's name.
 pub(super) async fn finish(
-    client: &Client,
+    backend: &OwnBackend,
     left: &Left,
     decided: Decided,
 ) -> Result<(), RecoveryError> {
     let owner = table::quote_identifier(&left.owner);
-    client.batch_execute(&format!("SET ROLE {owner}")).await?;
-    let result = client.batch_execute(&finishing_command(decided, &left.prepared)).await;
-    client.batch_execute("RESET ROLE").await?;
+    backend.run(&format!("SET ROLE {owner}")).await?;
+    let result = backend.run(&finishing_command(decided, &left.prepared)).await;
+    if !matches!(result, Err(RecoveryError::TimedOut { .. })) {
+        backend.run("RESET ROLE").await?;
+    }
     match result {
         // Somebody else was faster.
         Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => Ok(()),
-        result => Ok(result?),
+        result => result,
     }
 }
 
@@ -261,16 +301,16 @@ type ByOwner = HashMap<String, Vec<String>>;
 /// rows that nobody can run into any more, and markers whose decision is gone.
 async fn clean_up(
     shard: ShardId,
-    backends: &BTreeMap<ShardId, Backend>,
+    backends: &BTreeMap<ShardId, OwnBackend>,
     grace: Duration,
 ) -> Result<(), RecoveryError> {
-    let client = backends[&shard].client();
+    let backend = &backends[&shard];
     let sql = "SELECT gid, owner::text, outcome, participants \
                FROM pgherd.old_decisions($1::float8 * interval '1 second')";
     let mut finished: ByOwner = HashMap::new();
     let mut asked: HashMap<(i32, String), Vec<String>> = HashMap::new();
     let mut waiting_for: HashMap<(String, String), usize> = HashMap::new();
-    for row in client.query(sql, &[&grace.as_secs_f64()]).await? {
+    for row in backend.query(sql, &[&grace.as_secs_f64()]).await? {
         let (gid, owner, participants): (String, String, Vec<i32>) =
             (row.get(0), row.get(1), row.get(3));
         if participants.is_empty() {
@@ -284,8 +324,8 @@ async fn clean_up(
     }
     for ((participant, owner), gids) in asked {
         let participant = u16::try_from(participant).ok().map(ShardId);
-        let Some(backend) = participant.and_then(|shard| backends.get(&shard)) else { continue };
-        for gid in names(backend.client(), "marked", &gids, &owner).await? {
+        let Some(other) = participant.and_then(|shard| backends.get(&shard)) else { continue };
+        for gid in names(other, "marked", &gids, &owner).await? {
             let key = (owner.clone(), gid);
             if let Some(left) = waiting_for.get_mut(&key) {
                 *left -= 1;
@@ -296,46 +336,46 @@ async fn clean_up(
         }
     }
     for (owner, gids) in finished {
-        forget(client, "forget_decisions", &gids, &owner).await?;
+        forget(backend, "forget_decisions", &gids, &owner).await?;
     }
-    clean_up_markers(client, backends, grace).await
+    clean_up_markers(backend, backends, grace).await
 }
 
 async fn clean_up_markers(
-    client: &Client,
-    backends: &BTreeMap<ShardId, Backend>,
+    backend: &OwnBackend,
+    backends: &BTreeMap<ShardId, OwnBackend>,
     grace: Duration,
 ) -> Result<(), RecoveryError> {
     let sql = "SELECT gid, owner::text FROM pgherd.old_markers($1::float8 * interval '1 second')";
     let mut by_anchor: HashMap<(ShardId, String), Vec<String>> = HashMap::new();
-    for row in client.query(sql, &[&grace.as_secs_f64()]).await? {
+    for row in backend.query(sql, &[&grace.as_secs_f64()]).await? {
         let (gid, owner): (String, String) = (row.get(0), row.get(1));
         if let Ok(read) = gid.parse::<Gid>() {
             by_anchor.entry((read.anchor, owner)).or_default().push(gid);
         }
     }
     for ((anchor, owner), mut gids) in by_anchor {
-        let Some(backend) = backends.get(&anchor) else { continue };
-        let decided = names(backend.client(), "decided", &gids, &owner).await?;
+        let Some(decider) = backends.get(&anchor) else { continue };
+        let decided = names(decider, "decided", &gids, &owner).await?;
         gids.retain(|gid| !decided.contains(gid));
-        forget(client, "forget_markers", &gids, &owner).await?;
+        forget(backend, "forget_markers", &gids, &owner).await?;
     }
     Ok(())
 }
 
 /// Those of the names that a function of the table answers.
 pub(super) async fn names(
-    client: &Client,
+    backend: &OwnBackend,
     function: &str,
     gids: &[String],
     owner: &str,
 ) -> Result<Vec<String>, RecoveryError> {
     let sql = format!("SELECT gid FROM pgherd.{function}($1::text[], $2::text::name) AS gid");
-    Ok(client.query(&sql, &[&gids, &owner]).await?.iter().map(|row| row.get(0)).collect())
+    Ok(backend.query(&sql, &[&gids, &owner]).await?.iter().map(|row| row.get(0)).collect())
 }
 
 async fn forget(
-    client: &Client,
+    backend: &OwnBackend,
     function: &str,
     gids: &[String],
     owner: &str,
@@ -344,6 +384,6 @@ async fn forget(
         return Ok(());
     }
     let sql = format!("SELECT pgherd.{function}($1::text[], $2::text::name)");
-    client.query(&sql, &[&gids, &owner]).await?;
+    backend.query(&sql, &[&gids, &owner]).await?;
     Ok(())
 }

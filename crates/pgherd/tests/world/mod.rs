@@ -235,18 +235,23 @@ impl World {
         self.node(name).psql(sql).unwrap()
     }
 
-    /// The same as the role that pgherd logs in with.
     /// A session of the driver's own on a node, as the pool's login; it ends with the client.
     pub async fn session_on(&self, name: &str) -> tokio_postgres::Client {
+        self.session_as(cluster::USER, name).await
+    }
+
+    /// The same as another role, such as the superuser `postgres`.
+    pub async fn session_as(&self, user: &str, name: &str) -> tokio_postgres::Client {
         let node = self.node(name);
         let mut config = tokio_postgres::Config::new();
         config.host(&node.host).port(node.port).dbname(cluster::DATABASE);
-        config.user(cluster::USER).password(PASSWORD);
+        config.user(user).password(PASSWORD);
         let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
         tokio::spawn(connection);
         client
     }
 
+    /// Runs statements on a node past pgherd, as the role that pgherd logs in with.
     pub fn sql_as_app(&self, name: &str, sql: &str) -> String {
         self.sql(name, &format!("SET ROLE {}; {sql}", cluster::USER))
     }
