@@ -86,8 +86,10 @@ pub(crate) enum Cause {
         is_lost: bool,
         was_sent: bool,
     },
+    /// Of this statement not one row came, but so many.
     Rows {
         found: usize,
+        sql: String,
     },
     Transaction(CommitError),
     /// A statement was cancelled because its transaction had to give way in a deadlock.
@@ -368,7 +370,9 @@ impl fmt::Display for Error {
                 }
                 None => write!(f, "statement for {}: {error}", node())?,
             },
-            Cause::Rows { found } => write!(f, "one row was expected and {found} came")?,
+            Cause::Rows { found, sql } => {
+                write!(f, "one row was expected from {} and {found} came: {sql}", node())?;
+            }
             Cause::Transaction(error) => write!(f, "{error}")?,
             Cause::StalePlan { error } => write!(
                 f,

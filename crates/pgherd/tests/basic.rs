@@ -50,6 +50,10 @@ async fn a_simple_query_gives_its_rows(door: Door) {
     let rows: Vec<(i32, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     assert_eq!(rows, [(1, "x1".to_owned()), (2, "x2".to_owned()), (3, "x3".to_owned())]);
     let error = pool.read().query_one("SELECT 1 WHERE false", &[]).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "one row was expected from coordinator and 0 came: SELECT 1 WHERE false"
+    );
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Usage, Retry::No));
 }
 

@@ -112,6 +112,7 @@ async fn a_read_that_writes_after_all_runs_on_the_coordinator() {
     // Declared a read by its caller, refused by the replica (25006).
     let count = pool.read().execute("INSERT INTO t VALUES (1)", &[]).await.unwrap();
     assert_eq!((count, pool.statistics().counters.retries), (1, 1));
+    assert_eq!(pool.statistics().misplaced_reads, 1);
     assert_eq!(world.sql("coordinator", "SELECT count(*) FROM t"), "1");
 }
 

@@ -8,6 +8,7 @@ use pgherd_core::sql::QueryType;
 use pgherd_core::stats::Counters;
 
 use super::latency::{Latencies, LatencySummary};
+use crate::session::Misplaced;
 
 /// See the module's header. Each number is exact; together they are not of one moment.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ pub(crate) struct Counting {
     errors: AtomicU64,
     retries: AtomicU64,
     refused_retries: AtomicU64,
+    misplaced: Misplaced,
     // As their callers saw them, by query type.
     latencies: [Latencies; QueryType::ALL.len()],
     // One try each, without the wait for a backend, by node id.
@@ -32,6 +34,7 @@ impl Counting {
             errors: AtomicU64::new(0),
             retries: AtomicU64::new(0),
             refused_retries: AtomicU64::new(0),
+            misplaced: Misplaced::default(),
             latencies: Default::default(),
             node_latencies: (0..nodes).map(|_| Latencies::default()).collect(),
         }
@@ -68,6 +71,11 @@ impl Counting {
     /// Statements that were not tried once more for want of a budget.
     pub(crate) fn refused_retries(&self) -> u64 {
         self.refused_retries.load(Ordering::Relaxed)
+    }
+
+    /// Statements that were declared to be reads, and write.
+    pub(crate) fn misplaced(&self) -> &Misplaced {
+        &self.misplaced
     }
 
     /// A node answered a statement in this time.

@@ -38,6 +38,9 @@ pub struct Statistics {
     pub deadlocks: u64,
     /// Statements that were not tried once more because the retry budget was used up.
     pub refused_retries: u64,
+    /// Statements that were declared to be reads and write: a replica refused them before they ran on
+    /// the primary. The log names each text once, at level `warn`.
+    pub misplaced_reads: u64,
     /// The mean time of a statement that ran through the pool's own methods, waits and further
     /// tries included, in seconds; 0 before the first.
     pub mean_latency_seconds: f64,
@@ -73,6 +76,7 @@ impl Statistics {
             reuse_ratio: reuse_ratio(acquires, opens),
             deadlocks,
             refused_retries: counting.refused_retries(),
+            misplaced_reads: counting.misplaced().count(),
             mean_latency_seconds: mean(query_types.iter().map(|entry| entry.latency)),
             query_types: query_types.to_vec(),
             nodes,

@@ -11,7 +11,7 @@ use tokio_postgres::{Row, RowStream};
 use tracing::debug;
 
 use super::held::Held;
-use super::{CopyIn, CopyOut, Rows};
+use super::{CopyIn, CopyOut, Rows, excerpt};
 use crate::conn::{Ready, is_stale};
 use crate::error::Cause;
 use crate::{Error, Lease};
@@ -48,22 +48,23 @@ pub(super) enum Wanted {
 
 impl Wanted {
     /// The rows, if they are as many as were wanted.
-    fn check(self, rows: Vec<Row>, node: &str) -> Result<Vec<Row>, Error> {
+    fn check(self, rows: Vec<Row>, sql: &str, node: &str) -> Result<Vec<Row>, Error> {
         let is_mistake = match self {
             Self::Any => false,
             Self::One => rows.len() != 1,
             Self::OneOrNone => rows.len() > 1,
         };
         if is_mistake {
-            return Err(Error::new(Cause::Rows { found: rows.len() }).at(node.into()));
+            let cause = Cause::Rows { found: rows.len(), sql: excerpt(sql) };
+            return Err(Error::new(cause).at(node.into()));
         }
         Ok(rows)
     }
 }
 
-/// The only row of an answer of the node.
-pub(crate) fn only(rows: Vec<Row>, node: &str) -> Result<Row, Error> {
-    let row = Wanted::One.check(rows, node)?.pop();
+/// The only row of an answer of the node to this statement.
+pub(crate) fn only(rows: Vec<Row>, sql: &str, node: &str) -> Result<Row, Error> {
+    let row = Wanted::One.check(rows, sql, node)?.pop();
     Ok(row.expect("one was checked for"))
 }
 
@@ -76,7 +77,7 @@ impl Act for Collect<'_> {
             rows.try_collect::<Vec<_>>().await
         });
         let rows = rows.await.map_err(|error| lease.error(error))?;
-        self.wanted.check(rows, lease.node())
+        self.wanted.check(rows, sql, lease.node())
     }
 }
 

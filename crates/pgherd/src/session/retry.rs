@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn what_was_rolled_back_may_run_again_unless_it_commits_in_parts() {
-        let cause = Cause::Rows { found: 2 };
+        let cause = Cause::Rows { found: 2, sql: String::new() };
         let write = |sqlstate: &str, sql: &str| {
             let failed =
                 Failed { cause: &cause, query_type: QueryType::Write, is_another_left: false };
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn ddl_is_tried_again_only_when_it_was_refused() {
-        let cause = Cause::Rows { found: 2 };
+        let cause = Cause::Rows { found: 2, sql: String::new() };
         let ddl = |sqlstate: &str| {
             let failed =
                 Failed { cause: &cause, query_type: QueryType::Ddl, is_another_left: false };

@@ -177,6 +177,10 @@ impl DistributedPool {
         error: Error,
         progress: &Progress,
     ) -> Result<(), Error> {
+        let was_refused = error.sqlstate() == Some(sqlstate::READ_ONLY_TRANSACTION);
+        if was_refused && query_type == QueryType::Read && route.role == NodeRole::Replica {
+            self.counting().misplaced().note(sql, self.node_pool(route.node).node());
+        }
         let is_another_left = tries.is_another_left(route, &self.topology(), self.policy());
         let failed = Failed { cause: error.cause(), query_type, is_another_left };
         let may_retry = failed.may_retry(|| self.classify(sql));

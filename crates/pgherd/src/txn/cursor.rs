@@ -97,7 +97,7 @@ impl Cursor {
     /// # Errors
     /// [`Error`]; [`ErrorKind::Usage`](crate::ErrorKind::Usage) for another number of rows.
     pub async fn query_one(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Row, Error> {
-        only(self.query(sql, params).await?, self.node())
+        only(self.query(sql, params).await?, sql, self.node())
     }
 
     /// Runs a statement and answers how many rows it concerned. Cancellation as for
