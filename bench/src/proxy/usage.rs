@@ -77,6 +77,9 @@ fn children(pid: u32) -> Vec<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
@@ -94,12 +97,24 @@ mod tests {
 
     #[test]
     fn a_child_counts() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        // What it writes tells that it has memory of its own: right after the start the kernel
+        // may not have counted any yet.
+        let mut child = Command::new("sh")
+            .args(["-c", "echo; read end"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = [0];
+        child.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
         let own = std::process::id();
-        let found = children(own).contains(&child.id());
-        let (all, alone) = (Usage::of(own).unwrap(), Usage::of_one(own).unwrap());
-        child.kill().unwrap();
+        // In this order: the tests beside this one make its own peak grow.
+        let alone = Usage::of_one(own).unwrap();
+        let of_child = Usage::of_one(child.id()).unwrap();
+        let all = Usage::of(own).unwrap();
+        drop(child.stdin.take());
         child.wait().unwrap();
-        assert!(found && all.peak > alone.peak);
+        assert!(of_child.peak > 0, "{of_child:?}");
+        assert!(all.peak >= alone.peak + of_child.peak, "{all:?} {alone:?} {of_child:?}");
     }
 }
