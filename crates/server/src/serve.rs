@@ -156,7 +156,7 @@ impl Server {
         let proxy = Arc::new(proxy(settings, policy, &control, addresses, count));
         let (cores, mailboxes) = cores(count)?;
         let stopper = Stopper(Arc::clone(&mailboxes));
-        let mut acceptor = Some(Acceptor::new(listener)?);
+        let mut acceptor = Some(Acceptor::new(listener, settings.listen.tcp_user_timeout)?);
         let mut threads = Vec::new();
         for (number, core) in cores.into_iter().enumerate() {
             let (proxy, mailboxes) = (Arc::clone(&proxy), Arc::clone(&mailboxes));
@@ -248,6 +248,7 @@ fn proxy(
         policy,
         statements: StatementTable::new(
             usize::try_from(pool.statement_cache_bytes.0).unwrap_or(usize::MAX),
+            usize::try_from(settings.listen.prepared_bytes_per_client.0).unwrap_or(usize::MAX),
         ),
         counts: Counts::new(cores, settings.nodes.len()),
         shares: Shares::new(cores, pool.size as usize, Instant::now()),
@@ -257,6 +258,7 @@ fn proxy(
         acquire_timeout: pool.acquire_timeout,
         connect_timeout: pool.connect_timeout,
         login_timeout: settings.listen.login_timeout,
+        user_timeout: pool.tcp_user_timeout,
         idle_timeout: pool.idle_timeout,
         max_lifetime: pool.max_lifetime,
         class_cache_bytes: pool.statement_cache_bytes.0,

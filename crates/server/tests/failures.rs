@@ -12,6 +12,7 @@ use futures_util::future::join_all;
 use pgherd_lab::{Cluster, ClusterSpec, Link};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
+use world::raw::{Raw, text_of};
 use world::{TWO_CORES, World, eventually};
 
 /// Reads all the while, from ten clients, whatever happens; none of the reads may fail.
@@ -202,6 +203,22 @@ async fn a_connection_cut_in_a_write_says_that_the_outcome_is_unknown() {
     assert!(message.starts_with("connection to node coordinator lost"), "{message}");
     assert_eq!(detail, "whether the statement took effect is not known");
     eventually("the node is back", || world.psql("select 1").0.trim() == "1").await;
+}
+
+#[tokio::test]
+async fn a_connection_cut_between_statements_says_that_the_transaction_is_rolled_back() {
+    let cluster = Cluster::start(&ClusterSpec::default()).unwrap();
+    let link = Link::to(cluster.coordinator().address()).unwrap();
+    let port = link.address().port();
+    let trusting = TWO_CORES.replace("workers", "auth = \"trust\"\nworkers");
+    let world = World::before(cluster, |settings| settings.nodes[0].port = port, &trusting);
+    let mut client = Raw::log_in(&world, &[]);
+    client.query("begin");
+    link.reset();
+    let told: Vec<String> = client.until('E').into_iter().filter_map(text_of).collect();
+    let expected = "08006: connection to node coordinator lost while a transaction was open and no \
+                    statement ran";
+    assert!(told[0].starts_with(expected), "{told:?}");
 }
 
 #[tokio::test]

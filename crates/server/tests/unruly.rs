@@ -5,7 +5,8 @@
 
 mod world;
 
-use pgherd_wire::frontend;
+use pgherd_wire::backend::{Report, Severity};
+use pgherd_wire::{TxStatus, frontend};
 use world::raw::{Raw, copy_data, flush, parse, run, sync, text_of};
 use world::{World, until};
 
@@ -257,25 +258,29 @@ fn a_goodbye_in_the_place_of_copy_data_frees_the_backend() {
     assert_eq!(Raw::log_in(&world, &[]).query("select count(*) from t"), ["0"]);
 }
 
-/// A node that answers each query by its number, and goes down behind the answer to the first.
-fn dying_node() -> std::net::SocketAddr {
+/// A node that lets anybody in, and goes down behind its answer to the first query that is not a
+/// probe.
+fn dying_node(last_words: fn(&mut Vec<u8>)) -> std::net::SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let served = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let served = served.clone();
-            std::thread::spawn(move || serve_as_dying_node(stream.unwrap(), &served));
+            std::thread::spawn(move || serve_as_dying_node(stream.unwrap(), &served, last_words));
         }
     });
     address
 }
 
-fn serve_as_dying_node(mut stream: std::net::TcpStream, served: &std::sync::atomic::AtomicUsize) {
+fn serve_as_dying_node(
+    mut stream: std::net::TcpStream,
+    served: &std::sync::atomic::AtomicUsize,
+    last_words: fn(&mut Vec<u8>),
+) {
     use std::io::{Read, Write};
 
-    use pgherd_wire::backend::{self, Authentication, Report, Severity};
-    use pgherd_wire::{TxStatus, frame};
+    use pgherd_wire::backend::{self, Authentication};
 
     let mut bytes = [0; 4096];
     let startup = stream.read(&mut bytes).unwrap();
@@ -287,28 +292,35 @@ fn serve_as_dying_node(mut stream: std::net::TcpStream, served: &std::sync::atom
     stream.write_all(&out).unwrap();
     while stream.read(&mut bytes).is_ok_and(|read| read > 0) {
         let mut out = Vec::new();
-        frame::put(&mut out, b'C', |out| out.extend_from_slice(b"SELECT 0\0"));
-        backend::put_ready(&mut out, TxStatus::Idle);
         if !is_probe && served.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
-            Report {
-                severity: Severity::Fatal,
-                code: "57P01",
-                message: "terminating connection due to unexpected postmaster exit",
-                detail: "",
-                hint: "",
-            }
-            .put(&mut out);
-            // In one write, so that it is read together with the answer.
+            last_words(&mut out);
+            // In one write, so that it is read together.
             let _ = stream.write_all(&out);
             return;
         }
+        answer(&mut out);
         let _ = stream.write_all(&out);
     }
 }
 
+fn answer(out: &mut Vec<u8>) {
+    pgherd_wire::frame::put(out, b'C', |out| out.extend_from_slice(b"SELECT 0\0"));
+    pgherd_wire::backend::put_ready(out, TxStatus::Idle);
+}
+
 #[test]
 fn a_farewell_behind_one_clients_answer_is_not_the_next_ones() {
-    let address = dying_node();
+    let address = dying_node(|out| {
+        answer(out);
+        Report {
+            severity: Severity::Fatal,
+            code: "57P01",
+            message: "terminating connection due to unexpected postmaster exit",
+            detail: "",
+            hint: "",
+        }
+        .put(out);
+    });
     let cluster = pgherd_lab::Cluster::start(&pgherd_lab::ClusterSpec::default()).unwrap();
     let world = World::before(cluster, |settings| settings.nodes[0].port = address.port(), ONE);
     let mut clients: Vec<Raw> = (0..5).map(|_| Raw::log_in(&world, &[])).collect();
@@ -319,6 +331,76 @@ fn a_farewell_behind_one_clients_answer_is_not_the_next_ones() {
     for client in &mut clients {
         let answer: Vec<char> = client.until('Z').into_iter().map(|(tag, _)| tag).collect();
         assert_eq!(answer, ['C', 'Z']);
+    }
+}
+
+#[test]
+fn nothing_is_said_in_the_middle_of_a_row_that_its_backend_did_not_finish() {
+    let address = dying_node(|out| {
+        pgherd_wire::frame::put(out, b'T', |out| out.extend_from_slice(&[0, 0]));
+        let row = out.len();
+        pgherd_wire::frame::put(out, b'D', |out| out.extend_from_slice(&[0; 50]));
+        out.truncate(row + 20);
+    });
+    let cluster = pgherd_lab::Cluster::start(&pgherd_lab::ClusterSpec::default()).unwrap();
+    let world = World::before(cluster, |settings| settings.nodes[0].port = address.port(), ONE);
+    let mut client = Raw::log_in(&world, &[]);
+    let mut out = Vec::new();
+    frontend::put_query(&mut out, "insert into t values (1) returning *");
+    client.send(&out);
+    assert_eq!(client.next(), Some(('T', vec![0, 0])));
+    assert_eq!(client.next(), None, "the end, and no message made of whatever");
+}
+
+#[test]
+fn a_cancel_reaches_a_client_whose_parameters_are_being_set() {
+    let world = world();
+    let coordinator = world.node("coordinator");
+    let parameters = [("default_text_search_config", "pg_catalog.simple")];
+    let mut client = Raw::log_in(&world, &parameters);
+    // The next backend, which knows nothing yet, has to look the configuration up.
+    let mut psql = coordinator.psql_command();
+    let mut psql = psql.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut script = psql.stdin.take().unwrap();
+    let lock = "begin; lock table pg_ts_config in access exclusive mode;\n";
+    std::io::Write::write_all(&mut script, lock.as_bytes()).unwrap();
+    let locks = |granted: &str| {
+        let sql = "select count(*) from pg_locks \
+                   where relation = 'pg_ts_config'::regclass and granted = ";
+        coordinator.psql(&format!("{sql}{granted}")).unwrap()
+    };
+    until("it is locked", || locks("true") == "1");
+    coordinator
+        .psql(
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity \
+             where usename = 'app' and application_name not like 'pgherd/%'",
+        )
+        .unwrap();
+    let mut out = Vec::new();
+    frontend::put_query(&mut out, "select 1");
+    client.send(&out);
+    until("its parameters are being set", || locks("false") == "1");
+    client.cancel(&world);
+    let told: Vec<String> = client.until('Z').into_iter().filter_map(text_of).collect();
+    assert_eq!(told, ["57014: canceling statement due to user request"]);
+    drop(script);
+    psql.wait().unwrap();
+    assert_eq!(client.query("show default_text_search_config"), ["pg_catalog.simple"]);
+}
+
+#[test]
+fn the_names_of_applications_need_no_backend_each() {
+    let world = world();
+    drop(Raw::log_in(&world, &[("application_name", "first")]));
+    let mut holder = Raw::log_in(&world, &[]);
+    holder.query("begin");
+    // The only backend is taken.
+    for number in 0..1100 {
+        let name = format!("app-{number}");
+        let mut client = Raw::start(&world, &[("application_name", &name)]);
+        let told = client.until('Z');
+        let named = [b"application_name\0", name.as_bytes(), b"\0"].concat();
+        assert!(told.contains(&('S', named)), "{name}: {told:?}");
     }
 }
 

@@ -29,6 +29,11 @@ pub const SYNC: u8 = b'S';
 /// Terminate, `X`.
 pub const TERMINATE: u8 = b'X';
 
+/// The error for a message of a type that no client sends once it is logged in.
+pub fn unknown(tag: u8) -> WireError {
+    WireError::Unknown { tag: char::from(tag), field: "message type", value: i64::from(tag) }
+}
+
 /// The body of Parse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parse<'a> {

@@ -87,6 +87,7 @@ pub enum Settled {
 pub struct Replies {
     queue: VecDeque<Expect>,
     dropped: Vec<u64>,
+    dropped_changes: usize,
     copying_in: bool,
     // After an error without a Sync behind it: the backend ignores everything up to one.
     skipping: bool,
@@ -241,6 +242,12 @@ impl Replies {
         self.dropped.drain(..)
     }
 
+    /// How many of the client's own Parses of named statements, and of what was to be made up, an
+    /// error has dropped: the oldest of them.
+    pub fn take_dropped_changes(&mut self) -> usize {
+        std::mem::take(&mut self.dropped_changes)
+    }
+
     /// Everything still owed, in order; used when the backend died.
     pub fn pending(&self) -> impl Iterator<Item = Expect> + '_ {
         self.queue.iter().copied()
@@ -272,7 +279,11 @@ impl Replies {
         while let Some(expect) = self.queue.front() {
             match expect {
                 Expect::Sync(_) => return,
-                Expect::Parse { statement: Some(statement), .. } => self.dropped.push(*statement),
+                Expect::Parse { statement: Some(statement), show } => {
+                    self.dropped.push(*statement);
+                    self.dropped_changes += usize::from(*show == Show::Client);
+                }
+                Expect::MadeUp(_) => self.dropped_changes += 1,
                 _ => {}
             }
             self.queue.pop_front();

@@ -72,6 +72,18 @@ section! {
         ///
         /// Unit: duration. Range: 100ms to 10m. Default: 15s. Reload: live.
         login_timeout: Duration = secs(15), between(ms(100), secs(600));
+        /// How long what was sent to a client may stay unconfirmed before its connection counts as
+        /// lost (TCP_USER_TIMEOUT). Linux counts a client that is there and does not read.
+        ///
+        /// Unit: duration. Range: 0 to 1d; 0 leaves it to the system (`net.ipv4.tcp_retries2`, about
+        /// a quarter of an hour). Default: 0. Reload: restart.
+        tcp_user_timeout: Duration = Duration::ZERO, between(Duration::ZERO, hours(24));
+        /// Texts of the statements that one client may have prepared under names at the same time;
+        /// beyond them it is dismissed.
+        ///
+        /// Unit: bytes. Range: 1KiB to 1GiB. Default: 32MiB. Reload: restart.
+        /// Why 32MiB: drivers keep a few hundred statements. Only a leak of names has more.
+        prepared_bytes_per_client: ByteSize = ByteSize::mib(32), between(ByteSize(1024), ByteSize::mib(1024));
     }
 }
 
@@ -142,6 +154,13 @@ section! {
         /// asks each 30s; needed where something in between takes no notice of that.
         /// Reload: restart.
         keepalive: Duration = Duration::ZERO, between(Duration::ZERO, hours(24));
+        /// How long what was sent to a node may stay unconfirmed before its connection counts as lost
+        /// (TCP_USER_TIMEOUT). Linux counts a backend that is there and does not read, such as a COPY
+        /// that waits for a lock: set it longer than any of them waits.
+        ///
+        /// Unit: duration. Range: 0 to 1d; 0 leaves it to the system (`net.ipv4.tcp_retries2`, about
+        /// a quarter of an hour). Default: 0. Reload: restart.
+        tcp_user_timeout: Duration = Duration::ZERO, between(Duration::ZERO, hours(24));
         /// How long a lease may be held before the log and the statistics say where it was
         /// taken. The library's pool.
         ///

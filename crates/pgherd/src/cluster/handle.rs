@@ -146,6 +146,7 @@ impl DistributedPool {
             .iter()
             .map(|node| {
                 let dialer = Dialer::new(node, login.clone(), &tls, settings.pool.connect_timeout)
+                    .unconfirmed_for(settings.pool.tcp_user_timeout)
                     .keeping(settings.pool.prepared_per_backend as usize)
                     .watching(classes.clone());
                 let (reporter, runtime) = (monitor.reporter(), runtime.clone());

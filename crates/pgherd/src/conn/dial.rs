@@ -54,6 +54,7 @@ pub(crate) struct Dialer {
     login: Arc<Login>,
     tls: NodeTls,
     limit: Duration,
+    unconfirmed: Duration,
     prepared: usize,
     lines: Arc<Lines>,
     caches: Arc<Caches>,
@@ -70,11 +71,17 @@ impl Dialer {
             login,
             tls: tls.with(node),
             limit,
+            unconfirmed: Duration::ZERO,
             prepared: 0,
             lines: Arc::default(),
             caches: Arc::default(),
             classes: None,
         }
+    }
+
+    /// The same, with `pool.tcp_user_timeout`.
+    pub(crate) fn unconfirmed_for(self, unconfirmed: Duration) -> Self {
+        Self { unconfirmed, ..self }
     }
 
     /// The same, for backends that keep this many prepared statements each.
@@ -178,7 +185,7 @@ impl Dialer {
 
     /// Connects, encrypted as the settings want it.
     async fn connect(&self) -> Result<Transport, ConnectStep> {
-        let socket = Socket::connect(&self.host, self.port).await.map_err(ConnectStep::Dial)?;
+        let socket = self.dial().await.map_err(ConnectStep::Dial)?;
         let mode = self.tls.mode();
         if mode == TlsMode::Disable || matches!(socket, Socket::Unix(_)) {
             return Ok(Transport::Plain(socket));
@@ -192,9 +199,12 @@ impl Dialer {
         }
     }
 
+    async fn dial(&self) -> std::io::Result<Socket> {
+        Socket::connect(&self.host, self.port, self.unconfirmed).await
+    }
+
     async fn connect_plain(&self) -> Result<Transport, ConnectStep> {
-        let socket = Socket::connect(&self.host, self.port).await;
-        socket.map(Transport::Plain).map_err(ConnectStep::Dial)
+        self.dial().await.map(Transport::Plain).map_err(ConnectStep::Dial)
     }
 
     async fn password(&self) -> Result<Secret, PasswordError> {

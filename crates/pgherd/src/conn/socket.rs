@@ -18,11 +18,6 @@ use super::transport::Transport;
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long what was sent may stay unconfirmed before the connection counts as lost; without it
-/// the kernel sends it again for a quarter of an hour.
-#[cfg(target_os = "linux")]
-const UNCONFIRMED: Duration = Duration::from_secs(30);
-
 /// A stream of either kind.
 #[derive(Debug)]
 pub(super) enum Socket {
@@ -32,9 +27,10 @@ pub(super) enum Socket {
 
 impl Socket {
     /// Connects to `host:port`; a host that begins with `/` is the folder of a Unix socket.
+    /// `unconfirmed` is `pool.tcp_user_timeout`.
     ///
     /// Dropping the future closes what was opened.
-    pub(super) async fn connect(host: &str, port: u16) -> io::Result<Self> {
+    pub(super) async fn connect(host: &str, port: u16, unconfirmed: Duration) -> io::Result<Self> {
         if host.starts_with('/') {
             let path = format!("{host}/.s.PGSQL.{port}");
             return UnixStream::connect(path).await.map(Self::Unix);
@@ -46,8 +42,14 @@ impl Socket {
             .with_interval(KEEPALIVE_INTERVAL);
         let socket = socket2::SockRef::from(&stream);
         socket.set_tcp_keepalive(&keepalive)?;
+        // Not unless it is asked for: it also ends connections to a node that is there, and does
+        // not read because its backend waits for a lock.
         #[cfg(target_os = "linux")]
-        socket.set_tcp_user_timeout(Some(UNCONFIRMED))?;
+        if !unconfirmed.is_zero() {
+            socket.set_tcp_user_timeout(Some(unconfirmed))?;
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = unconfirmed;
         Ok(Self::Tcp(stream))
     }
 }
@@ -191,5 +193,24 @@ impl AsyncWrite for TappedSocket {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_outgoing(cx))?;
         Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_that_does_not_read_is_waited_for_unless_the_settings_say_otherwise() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for (set, expected) in [(0, None), (7, Some(Duration::from_secs(7)))] {
+            let socket = Socket::connect("127.0.0.1", port, Duration::from_secs(set)).await;
+            let Socket::Tcp(stream) = socket.unwrap() else { panic!("it is TCP") };
+            let socket = socket2::SockRef::from(&stream);
+            let found = socket.tcp_user_timeout().unwrap().filter(|limit| !limit.is_zero());
+            assert_eq!(found, expected);
+            assert!(socket.keepalive().unwrap());
+        }
     }
 }

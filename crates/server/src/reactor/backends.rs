@@ -33,7 +33,7 @@ use crate::backend::{Identity, Login, LoginStep};
 use crate::relay::downstream::{self, Errors, Observer, Stop};
 use crate::relay::{BackendRelay, Parameters};
 
-pub(super) use loss::Loss;
+pub(super) use loss::{LastSeen, Loss};
 
 /// One connection to a node.
 #[derive(Debug)]
@@ -383,6 +383,10 @@ impl<D: Driver> Worker<D> {
             Phase::Syncing { client, wanted } => {
                 let client = *client;
                 backend.applied = Arc::clone(wanted);
+                if self.take_called_off(client) {
+                    self.called_off(client);
+                    return self.place(key);
+                }
                 self.lend(key, client);
             }
             Phase::Cleaning => {

@@ -28,7 +28,8 @@ use super::cancels::cancel_pid;
 use super::driver::Entry;
 use super::outbox::Outbox;
 use super::{
-    Driver, Judge, PoolKey, READ, READS_PER_TURN, Readiness, Striking, Todo, Token, Worker,
+    Driver, Judge, PARAMETER_SETS, PoolKey, READ, READS_PER_TURN, Readiness, Striking, Todo, Token,
+    WelcomeKey, Worker,
 };
 use crate::auth::UserId;
 use crate::relay::survey::{self, Access, Survey};
@@ -38,6 +39,9 @@ use crate::session::{Login, LoginStep, Request, Rules};
 
 /// Nodes tried for one batch before the client is told.
 const TRIES: u32 = 5;
+
+/// The parameter in which clients differ most and that changes nothing.
+const NAME: &str = "application_name";
 
 use replay::Replay;
 
@@ -68,6 +72,8 @@ pub(super) struct Client<S> {
     one_batch: bool,
     // It has said goodbye behind a batch that is not answered yet.
     terminates: bool,
+    // It has cancelled what it was to be given a backend for.
+    called_off: bool,
     // What it asked for when it logged in, and what RESET goes back to.
     at_login: Arc<Parameters>,
     pub(super) relay: ClientRelay,
@@ -191,6 +197,7 @@ impl<D: Driver> Worker<D> {
             tries: 0,
             one_batch: false,
             terminates: false,
+            called_off: false,
             at_login: Arc::clone(&parameters),
             relay: ClientRelay::default(),
             parameters,
@@ -368,23 +375,43 @@ impl<D: Driver> Worker<D> {
         client.at_login = Arc::clone(&parameters);
         client.relay.statements.set_flavour(parameters.flavour());
         client.phase = Phase::Idle;
-        match self.welcomes.get(&(request.user, parameters)) {
-            Some(welcome) => {
+        let kind = self.welcome_key(key);
+        match kind.and_then(|kind| Some((self.welcomes.get(&kind)?, kind.is_named))) {
+            Some((welcome, is_named)) => {
                 let welcome = std::rc::Rc::clone(welcome);
-                self.greet(key, &welcome);
+                self.greet(key, &welcome, is_named);
             }
             // What the server says of a session with these parameters only a server knows.
             None => self.acquire(key, Access::ReadWrite),
         }
     }
 
-    fn greet(&mut self, key: usize, welcome: &[u8]) {
+    /// What a client's welcome is kept under: the same for all that differ in `application_name`
+    /// only. `None` for one whose name the server would spell in another way.
+    fn welcome_key(&mut self, key: usize) -> Option<WelcomeKey> {
+        let Client { user, at_login, .. } = &self.clients[key];
+        let (user, parameters) = (*user, Arc::clone(at_login));
+        let Some(name) = parameters.get(NAME) else {
+            return Some(WelcomeKey { user, parameters, is_named: false });
+        };
+        let is_plain = name.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        is_plain.then(|| {
+            let parameters = self.intern(parameters.without(NAME));
+            WelcomeKey { user, parameters, is_named: true }
+        })
+    }
+
+    /// `adds_name`: its `application_name` is not in the welcome.
+    fn greet(&mut self, key: usize, welcome: &[u8], adds_name: bool) {
         let core = self.core;
         let client = &mut self.clients[key];
         client.greeting = false;
         let mut out = Vec::new();
         Authentication::Ok.put(&mut out);
         out.extend_from_slice(welcome);
+        if adds_name && let Some(name) = client.at_login.get(NAME) {
+            backend::put_parameter_status(&mut out, NAME, name);
+        }
         let secret = if client.long_key { &client.secret[..] } else { &client.secret[..4] };
         backend::put_key_data(&mut out, cancel_pid(core, key), secret);
         backend::put_ready(&mut out, TxStatus::Idle);
@@ -392,6 +419,28 @@ impl<D: Driver> Worker<D> {
         if self.draining {
             self.dismiss_if_idle(key);
         }
+    }
+
+    /// The welcome as this backend, which has the client's parameters, would give it.
+    fn greet_as(&mut self, key: usize, backend_key: usize) {
+        let kind = self.welcome_key(key);
+        let is_named = kind.as_ref().is_some_and(|kind| kind.is_named);
+        let mut welcome = Vec::new();
+        for (name, value) in self.backends[backend_key].reported.iter() {
+            if !is_named || name != NAME {
+                backend::put_parameter_status(&mut welcome, name, value);
+            }
+        }
+        let welcome: std::rc::Rc<[u8]> = welcome.into();
+        if let Some(kind) = kind {
+            if self.welcomes.len() >= PARAMETER_SETS
+                && let Some(any) = self.welcomes.keys().next().cloned()
+            {
+                self.welcomes.remove(&any);
+            }
+            self.welcomes.insert(kind, std::rc::Rc::clone(&welcome));
+        }
+        self.greet(key, &welcome, is_named);
     }
 
     fn client_idle(&mut self, key: usize, input: &[u8]) -> Option<usize> {
@@ -422,7 +471,7 @@ impl<D: Driver> Worker<D> {
                 Some(0)
             }
             Err(error) => {
-                self.broke_protocol(key, &error);
+                self.refused(key, &error.into());
                 Some(0)
             }
         }
@@ -445,8 +494,8 @@ impl<D: Driver> Worker<D> {
         );
         let progress = match progress {
             Ok(progress) => progress,
-            Err(error) => {
-                self.broke_protocol(key, &error);
+            Err(refused) => {
+                self.refused(key, &refused);
                 return Some(0);
             }
         };
@@ -457,7 +506,7 @@ impl<D: Driver> Worker<D> {
             todo.push_back(Todo::Backend(backend_key));
         }
         let mut made_up = Splice::default();
-        downstream::made_up(&mut backend.relay, &mut made_up);
+        downstream::made_up(Some(&mut client.relay), &mut backend.relay, &mut made_up);
         if !made_up.is_empty() {
             client.answer(made_up.slices(&[]), !backend.relay.shown);
         }
@@ -512,14 +561,7 @@ impl<D: Driver> Worker<D> {
         let client = &mut self.clients[key];
         client.phase = Phase::Holding { backend: backend_key };
         if client.greeting {
-            let mut welcome = Vec::new();
-            for (name, value) in self.backends[backend_key].reported.iter() {
-                backend::put_parameter_status(&mut welcome, name, value);
-            }
-            let welcome: std::rc::Rc<[u8]> = welcome.into();
-            let kind = (client.user, Arc::clone(&client.parameters));
-            self.welcomes.insert(kind, std::rc::Rc::clone(&welcome));
-            self.greet(key, &welcome);
+            self.greet_as(key, backend_key);
             // Not here: the next waiter for this backend may be one of thousands that log in.
             return self.todo.push_back(Todo::EndLease(backend_key));
         }
@@ -599,13 +641,16 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// Cancels what a client waits in the queue for.
+    /// Cancels what a client waits for: in the queue, or until a backend has its parameters.
     pub(super) fn cancel_waiting(&mut self, key: usize) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        let Phase::Waiting { pool, .. } = client.phase else { return };
+        let pool = match client.phase {
+            Phase::Waiting { pool, .. } => Some(pool),
+            Phase::Syncing { .. } if !client.called_off => None,
+            _ => return,
+        };
         let Some(end) = end_of_batch(&client.stash) else { return };
         client.stash.drain(..end);
-        client.phase = Phase::Idle;
         let mut out = Vec::new();
         Report {
             severity: Severity::Error,
@@ -617,11 +662,30 @@ impl<D: Driver> Worker<D> {
         .put(&mut out);
         backend::put_ready(&mut out, TxStatus::Idle);
         client.send([&out[..]].into_iter());
+        let Some(pool) = pool else {
+            client.called_off = true;
+            return;
+        };
+        client.phase = Phase::Idle;
         client.resume();
         self.pool(pool).pool.forget(&key);
         let proxy = Arc::clone(&self.proxy);
         self.pool(pool).publish(&proxy.shares);
         self.todo.push_back(Todo::Client(key));
+    }
+
+    /// The client has no use any more for the backend that it was to be given.
+    pub(super) fn called_off(&mut self, key: usize) {
+        let client = &mut self.clients[key];
+        client.phase = Phase::Idle;
+        client.replay.end();
+        client.resume();
+        self.todo.push_back(Todo::Client(key));
+    }
+
+    /// Whether the client has cancelled what it was to be given a backend for. Asked once.
+    pub(super) fn take_called_off(&mut self, key: usize) -> bool {
+        std::mem::take(&mut self.clients[key].called_off)
     }
 }
 

@@ -48,6 +48,8 @@ impl Mailbox {
 #[derive(Debug)]
 pub struct MioDriver {
     registry: mio::Registry,
+    // Of `[pool]`: for connections to nodes.
+    user_timeout: Duration,
     mailboxes: Arc<[Mailbox]>,
 }
 
@@ -56,7 +58,7 @@ impl Driver for MioDriver {
 
     fn connect(&mut self, to: SocketAddr, token: Token) -> io::Result<TcpStream> {
         let mut stream = TcpStream::connect(to)?;
-        prepare(&stream)?;
+        prepare(&stream, self.user_timeout)?;
         self.register(&mut stream, token)?;
         Ok(stream)
     }
@@ -96,8 +98,12 @@ impl Driver for MioDriver {
 }
 
 /// No waiting for more to send; and a peer whose host has vanished is noticed: after a minute
-/// and a half of silence, or 30 s after something was sent that it does not confirm.
-fn prepare(stream: &TcpStream) -> io::Result<()> {
+/// and a half of silence, or when the system gives up sending again what it does not confirm.
+///
+/// A `user_timeout`, unless it is zero, makes the system give up sooner, and on others too: Linux
+/// counts the time for which a peer that is there takes nothing (psql's pager, a COPY that waits for
+/// a lock) as unconfirmed.
+fn prepare(stream: &TcpStream, user_timeout: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(60))
@@ -105,7 +111,10 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
         .with_retries(3);
     let socket = SockRef::from(stream);
     socket.set_tcp_keepalive(&keepalive)?;
-    socket.set_tcp_user_timeout(Some(Duration::from_secs(30)))
+    if !user_timeout.is_zero() {
+        socket.set_tcp_user_timeout(Some(user_timeout))?;
+    }
+    Ok(())
 }
 
 // The two lowest bits tell what kind of entry it is, the next ones its serial, the rest its key.
@@ -131,6 +140,19 @@ fn from_mio(token: mio::Token) -> Token {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_peer_that_does_not_read_is_waited_for_unless_the_settings_say_otherwise() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        for (set, expected) in [(0, None), (7, Some(Duration::from_secs(7)))] {
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            prepare(&stream, Duration::from_secs(set)).unwrap();
+            let socket = SockRef::from(&stream);
+            let found = socket.tcp_user_timeout().unwrap().filter(|limit| !limit.is_zero());
+            assert_eq!(found, expected);
+            assert!(socket.keepalive().unwrap());
+        }
+    }
 
     #[test]
     fn tokens_come_back_as_they_went() {
@@ -175,14 +197,16 @@ pub fn cores(count: usize) -> io::Result<(Vec<Core>, Arc<[Mailbox]>)> {
 #[derive(Debug)]
 pub struct Acceptor {
     listener: TcpListener,
+    user_timeout: Duration,
     next: AtomicUsize,
 }
 
 impl Acceptor {
-    /// Deals out the clients of a listening socket.
-    pub fn new(listener: std::net::TcpListener) -> io::Result<Self> {
+    /// Deals out the clients of a listening socket; `user_timeout` is `listen.tcp_user_timeout`.
+    pub fn new(listener: std::net::TcpListener, user_timeout: Duration) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        Ok(Self { listener: TcpListener::from_std(listener), next: AtomicUsize::new(0) })
+        let listener = TcpListener::from_std(listener);
+        Ok(Self { listener, user_timeout, next: AtomicUsize::new(0) })
     }
 
     /// Accepts all that wait. `true` if accepting has to pause because the system has no more
@@ -191,7 +215,7 @@ impl Acceptor {
         loop {
             match self.listener.accept() {
                 Ok((stream, _)) => {
-                    if let Err(error) = prepare(&stream) {
+                    if let Err(error) = prepare(&stream, self.user_timeout) {
                         tracing::debug!(%error, "a client was gone before it was served");
                         continue;
                     }
@@ -232,7 +256,8 @@ impl Core {
         if let Some(acceptor) = &mut acceptor {
             registry.register(&mut acceptor.listener, LISTENER, Interest::READABLE)?;
         }
-        let driver = MioDriver { registry, mailboxes: Arc::clone(&mailboxes) };
+        let user_timeout = proxy.user_timeout;
+        let driver = MioDriver { registry, user_timeout, mailboxes: Arc::clone(&mailboxes) };
         let started = Instant::now();
         let mut worker = Worker::new(proxy, self.number, driver, started);
         let mut events = Events::with_capacity(EVENTS);

@@ -92,6 +92,8 @@ pub struct Proxy {
     pub connect_timeout: Duration,
     /// How long a client may take to log in.
     pub login_timeout: Duration,
+    /// `pool.tcp_user_timeout`.
+    pub user_timeout: Duration,
     /// How long a backend may stay idle.
     pub idle_timeout: Duration,
     /// How old a backend may get; it is closed when its lease ends.
@@ -139,7 +141,9 @@ pub struct Worker<D: Driver> {
     keys: KeyCache,
     // One Arc for each distinct set, so that "the same as last time" is a pointer compared.
     parameters: HashSet<Arc<Parameters>>,
-    welcomes: HashMap<(UserId, Arc<Parameters>), Rc<[u8]>>,
+    // How many there were when those in no use were last let go.
+    parameters_kept: usize,
+    welcomes: HashMap<WelcomeKey, Rc<[u8]>>,
     // Deadlines of logins and farewells, in order.
     deadlines: VecDeque<(Instant, usize, u64)>,
     next_serial: u64,
@@ -152,8 +156,17 @@ pub struct Worker<D: Driver> {
 
 use pools::CorePool;
 
-/// Sets of parameters and welcomes kept per core.
+/// Welcomes kept per core, and sets of parameters that are in no use.
 const PARAMETER_SETS: usize = 1024;
+
+/// Whom a welcome is for: the login, and what it asks for. `is_named`: it gives an
+/// `application_name`, which is not among the parameters then.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct WelcomeKey {
+    user: UserId,
+    parameters: Arc<Parameters>,
+    is_named: bool,
+}
 
 impl<D: Driver> Worker<D> {
     /// The loop of core number `core`.
@@ -175,6 +188,7 @@ impl<D: Driver> Worker<D> {
             judge,
             keys: KeyCache::default(),
             parameters: HashSet::new(),
+            parameters_kept: 0,
             welcomes: HashMap::new(),
             deadlines: VecDeque::new(),
             next_serial: 0,
@@ -288,9 +302,10 @@ impl<D: Driver> Worker<D> {
         if let Some(known) = self.parameters.get(&parameters) {
             return Arc::clone(known);
         }
-        if self.parameters.len() >= PARAMETER_SETS {
-            self.welcomes.clear();
+        // Not at the limit itself: when that many are in use, each login would look through all.
+        if self.parameters.len() >= PARAMETER_SETS.max(2 * self.parameters_kept) {
             self.parameters.retain(|set| Arc::strong_count(set) > 1);
+            self.parameters_kept = self.parameters.len();
         }
         let set = Arc::new(parameters);
         self.parameters.insert(Arc::clone(&set));

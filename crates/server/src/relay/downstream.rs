@@ -4,8 +4,9 @@ use pgherd_core::sql::{Remains, remains_of_tag};
 use pgherd_wire::backend::{self, ErrorFields, Severity};
 use pgherd_wire::frame::MAX_MESSAGE;
 use pgherd_wire::replies::{Settled, Show};
-use pgherd_wire::{Frame, HEADER, WireError};
+use pgherd_wire::{Frame, HEADER, WireError, frame, sqlstate};
 
+use super::statements::BackendName;
 use super::{BackendRelay, ClientRelay, Splice};
 
 /// The longest message that is looked at as a whole, such as an error: 1 MiB. A longer one
@@ -89,9 +90,14 @@ pub fn relay(
             let settled = backend.replies.on_reply(frame.tag)?;
             if let Some(Settled::Parsed(id)) = settled.settled {
                 backend.statements.confirmed(id);
+                if settled.show == Show::Client
+                    && let Some(client) = client.as_deref_mut()
+                {
+                    client.statements.confirm();
+                }
             }
             at += pass(backend, rest, frame, at, out, Some(settled.show))?;
-            made_up(backend, out);
+            made_up(client.as_deref_mut(), backend, out);
             continue;
         }
         let Some(message) = rest.get(..frame.size) else { break Stop::NeedMore };
@@ -114,14 +120,30 @@ pub fn relay(
                 backend.said_goodbye |= ends_connection(&error) && verdict.show == Show::Client;
                 let BackendRelay { replies, statements, .. } = backend;
                 replies.take_dropped().for_each(|id| statements.dropped(id));
+                let dropped = replies.take_dropped_changes();
+                if let Some(client) = client.as_deref_mut() {
+                    client.statements.drop_pending(dropped);
+                }
                 if error.routine == "RevalidateCachedQuery" {
                     // A migration has changed what a statement returns; which one is not said.
                     statements.distrust();
                 }
             }
         }
-        at += pass(backend, rest, frame, at, out, Some(verdict.show))?;
-        made_up(backend, out);
+        let renamed = match &client {
+            Some(client) if frame.tag == backend::ERROR && verdict.show == Show::Client => {
+                with_the_clients_name(client, body)?
+            }
+            _ => None,
+        };
+        if let Some(body) = renamed {
+            backend.shown = true;
+            out.put(|out| frame::put(out, backend::ERROR, |out| out.extend_from_slice(&body)));
+            at += frame.size;
+        } else {
+            at += pass(backend, rest, frame, at, out, Some(verdict.show))?;
+        }
+        made_up(client.as_deref_mut(), backend, out);
         if verdict.settled == Some(Settled::Ready) {
             break Stop::Ready;
         }
@@ -129,9 +151,27 @@ pub fn relay(
     Ok(Progress { consumed: at, stop })
 }
 
+/// An error about a statement, with the client's name for it in the place of ours.
+fn with_the_clients_name(client: &ClientRelay, body: &[u8]) -> Result<Option<Vec<u8>>, WireError> {
+    let error = ErrorFields::read(body)?;
+    if error.code != sqlstate::DUPLICATE_STATEMENT {
+        return Ok(None);
+    }
+    let id = BackendName::find(error.message);
+    let Some((ours, id)) = id else { return Ok(None) };
+    let Some(name) = client.statements.name_of(id) else { return Ok(None) };
+    let mut places = body.windows(ours.len());
+    let Some(start) = places.position(|text| text == ours.as_bytes()) else { return Ok(None) };
+    Ok(Some([&body[..start], name, &body[start + ours.len()..]].concat()))
+}
+
 /// Puts the replies whose turn it is and that no backend will send.
-pub fn made_up(backend: &mut BackendRelay, out: &mut Splice) {
+pub fn made_up(client: Option<&mut ClientRelay>, backend: &mut BackendRelay, out: &mut Splice) {
+    let mut client = client;
     while let Some(tag) = backend.replies.next_synthetic() {
+        if let Some(client) = client.as_deref_mut() {
+            client.statements.confirm();
+        }
         backend.shown |= !is_preamble(tag);
         out.put(|out| backend::put_empty(out, tag));
     }

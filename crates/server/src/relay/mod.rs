@@ -38,6 +38,7 @@ impl ClientRelay {
     /// The message that is half relayed is going to be relayed again from its beginning.
     pub fn rewind(&mut self) {
         self.passing = 0;
+        self.statements.forget_pending();
     }
 }
 
@@ -69,10 +70,17 @@ pub struct BackendRelay {
 impl BackendRelay {
     /// Whether nothing is owed and no transaction is open.
     pub fn is_quiet(&self) -> bool {
-        self.replies.is_empty()
-            && self.tx.is_idle()
-            && !self.replies.is_skipping()
-            && !self.awaits_sync
+        self.tx.is_idle() && self.is_answered()
+    }
+
+    /// Whether nothing is owed and nothing was begun that only a Sync will end.
+    pub fn is_answered(&self) -> bool {
+        self.replies.is_empty() && !self.replies.is_skipping() && !self.awaits_sync
+    }
+
+    /// Whether its client has seen the beginning of a message and not yet the end.
+    pub fn is_mid_message(&self) -> bool {
+        matches!(self.passing, (1.., Some(Show::Client)))
     }
 
     /// A Query, FunctionCall or Sync is being sent, which ends what was begun before it.

@@ -30,6 +30,13 @@ impl Parameters {
         self.0.insert(spelt.unwrap_or_else(|| name.into()), value.into());
     }
 
+    /// The same without one of them.
+    #[must_use]
+    pub fn without(&self, name: &str) -> Self {
+        let others = self.0.iter().filter(|(key, _)| !key.eq_ignore_ascii_case(name));
+        Self(others.map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+
     /// Names and values in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, &**value))

@@ -4,9 +4,9 @@
 //! in the whole process, and the name `pgherd_<number>` on whichever backends have needed it:
 //! so a statement prepared by a hundred clients is prepared once on each backend.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::Write;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pgherd_core::sql;
@@ -14,7 +14,7 @@ use pgherd_core::sql;
 /// One distinct statement.
 #[derive(Debug)]
 pub struct Statement {
-    /// Its number in this process; never used twice.
+    /// Its number in this process; never used twice, and never 0.
     pub id: u64,
     /// The text.
     pub sql: Box<[u8]>,
@@ -31,6 +31,9 @@ impl Statement {
     }
 }
 
+/// What the names of statements on backends begin with.
+const PREFIX: &str = "pgherd_";
+
 /// The name of a statement on a backend, without an allocation.
 #[derive(Debug, Clone, Copy)]
 pub struct BackendName {
@@ -44,9 +47,27 @@ impl BackendName {
         let mut bytes = [0; 28];
         let mut rest = &mut bytes[..];
         // 7 bytes of prefix and at most 20 digits.
-        write!(rest, "pgherd_{id}").expect("27 bytes fit into 28");
+        write!(rest, "{PREFIX}{id}").expect("27 bytes fit into 28");
         let len = 28 - rest.len();
         Self { bytes, len }
+    }
+
+    /// The name of no statement, for what the client calls so and has not prepared.
+    pub fn of_none() -> Self {
+        Self::new(0)
+    }
+
+    /// Whether a client's name could be one of these.
+    pub fn is_alike(name: &[u8]) -> bool {
+        name.starts_with(PREFIX.as_bytes())
+    }
+
+    /// The first such name in a text, and its number.
+    pub fn find(text: &str) -> Option<(&str, u64)> {
+        let found = &text[text.find(PREFIX)?..];
+        let digits = &found[PREFIX.len()..];
+        let end = digits.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(digits.len());
+        Some((&found[..PREFIX.len() + end], digits[..end].parse().ok()?))
     }
 
     /// The name's bytes, without a zero.
@@ -57,25 +78,36 @@ impl BackendName {
 
 /// Every statement that some client has prepared, shared by all cores.
 ///
-/// Bounded in bytes: above the bound, statements that no client holds any more are let go.
-/// The lock guards the map and is held for a look-up, once per Parse of a named statement.
+/// Bounded in bytes: above the bound, statements that no client holds any more are let go; those
+/// that clients hold are bounded for each client. The lock guards the map and is held for a look-up,
+/// once per Parse of a named statement, and now and then to look through all of them: once for each
+/// doubling of what is held.
 #[derive(Debug)]
 pub struct StatementTable {
-    by_key: Mutex<HashMap<Box<[u8]>, Arc<Statement>>>,
-    bytes: AtomicUsize,
+    kept: Mutex<Kept>,
     limit: usize,
+    per_client: usize,
     next: AtomicU64,
 }
 
+#[derive(Debug, Default)]
+struct Kept {
+    by_key: HashMap<Box<[u8]>, Arc<Statement>>,
+    bytes: usize,
+    // What clients held when all was looked through last.
+    held: usize,
+}
+
 impl StatementTable {
-    /// An empty table that keeps unused statements up to `limit` bytes of text.
-    pub fn new(limit: usize) -> Self {
-        Self {
-            by_key: Mutex::default(),
-            bytes: AtomicUsize::new(0),
-            limit,
-            next: AtomicU64::new(1),
-        }
+    /// An empty table that keeps unused statements up to `limit` bytes of text, or as much as
+    /// clients hold. One client may hold `per_client` bytes.
+    pub fn new(limit: usize, per_client: usize) -> Self {
+        Self { kept: Mutex::default(), limit, per_client, next: AtomicU64::new(1) }
+    }
+
+    /// Bytes of text that one client may have prepared under names.
+    pub fn per_client(&self) -> usize {
+        self.per_client
     }
 
     /// The one statement with this text and these types, for sessions of this flavour: what a
@@ -84,8 +116,8 @@ impl StatementTable {
     pub fn intern(&self, sql: &[u8], types: &[u8], flavour: u64) -> Arc<Statement> {
         // The types begin with their count, so the parts cannot be confused.
         let key = [&flavour.to_be_bytes(), types, sql].concat();
-        let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(statement) = by_key.get(&key[..]) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(statement) = kept.by_key.get(&key[..]) {
             return Arc::clone(statement);
         }
         let statement = Arc::new(Statement {
@@ -94,13 +126,14 @@ impl StatementTable {
             types: types.into(),
             suspicious: sql::suspicion(sql),
         });
-        let bytes = self.bytes.fetch_add(key.len(), Ordering::Relaxed) + key.len();
-        if bytes > self.limit {
-            by_key.retain(|_, statement| Arc::strong_count(statement) > 1);
-            self.bytes.store(by_key.keys().map(|key| key.len()).sum(), Ordering::Relaxed);
-            self.bytes.fetch_add(key.len(), Ordering::Relaxed);
+        // Not at the limit itself: when clients hold that much, each Parse would look through all.
+        if kept.bytes + key.len() > self.limit.max(2 * kept.held) {
+            kept.by_key.retain(|_, statement| Arc::strong_count(statement) > 1);
+            kept.held = kept.by_key.keys().map(|key| key.len()).sum();
+            kept.bytes = kept.held;
         }
-        by_key.insert(key.into(), Arc::clone(&statement));
+        kept.bytes += key.len();
+        kept.by_key.insert(key.into(), Arc::clone(&statement));
         statement
     }
 }
@@ -121,8 +154,54 @@ type ByName = HashMap<Box<[u8]>, Arc<Statement>>;
 pub struct ClientStatements {
     // Boxed and absent until used: most idle clients have none.
     named: Option<Box<ByName>>,
+    // Absent while nothing is owed.
+    pending: Option<Box<Pending>>,
     unnamed: Option<Box<Unnamed>>,
+    // Names and texts in `named`.
+    bytes: usize,
     flavour: u64,
+}
+
+/// What the client's Parses and Closes will have changed once they are answered, in their order. An
+/// error before them drops them.
+#[derive(Debug, Default)]
+struct Pending {
+    changes: VecDeque<Change>,
+    // The last change of each name, counted from the first ever.
+    latest: HashMap<Box<[u8]>, usize>,
+    // The number of changes that are behind.
+    before: usize,
+    // Names and texts that were added.
+    bytes: usize,
+}
+
+impl Pending {
+    fn pop(&mut self) -> Option<Change> {
+        let change = self.changes.pop_front()?;
+        if self.latest.get(&change.name) == Some(&self.before) {
+            self.latest.remove(&change.name);
+        }
+        self.before += 1;
+        self.bytes -= change.bytes();
+        Some(change)
+    }
+}
+
+/// The name means this statement from now on, or none.
+#[derive(Debug)]
+struct Change {
+    name: Box<[u8]>,
+    statement: Option<Arc<Statement>>,
+}
+
+impl Change {
+    fn bytes(&self) -> usize {
+        self.statement.as_ref().map_or(0, |statement| size_of_named(&self.name, statement))
+    }
+}
+
+fn size_of_named(name: &[u8], statement: &Statement) -> usize {
+    name.len() + statement.sql.len() + statement.types.len()
 }
 
 impl ClientStatements {
@@ -136,24 +215,79 @@ impl ClientStatements {
         self.flavour
     }
 
-    /// The statement the client calls `name`.
+    /// The statement the client calls `name`, once all that it has sent is done.
     pub fn get(&self, name: &[u8]) -> Option<&Arc<Statement>> {
+        if let Some(pending) = &self.pending
+            && let Some(number) = pending.latest.get(name)
+        {
+            return pending.changes[number - pending.before].statement.as_ref();
+        }
         self.named.as_ref()?.get(name)
     }
 
-    /// Remembers a statement under the client's name for it.
-    pub fn insert(&mut self, name: &[u8], statement: Arc<Statement>) {
-        self.named.get_or_insert_default().insert(name.into(), statement);
+    /// The client's name for the statement with this number.
+    pub fn name_of(&self, id: u64) -> Option<&[u8]> {
+        let named = self.named.iter().flat_map(|named| named.iter());
+        let pending = self.pending.iter().flat_map(|pending| &pending.changes);
+        let pending = pending.filter_map(|change| Some((&change.name, change.statement.as_ref()?)));
+        named.chain(pending).find(|(_, statement)| statement.id == id).map(|(name, _)| &**name)
     }
 
-    /// Forgets a name; `false` if it was not known.
-    pub fn remove(&mut self, name: &[u8]) -> bool {
-        self.named.as_mut().is_some_and(|named| named.remove(name).is_some())
+    /// Bytes of names and texts that it holds, with those that are pending.
+    pub fn bytes(&self) -> usize {
+        self.bytes + self.pending.as_ref().map_or(0, |pending| pending.bytes)
+    }
+
+    /// Its Parse (with a statement) or Close (without) of this name was sent, or will be answered
+    /// by us: [`Self::confirm`] or [`Self::drop_pending`] says when, in order.
+    pub fn change(&mut self, name: &[u8], statement: Option<Arc<Statement>>) {
+        let pending = self.pending.get_or_insert_default();
+        let change = Change { name: name.into(), statement };
+        pending.bytes += change.bytes();
+        pending.latest.insert(name.into(), pending.before + pending.changes.len());
+        pending.changes.push_back(change);
+    }
+
+    /// The oldest pending change is done.
+    pub fn confirm(&mut self) {
+        let Some(change) = self.pop_pending() else { return };
+        let added = change.bytes();
+        let Change { name, statement } = change;
+        let named = self.named.get_or_insert_default();
+        let last = match statement {
+            Some(statement) => named.insert(name.clone(), statement),
+            None => named.remove(&name),
+        };
+        let removed = last.map_or(0, |statement| size_of_named(&name, &statement));
+        self.bytes = self.bytes + added - removed;
+        if named.is_empty() {
+            self.named = None;
+        }
+    }
+
+    /// An error has dropped so many of the oldest pending changes.
+    pub fn drop_pending(&mut self, count: usize) {
+        (0..count).for_each(|_| drop(self.pop_pending()));
+    }
+
+    /// What was sent is going to be sent again.
+    pub fn forget_pending(&mut self) {
+        self.pending = None;
+    }
+
+    fn pop_pending(&mut self) -> Option<Change> {
+        let pending = self.pending.as_mut()?;
+        let change = pending.pop();
+        if pending.changes.is_empty() {
+            self.pending = None;
+        }
+        change
     }
 
     /// Forgets everything: the client said DISCARD ALL or DEALLOCATE ALL.
     pub fn clear(&mut self) {
         self.named = None;
+        self.bytes = 0;
         self.unnamed = None;
     }
 
@@ -299,5 +433,51 @@ impl BackendStatements {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.prepared.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_clients_hold_is_not_looked_through_for_each_parse() {
+        let table = StatementTable::new(1000, usize::MAX);
+        let mut held = Vec::new();
+        let mut looked_through = 0;
+        for number in 0..1000 {
+            let before = table.kept.lock().unwrap().held;
+            held.push(table.intern(format!("select {number:100}").as_bytes(), &[0, 0], 0));
+            looked_through += usize::from(table.kept.lock().unwrap().held != before);
+        }
+        assert!(looked_through < 10, "{looked_through} times");
+        assert_eq!(table.kept.lock().unwrap().by_key.len(), 1000);
+        held.clear();
+        (0..2000).for_each(|number: u32| {
+            table.intern(format!("select {number:200}").as_bytes(), &[0, 0], 0);
+        });
+        let kept = table.kept.lock().unwrap();
+        assert!(kept.bytes <= 2 * kept.held.max(500), "{} of {}", kept.bytes, kept.held);
+    }
+
+    #[test]
+    fn a_change_counts_at_once_and_lasts_only_if_it_is_confirmed() {
+        let table = StatementTable::new(1000, usize::MAX);
+        let [one, two] = ["select 1", "select 2"].map(|sql| table.intern(sql.as_bytes(), &[], 0));
+        let mut client = ClientStatements::default();
+        let id = |client: &ClientStatements| client.get(b"s").map(|statement| statement.id);
+        client.change(b"s", Some(one.clone()));
+        client.change(b"s", None);
+        client.change(b"s", Some(two.clone()));
+        assert_eq!(id(&client), Some(two.id));
+        client.confirm();
+        client.drop_pending(1);
+        assert_eq!(id(&client), Some(two.id));
+        client.drop_pending(1);
+        assert_eq!(id(&client), Some(one.id), "neither Close nor Parse has happened");
+        assert_eq!((client.len(), client.bytes()), (1, 9));
+        client.change(b"s", None);
+        client.confirm();
+        assert_eq!((id(&client), client.bytes()), (None, 0));
     }
 }

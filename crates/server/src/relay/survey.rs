@@ -71,7 +71,15 @@ pub fn survey(
         | pgherd_wire::backend::COPY_DATA => {
             return Ok(Survey::Skip(first.size));
         }
-        _ => {}
+        frontend::QUERY
+        | frontend::FUNCTION_CALL
+        | frontend::PARSE
+        | frontend::BIND
+        | frontend::DESCRIBE
+        | frontend::EXECUTE
+        | frontend::CLOSE => {}
+        // At once: neither the rest of it nor a backend is needed to refuse it.
+        other => return Err(frontend::unknown(other)),
     }
     // Whoever sends the beginning of a message and then nothing is not to hold a backend.
     if input.len() < first.size.min(LONGEST) {

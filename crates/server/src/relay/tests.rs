@@ -26,7 +26,7 @@ impl Pair {
         Self {
             client: ClientRelay::default(),
             backend: BackendRelay::default(),
-            table: StatementTable::new(1 << 20),
+            table: StatementTable::new(1 << 20, 1 << 20),
             to_backend: Vec::new(),
             to_client: Vec::new(),
         }
@@ -34,7 +34,7 @@ impl Pair {
 
     fn made_up(&mut self) {
         let mut out = Splice::default();
-        downstream::made_up(&mut self.backend, &mut out);
+        downstream::made_up(Some(&mut self.client), &mut self.backend, &mut out);
         self.to_client.extend(out.to_vec(&[]));
     }
 
@@ -239,6 +239,125 @@ fn a_statement_closed_by_the_client_stays_on_the_backend() {
     assert_eq!(tags(&pair.to_client), "13Z");
     assert!(pair.client.statements.is_empty());
     assert_eq!(pair.backend.statements.len(), 1);
+}
+
+fn error(code: &str, message: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    let severity = from_backend::Severity::Error;
+    from_backend::Report { severity, code, message, detail: "", hint: "" }.put(&mut out);
+    out
+}
+
+#[test]
+fn a_name_that_is_taken_is_refused_by_the_server_in_the_clients_words() {
+    let mut pair = Pair::new();
+    let mut bytes = Vec::new();
+    parse(&mut bytes, "mine", "select 1");
+    sync(&mut bytes);
+    pair.up(&bytes, &mut whole);
+    pair.down(&replies("1Z"), &mut whole);
+    let before = pair.to_backend.len();
+    bytes.clear();
+    parse(&mut bytes, "mine", "select 2");
+    sync(&mut bytes);
+    pair.up(&bytes, &mut whole);
+    assert_eq!(tags(&pair.to_backend[before..]), "PS");
+    let refusal = error("42P05", "prepared statement \"pgherd_1\" already exists");
+    pair.to_client.clear();
+    pair.down(&[&refusal[..], &replies("Z")].concat(), &mut whole);
+    let told = error("42P05", "prepared statement \"mine\" already exists");
+    assert_eq!(pair.to_client, [&told[..], &replies("Z")].concat());
+    let kept = pair.client.statements.get(b"mine").unwrap();
+    assert_eq!(&*kept.sql, b"select 1");
+}
+
+#[test]
+fn what_an_error_made_the_server_ignore_has_not_happened() {
+    let mut pair = Pair::new();
+    let mut bytes = Vec::new();
+    parse(&mut bytes, "kept", "select 1");
+    sync(&mut bytes);
+    pair.up(&bytes, &mut whole);
+    pair.down(&replies("1Z"), &mut whole);
+    // On the way before the error is known, and after it.
+    for error_first in [false, true] {
+        bytes.clear();
+        parse(&mut bytes, "", "selec 1");
+        let mut ignored = Vec::new();
+        Target::Statement(b"kept").put(&mut ignored, frontend::CLOSE);
+        parse(&mut ignored, "new", "select 2");
+        sync(&mut ignored);
+        if error_first {
+            pair.up(&bytes, &mut whole);
+            pair.down(&replies("E"), &mut whole);
+            pair.up(&ignored, &mut whole);
+            pair.down(&replies("Z"), &mut whole);
+        } else {
+            pair.up(&[bytes.clone(), ignored].concat(), &mut whole);
+            pair.down(&replies("EZ"), &mut whole);
+        }
+        assert!(pair.client.statements.get(b"kept").is_some());
+        assert!(pair.client.statements.get(b"new").is_none());
+    }
+    assert!(pair.to_client.ends_with(&replies("EZ")));
+}
+
+#[test]
+fn the_names_on_the_backend_are_not_the_clients() {
+    let mut pair = Pair::new();
+    let mut bytes = Vec::new();
+    parse(&mut bytes, "mine", "select 1");
+    sync(&mut bytes);
+    pair.up(&bytes, &mut whole);
+    pair.down(&replies("1Z"), &mut whole);
+    pair.client = ClientRelay::default();
+    pair.to_backend.clear();
+    bytes.clear();
+    bind(&mut bytes, "pgherd_1");
+    sync(&mut bytes);
+    Target::Statement(b"pgherd_1").put(&mut bytes, frontend::DESCRIBE);
+    sync(&mut bytes);
+    Target::Statement(b"pgherd_1").put(&mut bytes, frontend::CLOSE);
+    sync(&mut bytes);
+    pair.up(&bytes, &mut whole);
+    assert_eq!(tags(&pair.to_backend), "BSDSS");
+    let sent = String::from_utf8_lossy(&pair.to_backend).into_owned();
+    assert!(!sent.contains("pgherd_1") && sent.contains("pgherd_0"), "{sent:?}");
+    // A name that PREPARE may have made goes through as it is.
+    bytes.clear();
+    bind(&mut bytes, "theirs");
+    pair.up(&bytes, &mut whole);
+    assert!(String::from_utf8_lossy(&pair.to_backend).contains("theirs"));
+}
+
+#[test]
+fn what_one_client_prepares_is_bounded() {
+    let mut pair = Pair::new();
+    pair.table = StatementTable::new(1 << 20, 1000);
+    let mut refused = None;
+    for number in 0..100 {
+        let mut bytes = Vec::new();
+        parse(&mut bytes, &format!("s{number:03}"), &format!("select {number:089}"));
+        let (mut out, Pair { client, backend, table, .. }) = (Splice::default(), &mut pair);
+        match upstream::relay(client, backend, table, &bytes, Extent::All, &mut out) {
+            Ok(_) => {}
+            Err(error) => {
+                refused = Some((number, error));
+                break;
+            }
+        }
+    }
+    let limit = upstream::Refused::Statements { bytes: 1020, limit: 1000 };
+    assert_eq!(refused, Some((9, limit)));
+}
+
+#[test]
+fn garbage_after_the_login_is_refused_by_its_first_byte() {
+    for tag in *b"pR1~" {
+        let input = [tag, 0, 0, 0xff, 0];
+        let refused = survey::survey(&ClientRelay::default(), &input, None);
+        assert_eq!(refused, Err(frontend::unknown(tag)));
+    }
 }
 
 #[test]

@@ -40,6 +40,24 @@ pub enum Stop {
     Terminate,
 }
 
+/// Why nothing more is taken from a client.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It broke the protocol.
+    #[error(transparent)]
+    Protocol(#[from] WireError),
+    /// It has prepared too much.
+    #[error(
+        "the statements that are prepared under names would take {bytes} bytes (limit {limit})"
+    )]
+    Statements {
+        /// With the one that is too much.
+        bytes: usize,
+        /// `listen.prepared_bytes_per_client`.
+        limit: usize,
+    },
+}
+
 /// How much to relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
@@ -55,7 +73,8 @@ pub enum Extent {
 /// caller sends the client what [`super::downstream::made_up`] says.
 ///
 /// # Errors
-/// [`WireError`] if the client broke the protocol; what is in `out` by then may still be sent.
+/// [`Refused`] if the client broke the protocol or a limit; what is in `out` by then may still be
+/// sent.
 pub fn relay(
     client: &mut ClientRelay,
     backend: &mut BackendRelay,
@@ -63,7 +82,7 @@ pub fn relay(
     input: &[u8],
     extent: Extent,
     out: &mut Splice,
-) -> Result<Progress, WireError> {
+) -> Result<Progress, Refused> {
     let mut at = 0;
     let stop = loop {
         if client.passing > 0 {
@@ -101,7 +120,7 @@ fn message(
     frame: Frame,
     at: usize,
     out: &mut Splice,
-) -> Result<Option<usize>, WireError> {
+) -> Result<Option<usize>, Refused> {
     backend.awaits_sync |= matches!(
         frame.tag,
         frontend::PARSE | frontend::BIND | frontend::DESCRIBE | frontend::EXECUTE | frontend::CLOSE
@@ -136,7 +155,7 @@ fn message(
             let Some(body) = bounded(body, frame, LONGEST_PARSE)? else { return Ok(None) };
             let parse = Parse::read(body)?;
             if !parse.name.is_empty() {
-                named_parse(client, backend, table, &parse, out);
+                named_parse(client, backend, table, &parse, out)?;
                 return Ok(Some(frame.size));
             }
             backend.dirty |= sql::suspicion(parse.sql);
@@ -146,7 +165,7 @@ fn message(
             backend.statements.unnamed_sent();
             Some(Expect::Parse { show: Show::Client, statement: None })
         }
-        frontend::BIND => return bind(client, backend, rest, frame, at, out),
+        frontend::BIND => return Ok(bind(client, backend, rest, frame, at, out)?),
         frontend::DESCRIBE => {
             let Some(body) = bounded(body, frame, LONGEST_SMALL)? else { return Ok(None) };
             if let Target::Statement(name) = Target::read(frame.tag, body)?
@@ -161,9 +180,12 @@ fn message(
         frontend::CLOSE => {
             let Some(body) = bounded(body, frame, LONGEST_SMALL)? else { return Ok(None) };
             if let Target::Statement(name) = Target::read(frame.tag, body)? {
-                // The backend keeps it: another client, or this one again, may want it.
-                if client.statements.remove(name) {
-                    backend.replies.expect(Expect::MadeUp(CLOSE_COMPLETE));
+                // The backend keeps it: another client, or this one again, may want it. And it keeps
+                // others' to which this name means something else.
+                if client.statements.get(name).is_some() || BackendName::is_alike(name) {
+                    if backend.replies.expect(Expect::MadeUp(CLOSE_COMPLETE)) {
+                        client.statements.change(name, None);
+                    }
                     return Ok(Some(frame.size));
                 }
                 if name.is_empty() {
@@ -179,11 +201,7 @@ fn message(
             Some(Expect::Execute)
         }
         other => {
-            return Err(WireError::Unknown {
-                tag: char::from(other),
-                field: "message type",
-                value: i64::from(other),
-            });
+            return Err(frontend::unknown(other).into());
         }
     };
     if let Some(expect) = expect {
@@ -201,19 +219,33 @@ fn named_parse(
     table: &StatementTable,
     parse: &Parse<'_>,
     out: &mut Splice,
-) {
+) -> Result<(), Refused> {
+    if let Some(taken) = client.statements.get(parse.name) {
+        // PostgreSQL refuses it, in its own words and where it is in the pipeline.
+        make_ready(backend, taken, out);
+        backend.replies.expect(Expect::Parse { show: Show::Client, statement: None });
+        let name = taken.backend_name();
+        out.put(|out| frontend::put_parse(out, name.as_bytes(), parse.sql, parse.types));
+        return Ok(());
+    }
+    let added = parse.name.len() + parse.sql.len() + parse.types.len();
+    let (bytes, limit) = (client.statements.bytes() + added, table.per_client());
+    if bytes > limit {
+        return Err(Refused::Statements { bytes, limit });
+    }
     let statement = table.intern(parse.sql, parse.types, client.statements.flavour());
-    match backend.statements.readiness(statement.id) {
-        Readiness::Ready => {
-            backend.replies.expect(Expect::MadeUp(PARSE_COMPLETE));
-        }
+    let answered = match backend.statements.readiness(statement.id) {
+        Readiness::Ready => backend.replies.expect(Expect::MadeUp(PARSE_COMPLETE)),
         Readiness::Parse => send_parse(backend, &statement, Show::Client, out),
         Readiness::CloseAndParse => {
             send_close(backend, statement.id, out);
-            send_parse(backend, &statement, Show::Client, out);
+            send_parse(backend, &statement, Show::Client, out)
         }
+    };
+    if answered {
+        client.statements.change(parse.name, Some(statement));
     }
-    client.statements.insert(parse.name, statement);
+    Ok(())
 }
 
 fn bind(
@@ -278,20 +310,36 @@ fn prepare(
         }
         return None;
     }
-    let statement = client.statements.get(name)?;
+    let Some(statement) = client.statements.get(name) else {
+        // Made with PREPARE, perhaps. But others' are not to be had under our names.
+        return BackendName::is_alike(name).then(BackendName::of_none);
+    };
     backend.dirty |= statement.suspicious;
+    make_ready(backend, statement, out);
+    Some(statement.backend_name())
+}
+
+/// Parses a statement on the backend, unless it is there.
+fn make_ready(backend: &mut BackendRelay, statement: &Statement, out: &mut Splice) {
     match backend.statements.readiness(statement.id) {
         Readiness::Ready => {}
-        Readiness::Parse => send_parse(backend, statement, Show::Nobody, out),
+        Readiness::Parse => {
+            send_parse(backend, statement, Show::Nobody, out);
+        }
         Readiness::CloseAndParse => {
             send_close(backend, statement.id, out);
             send_parse(backend, statement, Show::Nobody, out);
         }
     }
-    Some(statement.backend_name())
 }
 
-fn send_parse(backend: &mut BackendRelay, statement: &Statement, show: Show, out: &mut Splice) {
+/// `false`: the backend is going to ignore it.
+fn send_parse(
+    backend: &mut BackendRelay,
+    statement: &Statement,
+    show: Show,
+    out: &mut Splice,
+) -> bool {
     let expect = Expect::Parse { show, statement: Some(statement.id) };
     let answered = backend.replies.expect(expect);
     let name = statement.backend_name();
@@ -301,6 +349,7 @@ fn send_parse(backend: &mut BackendRelay, statement: &Statement, show: Show, out
     if answered && let Some(surplus) = backend.statements.sent(statement.id) {
         send_close(backend, surplus, out);
     }
+    answered
 }
 
 fn send_close(backend: &mut BackendRelay, id: u64, out: &mut Splice) {

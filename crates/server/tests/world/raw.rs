@@ -13,6 +13,8 @@ use super::World;
 pub struct Raw {
     stream: TcpStream,
     unread: Vec<u8>,
+    // The body of BackendKeyData.
+    key: Vec<u8>,
 }
 
 /// One message: its type and its body.
@@ -30,7 +32,7 @@ impl Raw {
     pub fn start(world: &World, parameters: &[(&str, &str)]) -> Self {
         let stream = TcpStream::connect(world.address()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let mut raw = Self { stream, unread: Vec::new() };
+        let mut raw = Self { stream, unread: Vec::new(), key: Vec::new() };
         let all = [&[("user", "app"), ("database", "app")], parameters].concat();
         let mut out = Vec::new();
         startup::put_startup(&mut out, startup::PROTOCOL_3_0, all);
@@ -42,6 +44,16 @@ impl Raw {
         self.stream.write_all(bytes).unwrap();
     }
 
+    /// Asks to cancel what it runs, and returns once the request was taken.
+    pub fn cancel(&self, world: &World) {
+        let mut stream = TcpStream::connect(world.address()).unwrap();
+        let (pid, secret) = self.key.split_at(4);
+        let mut out = Vec::new();
+        startup::put_cancel(&mut out, u32::from_be_bytes(pid.try_into().unwrap()), secret);
+        stream.write_all(&out).unwrap();
+        stream.read_to_end(&mut Vec::new()).unwrap();
+    }
+
     /// The next message; `None` at the end.
     pub fn next(&mut self) -> Option<Message> {
         loop {
@@ -49,6 +61,9 @@ impl Raw {
                 && self.unread.len() >= frame.size
             {
                 let message: Vec<u8> = self.unread.drain(..frame.size).collect();
+                if frame.tag == b'K' {
+                    self.key = message[5..].to_vec();
+                }
                 return Some((char::from(frame.tag), message[5..].to_vec()));
             }
             let mut bytes = [0; 8192];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pgherd_core::pool::OpenFailure;
 
 use super::loss::may_pass;
-use super::{Loss, Phase};
+use super::{LastSeen, Loss, Phase};
 use crate::backend::LoginError;
 use crate::reactor::{Driver, Mail, PoolKey, Worker};
 
@@ -33,10 +33,10 @@ impl<D: Driver> Worker<D> {
             }
             Phase::Syncing { client, .. } | Phase::Leased { client } => {
                 tracing::warn!(%node, pid, %loss, "backend lost while in use");
-                let said_goodbye = self.backends[key].relay.said_goodbye;
+                let last = LastSeen::of(&self.backends[key].relay);
                 self.drop_backend(key);
                 // The client first: a backend opened in the free slot may get the same key.
-                self.lost_backend(client, pool_key, loss, said_goodbye);
+                self.lost_backend(client, pool_key, loss, last);
                 self.slot_freed(pool_key);
             }
             Phase::Cleaning | Phase::Parked => {

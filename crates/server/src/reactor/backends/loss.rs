@@ -3,6 +3,34 @@
 use pgherd_wire::{WireError, sqlstate};
 
 use crate::backend::LoginError;
+use crate::relay::BackendRelay;
+
+/// What a client last saw of a backend that is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::reactor) enum LastSeen {
+    /// An error that ends the connection.
+    Goodbye,
+    /// The beginning of a message: whatever it is sent next it takes for the rest.
+    HalfAMessage,
+    /// Everything it had asked for, in a transaction that is still open.
+    IdleInTransaction,
+    /// Something else.
+    Unfinished,
+}
+
+impl LastSeen {
+    pub(super) fn of(relay: &BackendRelay) -> Self {
+        if relay.said_goodbye {
+            Self::Goodbye
+        } else if relay.is_mid_message() {
+            Self::HalfAMessage
+        } else if relay.is_answered() && !relay.tx.is_idle() {
+            Self::IdleInTransaction
+        } else {
+            Self::Unfinished
+        }
+    }
+}
 
 /// Why a backend is of no more use.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pgherd_wire::sqlstate;
 
 use super::{Phase, TRIES};
-use crate::reactor::backends::{Loss, fatal};
+use crate::reactor::backends::{LastSeen, Loss, fatal};
 use crate::reactor::{Driver, PoolKey, Worker, node_bit};
 use crate::relay::survey::Access;
 
@@ -16,15 +16,19 @@ impl<D: Driver> Worker<D> {
         key: usize,
         pool_key: PoolKey,
         loss: &Loss,
-        said_goodbye: bool,
+        last: LastSeen,
     ) {
-        let Self { clients, judge, .. } = self;
-        let Some(client) = clients.get_mut(key) else { return };
+        let Some(client) = self.clients.get_mut(key) else { return };
         if !matches!(client.phase, Phase::Holding { .. } | Phase::Syncing { .. }) {
             return;
         }
         let waited_for_parameters = matches!(client.phase, Phase::Syncing { .. });
         client.phase = Phase::Idle;
+        if self.take_called_off(key) && !matches!(loss, Loss::Parameters { .. }) {
+            return self.called_off(key);
+        }
+        let Self { clients, judge, .. } = self;
+        let client = &mut clients[key];
         if let Loss::Parameters { raw, .. } = loss {
             client.send([&raw[..]].into_iter());
             return self.leave(key);
@@ -42,21 +46,23 @@ impl<D: Driver> Worker<D> {
             return self.acquire_elsewhere(key, pool_key);
         }
         self.counts(pool_key.node).errors.add_one();
-        if said_goodbye {
-            return self.leave(key);
-        }
         let node = self.node_name(pool_key);
-        let message =
-            format!("connection to node {node} lost while a statement was running: {loss}");
-        self.dismiss(
-            key,
-            &fatal(
-                sqlstate::CONNECTION_FAILURE,
-                &message,
+        let (during, detail, hint) = match last {
+            // Nobody understands what is said in the middle of a message.
+            LastSeen::Goodbye | LastSeen::HalfAMessage => return self.leave(key),
+            LastSeen::IdleInTransaction => (
+                "while a transaction was open and no statement ran",
+                "the transaction is rolled back",
+                "connect again and repeat the transaction",
+            ),
+            LastSeen::Unfinished => (
+                "while a statement was running",
                 "whether the statement took effect is not known",
                 "connect again, and check before repeating a write",
             ),
-        );
+        };
+        let message = format!("connection to node {node} lost {during}: {loss}");
+        self.dismiss(key, &fatal(sqlstate::CONNECTION_FAILURE, &message, detail, hint));
     }
 
     /// The node of this pool failed a client before it saw anything: another one serves it.

@@ -10,6 +10,7 @@ use pgherd_wire::sqlstate;
 use super::Phase;
 use crate::reactor::backends::fatal;
 use crate::reactor::{Driver, Todo, Worker};
+use crate::relay::upstream::Refused;
 
 /// How long a client that was told goodbye may take to close: 5 s.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -39,12 +40,20 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    pub(super) fn broke_protocol(&mut self, key: usize, error: &pgherd_wire::WireError) {
-        let message = error.to_string();
-        self.dismiss(key, &fatal(sqlstate::PROTOCOL_VIOLATION, &message, "", ""));
+    pub(super) fn refused(&mut self, key: usize, refused: &Refused) {
+        let message = refused.to_string();
+        let (code, hint) = match refused {
+            Refused::Protocol(_) => (sqlstate::PROTOCOL_VIOLATION, ""),
+            Refused::Statements { .. } => (
+                sqlstate::LIMIT_EXCEEDED,
+                "close those that are not used, or raise listen.prepared_bytes_per_client",
+            ),
+        };
+        self.dismiss(key, &fatal(code, &message, "", hint));
     }
 
-    /// Tells a client why it has to go, and lets it.
+    /// Tells a client why it has to go, and lets it. One that has seen half a message is told
+    /// nothing: it would take the text for the rest of it.
     pub(super) fn dismiss(&mut self, key: usize, report: &Report<'_>) {
         tracing::info!(
             client = key,
@@ -53,6 +62,11 @@ impl<D: Driver> Worker<D> {
             "client dismissed"
         );
         let Some(client) = self.clients.get_mut(key) else { return };
+        if let Phase::Holding { backend } = client.phase
+            && self.backends[backend].relay.is_mid_message()
+        {
+            return self.leave(key);
+        }
         let mut out = Vec::new();
         report.put(&mut out);
         client.send([&out[..]].into_iter());
