@@ -9,6 +9,7 @@
 
 pub mod balance;
 pub mod health;
+pub mod held;
 pub mod id;
 pub mod pool;
 pub mod reset;

@@ -10,11 +10,13 @@
 pub mod auth;
 pub mod backend;
 mod control;
+mod pins;
 pub mod reactor;
 pub mod relay;
 mod serve;
 pub mod session;
 mod statistics;
 
+pub use pins::{Pin, Pins};
 pub use serve::{ServeError, Server, Stopper};
 pub use statistics::NodeStatistics;

@@ -19,6 +19,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::auth::{Method, Users};
 use crate::control::ControlPlane;
+use crate::pins::{Pin, Pins};
 use crate::reactor::mio_driver::{Acceptor, Mailbox, cores};
 use crate::reactor::{Counts, Mail, Proxy, Shares};
 use crate::relay::StatementTable;
@@ -182,6 +183,11 @@ impl Server {
         statistics(&self.topology(), &self.proxy.counts)
     }
 
+    /// The sessions that are pinned to their backends now.
+    pub fn pins(&self) -> Vec<Pin> {
+        self.proxy.pins.all()
+    }
+
     /// The newest snapshot of the cluster.
     pub fn topology(&self) -> Arc<Topology> {
         self.proxy.topology.load_full()
@@ -259,6 +265,12 @@ fn proxy(
         connect_timeout: pool.connect_timeout,
         login_timeout: settings.listen.login_timeout,
         user_timeout: pool.tcp_user_timeout,
+        pins: Pins::default(),
+        pin: pool.pin,
+        pin_limit: match pool.pin_limit {
+            0 => pool.size.div_ceil(2) as usize,
+            limit => limit as usize,
+        },
         idle_timeout: pool.idle_timeout,
         max_lifetime: pool.max_lifetime,
         class_cache_bytes: pool.statement_cache_bytes.0,

@@ -118,6 +118,7 @@ fn neither_do_nor_a_function_call_leaves_anything_for_the_next_client() {
     });
     client.send(&out);
     client.until('Z');
+    drop(client);
     let locks = "select count(*) from pg_locks where locktype = 'advisory'";
     let coordinator = world.node("coordinator");
     until("the lock is gone", || coordinator.psql(locks).unwrap() == "0");

@@ -187,6 +187,21 @@ pub fn put_negotiate(out: &mut Vec<u8>, newest: u32, unknown_options: &[&str]) {
     });
 }
 
+/// The columns of a DataRow, `None` for NULL.
+///
+/// # Errors
+/// [`WireError::Truncated`] names the field cut short.
+pub fn data_row(body: &[u8]) -> Result<Vec<Option<&[u8]>>, WireError> {
+    let mut fields = Fields::new(DATA_ROW, body);
+    let count = fields.i16("column count")?;
+    let mut columns = Vec::new();
+    for _ in 0..count {
+        let length = usize::try_from(fields.i32("column length")?).ok();
+        columns.push(length.map(|length| fields.bytes(length, "column")).transpose()?);
+    }
+    Ok(columns)
+}
+
 /// Reads ReadyForQuery.
 ///
 /// # Errors

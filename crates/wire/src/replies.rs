@@ -163,6 +163,8 @@ impl Replies {
     pub fn on_reply(&mut self, tag: u8) -> Result<Verdict, WireError> {
         let front = self.queue.front().copied();
         let show = match front {
+            // Whatever is asked meanwhile, they are for who listens.
+            _ if tag == backend::NOTIFICATION => Show::Client,
             // What is injected into a pipeline can fail it: the client sees why.
             Some(Expect::Parse { .. } | Expect::Close(_)) if tag == backend::ERROR => Show::Client,
             Some(

@@ -24,7 +24,8 @@ pub use sections::{
     RoutingSettings, TlsSettings, TransactionSettings, UserSettings,
 };
 pub use value::{
-    AuthMethod, ByteSize, ChannelBinding, PasswordCommand, PoolMode, Secret, TlsMode, TlsVersion,
+    AuthMethod, ByteSize, ChannelBinding, PasswordCommand, PinPolicy, PoolMode, Secret, TlsMode,
+    TlsVersion,
 };
 
 use crate::health::HealthConfig;

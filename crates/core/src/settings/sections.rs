@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::Settings;
 use super::section::{Range, Section, SettingInfo, Source, section};
 use super::value::{
-    AuthMethod, ByteSize, ChannelBinding, PasswordCommand, PoolMode, Secret, TlsMode, TlsVersion,
-    Value,
+    AuthMethod, ByteSize, ChannelBinding, PasswordCommand, PinPolicy, PoolMode, Secret, TlsMode,
+    TlsVersion, Value,
 };
 use crate::balance::Balance;
 use crate::id::ShardId;
@@ -94,6 +94,18 @@ section! {
         ///
         /// Default: "transaction". Reload: restart.
         mode: PoolMode = PoolMode::Transaction, Range::Any;
+        /// What becomes of a session that holds what only its own backend can: a temporary relation,
+        /// a cursor WITH HOLD, a session advisory lock, LISTEN. "on": it is pinned to its backend for
+        /// as long as that lasts. "refuse": its client is dismissed. "off": it ends with the
+        /// transaction. The proxy's pools.
+        ///
+        /// Default: "on". Reload: restart.
+        pin: PinPolicy = PinPolicy::On, Range::Any;
+        /// Backends of one pool that may be pinned at the same time; the client of one more is
+        /// dismissed.
+        ///
+        /// Range: 0 to 10000; 0 is half of `size`, and at least one. Default: 0. Reload: restart.
+        pin_limit: u32 = 0, between(0, 10_000);
         /// Backends to one node under one login, at most.
         ///
         /// Range: 1 to 10000. Default: 20. Reload: restart.

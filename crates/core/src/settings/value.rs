@@ -199,6 +199,18 @@ words! {
 }
 
 words! {
+    /// What becomes of a session that cannot be shared.
+    PinPolicy {
+        /// It keeps its backend for as long as that lasts.
+        On = "on",
+        /// Its client is dismissed.
+        Refuse = "refuse",
+        /// What it holds ends with its transaction.
+        Off = "off",
+    }
+}
+
+words! {
     /// Whether connections to the nodes are encrypted, and what of a node's certificate is checked.
     TlsMode {
         /// Never encrypted.
@@ -320,6 +332,7 @@ text_values! {
         |_: &Self| String::new();
     AuthMethod, "a text", Self::from_str, Self::to_string;
     PoolMode, "a text", Self::from_str, Self::to_string;
+    PinPolicy, "a text", Self::from_str, Self::to_string;
     TlsMode, "a text", Self::from_str, Self::to_string;
     TlsVersion, "a text", Self::from_str, Self::to_string;
     ChannelBinding, "a text", Self::from_str, Self::to_string;

@@ -44,8 +44,8 @@ const HARMLESS: [&str; 33] = [
 ];
 
 /// Whether a text may mean something else under another value of this setting. When in doubt, it
-/// may.
-pub(super) fn depends_on(setting: &str) -> bool {
+/// may. A search path and a role are not asked: under others PostgreSQL parses it anew.
+pub fn depends_on(setting: &str) -> bool {
     let name = setting.to_ascii_lowercase();
     let is_harmless = name.contains('.')
         || name.starts_with("enable_")

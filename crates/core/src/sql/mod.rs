@@ -17,6 +17,7 @@ mod tag;
 pub use cache::ClassCache;
 pub use class::{BadQueryType, Classified, QueryType, Remains, StateKind, TransactionControl};
 pub use look::{Look, look, may_copy, suspicion};
+pub use meaning::depends_on;
 pub use tag::remains_of_tag;
 
 use std::collections::HashSet;

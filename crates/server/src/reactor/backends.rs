@@ -6,10 +6,12 @@
 //! | LoggingIn  | -          | goes to the login                        | lent or Idle        |
 //! | Idle       | -          | a notice, or the node says goodbye       | lent, or closed     |
 //! | Syncing    | waits      | the client's parameters are being set    | Leased              |
-//! | Leased     | holds it   | relayed                                  | Cleaning or placed  |
+//! | Leased     | holds it   | relayed                                  | Asking, Cleaning or placed |
+//! | Asking     | holds it   | tells what the session holds             | Leased, Cleaning    |
 //! | Cleaning   | -          | swallowed; an error closes the backend   | placed              |
 //! | Parked     | -          | a cancel request is still on its way     | placed              |
 
+mod asking;
 mod ending;
 mod lending;
 mod loss;
@@ -23,7 +25,7 @@ use std::time::Instant;
 use pgherd_core::topology::Topology;
 use pgherd_wire::backend::{Report, Severity};
 use pgherd_wire::replies::Show;
-use pgherd_wire::sqlstate;
+use pgherd_wire::{WireError, sqlstate};
 
 use super::driver::Entry;
 use super::outbox::Outbox;
@@ -63,6 +65,10 @@ pub struct Backend<S> {
     asked_at: Instant,
     // When it was last lent.
     lent_at: Instant,
+    // Its client keeps it although it runs nothing: it holds what cannot be had elsewhere.
+    pub(super) is_pinned: bool,
+    // What the node has answered to a question of ours.
+    rows: Vec<asking::Row>,
 }
 
 /// Where a backend stands; see the table in the module's header.
@@ -73,6 +79,8 @@ pub(super) enum Phase {
     Idle,
     Syncing { client: usize, wanted: Arc<Parameters> },
     Leased { client: usize },
+    // No client: it has gone meanwhile. Not asked: a cancel request is still on its way.
+    Asking { client: Option<usize>, is_asked: bool },
     Cleaning,
     Parked,
 }
@@ -81,6 +89,11 @@ impl<S> Backend<S> {
     /// Whether the client may send more: the backend's socket has taken everything so far.
     pub(super) fn takes_more(&self) -> bool {
         self.outbox.is_empty()
+    }
+
+    /// Whether its session is asked what it holds: its client can do nothing until that is known.
+    pub(super) fn is_asked(&self) -> bool {
+        matches!(self.phase, Phase::Asking { .. })
     }
 
     /// A write failed. The node's last words may still be there, so it is lost only once they
@@ -96,11 +109,16 @@ impl<S> Backend<S> {
 #[derive(Debug, Default)]
 struct Seen {
     parameters: Vec<(String, String, Show)>,
+    rows: Vec<Result<asking::Row, WireError>>,
 }
 
 impl Observer for Seen {
     fn parameter(&mut self, name: &str, value: &str, show: Show) {
         self.parameters.push((name.to_owned(), value.to_owned(), show));
+    }
+
+    fn row(&mut self, body: &[u8]) {
+        self.rows.push(asking::read_row(body));
     }
 }
 
@@ -132,6 +150,8 @@ impl<D: Driver> Worker<D> {
                     opened_at: self.now,
                     asked_at: self.now,
                     lent_at: self.now,
+                    is_pinned: false,
+                    rows: Vec::new(),
                 });
             }
             Err(error) => {
@@ -285,15 +305,16 @@ impl<D: Driver> Worker<D> {
         // What comes before the holder has sent anything follows from what others did: it may be
         // the node's farewell behind the last answer to the client before.
         let mut holder = match backend.phase {
-            Phase::Leased { client } => {
+            Phase::Leased { client } | Phase::Asking { client: Some(client), .. } => {
                 clients.get_mut(client).filter(|client| !client.replay.is_unsent())
             }
             _ => None,
         };
+        let is_asked = matches!(backend.phase, Phase::Asking { .. });
         // Where there is no client, or it could be served elsewhere, an error is looked at
         // before anybody sees it.
         let errors = match &holder {
-            Some(client) if !client.replay.is_intact() => Errors::Pass,
+            Some(client) if !client.replay.is_intact() && !is_asked => Errors::Pass,
             _ => Errors::Stop,
         };
         let mut seen = Seen::default();
@@ -305,7 +326,7 @@ impl<D: Driver> Worker<D> {
             let error = &input[progress.consumed..];
             let (fields, size) = downstream::first_error(error)?;
             let ends = downstream::ends_connection(&fields);
-            let Some(client) = holder.as_deref_mut() else {
+            let Some(client) = holder.as_deref_mut().filter(|_| !is_asked) else {
                 let said = format!("{} (SQLSTATE {})", fields.message, fields.code);
                 return Err(match backend.phase {
                     Phase::Syncing { .. } if !ends => {
@@ -339,6 +360,9 @@ impl<D: Driver> Worker<D> {
             && !splice.is_empty()
         {
             client.answer(splice.slices(input), !backend.relay.shown);
+        }
+        for row in seen.rows {
+            self.backends[key].rows.push(row?);
         }
         self.note_parameters(key, seen.parameters);
         let backend = &self.backends[key];
@@ -383,18 +407,22 @@ impl<D: Driver> Worker<D> {
             Phase::Syncing { client, wanted } => {
                 let client = *client;
                 backend.applied = Arc::clone(wanted);
+                if backend.is_pinned {
+                    backend.phase = Phase::Leased { client };
+                    self.take_called_off(client);
+                    return self.holds(client, key);
+                }
                 if self.take_called_off(client) {
                     self.called_off(client);
                     return self.place(key);
                 }
                 self.lend(key, client);
             }
-            Phase::Cleaning => {
-                backend.relay.dirty = false;
-                let nothing = self.intern(Parameters::default());
-                self.backends[key].applied = nothing;
-                self.place(key);
+            Phase::Asking { client, .. } => {
+                let client = *client;
+                self.asked(key, client);
             }
+            Phase::Cleaning => self.has_reset(key),
             Phase::Leased { client } => {
                 let client = *client;
                 if self.clients[client].is_terminating() {
@@ -402,7 +430,7 @@ impl<D: Driver> Worker<D> {
                 } else if backend.relay.is_quiet()
                     && self.clients[client].relay.is_between_messages()
                 {
-                    self.end_lease(key, client);
+                    self.end_turn(key, client);
                 } else {
                     // The next batch may have come while this one was not answered.
                     self.clients[client].resume();

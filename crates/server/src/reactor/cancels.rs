@@ -119,6 +119,7 @@ impl<D: Driver> Worker<D> {
             backend.cancels -= 1;
             if backend.cancels == 0 {
                 self.place_if_parked(cancel.backend);
+                self.ask_if_put_off(cancel.backend);
             }
         }
     }

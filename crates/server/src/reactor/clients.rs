@@ -33,7 +33,7 @@ use super::{
 };
 use crate::auth::UserId;
 use crate::relay::survey::{self, Access, Survey};
-use crate::relay::upstream::{self, Extent, Stop};
+use crate::relay::upstream::{self, Extent, Known, Stop};
 use crate::relay::{ClientRelay, Parameters, Splice, downstream};
 use crate::session::{Login, LoginStep, Request, Rules};
 
@@ -69,13 +69,13 @@ pub(super) struct Client<S> {
     excluded: u64,
     tries: u32,
     // One batch at a time: the next one may belong elsewhere.
-    one_batch: bool,
+    pub(super) one_batch: bool,
     // It has said goodbye behind a batch that is not answered yet.
     terminates: bool,
     // It has cancelled what it was to be given a backend for.
     called_off: bool,
     // What it asked for when it logged in, and what RESET goes back to.
-    at_login: Arc<Parameters>,
+    pub(super) at_login: Arc<Parameters>,
     pub(super) relay: ClientRelay,
     pub(super) parameters: Arc<Parameters>,
     pub(super) replay: Replay,
@@ -246,7 +246,10 @@ impl<D: Driver> Worker<D> {
                     let backend = &self.backends[backend];
                     let answers = (client.terminates || client.one_batch)
                         && client.awaits_answer(&backend.relay);
-                    !backend.takes_more() || !client.outbox.is_empty() || answers
+                    !backend.takes_more()
+                        || backend.is_asked()
+                        || !client.outbox.is_empty()
+                        || answers
                 }
             };
             if let Phase::Holding { backend } = client.phase
@@ -478,8 +481,11 @@ impl<D: Driver> Worker<D> {
     }
 
     fn client_relay(&mut self, key: usize, backend_key: usize, input: &[u8]) -> Option<usize> {
-        let Self { clients, backends, splice, proxy, todo, .. } = self;
+        let Self { clients, backends, splice, proxy, todo, judge, .. } = self;
         let (client, backend) = (&mut clients[key], &mut backends[backend_key]);
+        if backend.is_asked() {
+            return None;
+        }
         if client.one_batch && client.awaits_answer(&backend.relay) {
             return None;
         }
@@ -487,7 +493,7 @@ impl<D: Driver> Worker<D> {
         let progress = upstream::relay(
             &mut client.relay,
             &mut backend.relay,
-            &proxy.statements,
+            &mut Known { table: &proxy.statements, judge },
             input,
             Extent::OneBatch,
             splice,
@@ -620,7 +626,7 @@ impl<D: Driver> Worker<D> {
         self.client_set(key, name, value);
     }
 
-    fn set_parameters(&mut self, key: usize, parameters: Parameters) {
+    pub(super) fn set_parameters(&mut self, key: usize, parameters: Parameters) {
         let parameters = self.intern(parameters);
         let client = &mut self.clients[key];
         client.relay.statements.set_flavour(parameters.flavour());
@@ -636,7 +642,7 @@ impl<D: Driver> Worker<D> {
             return None;
         }
         match client.phase {
-            Phase::Holding { backend } => Some(Some(backend)),
+            Phase::Holding { backend } if !self.backends[backend].is_asked() => Some(Some(backend)),
             _ => Some(None),
         }
     }
@@ -647,6 +653,8 @@ impl<D: Driver> Worker<D> {
         let pool = match client.phase {
             Phase::Waiting { pool, .. } => Some(pool),
             Phase::Syncing { .. } if !client.called_off => None,
+            // Its session is being asked what it holds.
+            Phase::Holding { .. } => None,
             _ => return,
         };
         let Some(end) = end_of_batch(&client.stash) else { return };
@@ -663,7 +671,7 @@ impl<D: Driver> Worker<D> {
         backend::put_ready(&mut out, TxStatus::Idle);
         client.send([&out[..]].into_iter());
         let Some(pool) = pool else {
-            client.called_off = true;
+            client.called_off = matches!(client.phase, Phase::Syncing { .. });
             return;
         };
         client.phase = Phase::Idle;

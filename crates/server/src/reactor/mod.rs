@@ -36,14 +36,16 @@ use arc_swap::ArcSwap;
 use pgherd_core::balance::Balancer;
 use pgherd_core::id::{Generation, NodeId};
 use pgherd_core::route::{Loads, RoutePolicy, pick_replica};
-use pgherd_core::sql::{ClassCache, Classifier};
+use pgherd_core::settings::PinPolicy;
+use pgherd_core::sql::{ClassCache, Classified, Classifier};
 use pgherd_core::topology::Topology;
 use slab::Slab;
 
 use crate::auth::{Method, UserId, Users};
 use crate::backend::KeyCache;
+use crate::pins::Pins;
 use crate::relay::survey::{Access, MayRead};
-use crate::relay::{Parameters, Splice, StatementTable};
+use crate::relay::{Classify, Parameters, Splice, StatementTable};
 
 /// How often time-outs are looked at: 100 ms, so a time-out is late by up to that much.
 pub const TICK: Duration = Duration::from_millis(100);
@@ -94,6 +96,12 @@ pub struct Proxy {
     pub login_timeout: Duration,
     /// `pool.tcp_user_timeout`.
     pub user_timeout: Duration,
+    /// Sessions that are pinned to their backends.
+    pub pins: Pins,
+    /// Whether they may be.
+    pub pin: PinPolicy,
+    /// How many of one pool.
+    pub pin_limit: usize,
     /// How long a backend may stay idle.
     pub idle_timeout: Duration,
     /// How old a backend may get; it is closed when its lease ends.
@@ -368,6 +376,12 @@ struct Judge(ClassCache);
 impl MayRead for Judge {
     fn may_read(&mut self, sql: &str) -> bool {
         self.0.classify(sql).may_run_on_replica
+    }
+}
+
+impl Classify for Judge {
+    fn classify(&mut self, text: &[u8]) -> Classified {
+        self.0.classify_bytes(text)
     }
 }
 

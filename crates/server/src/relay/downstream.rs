@@ -1,6 +1,5 @@
 //! From the backend to the client that holds it.
 
-use pgherd_core::sql::{Remains, remains_of_tag};
 use pgherd_wire::backend::{self, ErrorFields, Severity};
 use pgherd_wire::frame::MAX_MESSAGE;
 use pgherd_wire::replies::{Settled, Show};
@@ -47,6 +46,8 @@ pub enum Errors {
 pub trait Observer {
     /// A parameter changed. `show` tells whether the client caused it.
     fn parameter(&mut self, name: &str, value: &str, show: Show);
+    /// The body of a row that nobody but us asked for.
+    fn row(&mut self, body: &[u8]);
 }
 
 /// Relays `input`, which continues where the last call stopped. What the client sees is left
@@ -78,6 +79,14 @@ pub fn relay(
         }
         let rest = &input[at..];
         let Some(frame) = Frame::read(rest, MAX_MESSAGE)? else { break Stop::NeedMore };
+        if backend.tells_rows && frame.tag == backend::DATA_ROW && frame.size <= LONGEST_LOOKED_AT {
+            let Some(message) = rest.get(..frame.size) else { break Stop::NeedMore };
+            if backend.replies.on_reply(frame.tag)?.show == Show::Nobody {
+                observer.row(&message[HEADER..]);
+                at += frame.size;
+                continue;
+            }
+        }
         if frame.tag == backend::DATA_ROW || frame.tag == backend::COPY_DATA {
             at += pass(backend, rest, frame, at, out, None)?;
             continue;
@@ -88,6 +97,9 @@ pub fn relay(
         );
         if !looked_at || frame.size > LONGEST_LOOKED_AT {
             let settled = backend.replies.on_reply(frame.tag)?;
+            if frame.tag == backend::COPY_IN {
+                backend.suspicion.copies_in();
+            }
             if let Some(Settled::Parsed(id)) = settled.settled {
                 backend.statements.confirmed(id);
                 if settled.show == Show::Client
@@ -145,6 +157,9 @@ pub fn relay(
         }
         made_up(client.as_deref_mut(), backend, out);
         if verdict.settled == Some(Settled::Ready) {
+            if verdict.show == Show::Client {
+                backend.suspicion.ready(!backend.replies.is_ready_owed());
+            }
             break Stop::Ready;
         }
     };
@@ -243,8 +258,9 @@ fn note_command(
         b"SET" => backend.resets = false,
         _ => {}
     }
-    let leaves_state = tag == b"DECLARE CURSOR" || remains_of_tag(tag) != Remains::Nothing;
-    backend.dirty |= leaves_state && show == Show::Client;
+    if show == Show::Client {
+        backend.suspicion.tag(tag);
+    }
     if matches!(tag, b"DISCARD ALL" | b"DEALLOCATE ALL") {
         backend.statements.clear();
         if let Some(client) = client {

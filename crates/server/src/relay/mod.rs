@@ -11,11 +11,13 @@ pub mod parameters;
 pub mod splice;
 pub mod statements;
 pub mod survey;
+pub mod suspicion;
 pub mod upstream;
 
 pub use parameters::Parameters;
 pub use splice::Splice;
 pub use statements::{BackendStatements, ClientStatements, StatementTable};
+pub use suspicion::{Classify, Suspicion};
 
 use pgherd_wire::TxStatus;
 use pgherd_wire::replies::{Replies, Show};
@@ -51,8 +53,10 @@ pub struct BackendRelay {
     pub tx: TxStatus,
     /// Statements prepared on this backend.
     pub statements: BackendStatements,
-    /// Whether it may hold session state that the next client must not meet.
-    pub dirty: bool,
+    /// What it may hold of its client.
+    pub suspicion: Suspicion,
+    /// Whether what runs is our own, and its rows are for the observer.
+    pub tells_rows: bool,
     /// Whether messages were sent that begin a transaction which only a Sync, still to come, will
     /// end.
     pub awaits_sync: bool,
@@ -93,6 +97,7 @@ impl BackendRelay {
     pub fn begin_lease(&mut self) {
         self.shown = false;
         self.statements.forget_unnamed();
+        self.suspicion.begin_lease();
     }
 }
 

@@ -1,11 +1,16 @@
 //! Session parameters that follow a client from backend to backend.
 //!
-//! These are what the client asked for at login, and later changes that the server reported
-//! to it (ParameterStatus). A backend remembers what was last applied to it, so a client that
+//! These are what the client asked for at login, and later changes: those that the server reported
+//! to it (ParameterStatus), and those that it was asked for. A backend remembers what was last applied to it, so a client that
 //! wants the same costs nothing.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+
+use pgherd_core::sql;
+
+/// What SET ROLE sets.
+const ROLE: &str = "role";
 
 /// Names and values, in order of name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -43,15 +48,24 @@ impl Parameters {
     }
 
     /// A number for what these parameters make of a statement's text; the same for sets that
-    /// differ in `application_name` only.
+    /// differ in nothing that counts, such as `application_name`.
+    ///
+    /// PostgreSQL parses a statement anew under another search path or role, and then refuses it if
+    /// what it returns has changed: so they are others' statements, too.
     pub fn flavour(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         for (name, value) in self.iter() {
-            if !name.eq_ignore_ascii_case("application_name") {
-                (name.to_ascii_lowercase(), value).hash(&mut hasher);
+            let name = name.to_ascii_lowercase();
+            if matches!(&*name, "search_path" | ROLE) || sql::depends_on(&name) {
+                (name, value).hash(&mut hasher);
             }
         }
         hasher.finish()
+    }
+
+    /// Bytes of all names and values.
+    pub fn bytes(&self) -> usize {
+        self.iter().map(|(name, value)| name.len() + value.len()).sum()
     }
 
     /// Whether nothing was asked for.
@@ -61,28 +75,45 @@ impl Parameters {
 
     /// The statements that turn a session with `applied` into one with `self`; empty when
     /// there is nothing to do.
+    ///
+    /// Under its own rights and not those of a role that was set: that is put back first, and set
+    /// last.
     pub fn change_from(&self, applied: &Self) -> String {
         let mut sql = String::new();
+        let (role, last_role) = (self.get(ROLE), applied.get(ROLE));
+        let is_role = |name: &str| name.eq_ignore_ascii_case(ROLE);
         for (name, value) in self.iter() {
-            if applied.get(name) != Some(value) {
-                // Not SET: to it, a list such as search_path is not one string.
-                sql.push_str("SELECT pg_catalog.set_config(");
-                push_quoted(&mut sql, name, '\'');
-                sql.push_str(", ");
-                push_quoted(&mut sql, value, '\'');
-                sql.push_str(", false)");
-                sql.push(';');
+            if applied.get(name) != Some(value) && !is_role(name) {
+                push_set(&mut sql, name, value);
             }
         }
         for (name, _) in applied.iter() {
-            if self.get(name).is_none() {
+            if self.get(name).is_none() && !is_role(name) {
                 sql.push_str("RESET ");
                 push_quoted(&mut sql, name, '"');
                 sql.push(';');
             }
         }
+        let changes = !sql.is_empty();
+        if last_role.is_some() && (changes || role != last_role) {
+            sql.insert_str(0, "RESET ROLE;");
+        }
+        if let Some(role) = role
+            && (changes || last_role != Some(role))
+        {
+            push_set(&mut sql, ROLE, role);
+        }
         sql
     }
+}
+
+fn push_set(sql: &mut String, name: &str, value: &str) {
+    // Not SET: to it, a list such as search_path is not one string.
+    sql.push_str("SELECT pg_catalog.set_config(");
+    push_quoted(sql, name, '\'');
+    sql.push_str(", ");
+    push_quoted(sql, value, '\'');
+    sql.push_str(", false);");
 }
 
 fn push_quoted(sql: &mut String, text: &str, quote: char) {
@@ -120,6 +151,40 @@ mod tests {
             r#"SELECT pg_catalog.set_config('search_path', 'a, "$user"', false);RESET "application_name";"#
         );
         assert_eq!(wanted.change_from(&wanted), "");
+    }
+
+    #[test]
+    fn a_role_is_put_back_first_and_set_last() {
+        let clerk = parameters(&[("role", "clerk"), ("work_mem", "1MB")]);
+        let boss = parameters(&[("role", "boss")]);
+        let set =
+            |name, value| format!("SELECT pg_catalog.set_config('{name}', '{value}', false);");
+        assert_eq!(
+            clerk.change_from(&boss),
+            format!("RESET ROLE;{}{}", set("work_mem", "1MB"), set("role", "clerk"))
+        );
+        assert_eq!(Parameters::default().change_from(&boss), "RESET ROLE;");
+        let more = parameters(&[("role", "boss"), ("work_mem", "1MB")]);
+        assert_eq!(
+            more.change_from(&boss),
+            format!("RESET ROLE;{}{}", set("work_mem", "1MB"), set("role", "boss"))
+        );
+        assert_eq!(boss.change_from(&boss), "");
+    }
+
+    #[test]
+    fn a_statement_is_anothers_only_where_it_may_mean_or_return_something_else() {
+        let plain = Parameters::default().flavour();
+        for (name, value, is_same) in [
+            ("application_name", "x", true),
+            ("app.tenant", "x", true),
+            ("statement_timeout", "1s", true),
+            ("TimeZone", "UTC", false),
+            ("search_path", "a", false),
+            ("role", "clerk", false),
+        ] {
+            assert_eq!(parameters(&[(name, value)]).flavour() == plain, is_same, "{name}");
+        }
     }
 
     #[test]

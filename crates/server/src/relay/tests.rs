@@ -3,13 +3,23 @@ use pgherd_wire::frontend::{self, Target};
 use proptest::prelude::*;
 
 use super::downstream::{Errors, Observer, Stop};
-use super::upstream::Extent;
+use super::upstream::{Extent, Known};
 use super::*;
 
 struct Ignore;
 
 impl Observer for Ignore {
     fn parameter(&mut self, _: &str, _: &str, _: Show) {}
+
+    fn row(&mut self, _: &[u8]) {}
+}
+
+struct Parser;
+
+impl Classify for Parser {
+    fn classify(&mut self, text: &[u8]) -> pgherd_core::sql::Classified {
+        pgherd_core::sql::Classifier::default().classify_bytes(text)
+    }
 }
 
 /// A client and its backend, with what each of them was sent.
@@ -45,8 +55,9 @@ impl Pair {
             stash.extend_from_slice(read);
             let mut out = Splice::default();
             let Self { client, backend, table, to_backend, .. } = self;
+            let known = &mut Known { table, judge: &mut Parser };
             let progress =
-                upstream::relay(client, backend, table, &stash, Extent::All, &mut out).unwrap();
+                upstream::relay(client, backend, known, &stash, Extent::All, &mut out).unwrap();
             to_backend.extend(out.to_vec(&stash));
             stash.drain(..progress.consumed);
             self.made_up();
@@ -339,7 +350,8 @@ fn what_one_client_prepares_is_bounded() {
         let mut bytes = Vec::new();
         parse(&mut bytes, &format!("s{number:03}"), &format!("select {number:089}"));
         let (mut out, Pair { client, backend, table, .. }) = (Splice::default(), &mut pair);
-        match upstream::relay(client, backend, table, &bytes, Extent::All, &mut out) {
+        let known = &mut Known { table, judge: &mut Parser };
+        match upstream::relay(client, backend, known, &bytes, Extent::All, &mut out) {
             Ok(_) => {}
             Err(error) => {
                 refused = Some((number, error));
@@ -380,14 +392,14 @@ fn what_a_client_leaves_behind_is_noticed() {
         });
         answer.extend(replies("Z"));
         pair.down(&answer, &mut whole);
-        assert!(pair.backend.dirty, "{sql}");
+        assert!(pair.backend.suspicion.is_dirty(), "{sql}");
     }
     let mut pair = Pair::new();
     let mut bytes = Vec::new();
     frontend::put_query(&mut bytes, "update accounts set balance = 0");
     pair.up(&bytes, &mut whole);
     pair.down(&replies("CZ"), &mut whole);
-    assert!(!pair.backend.dirty);
+    assert!(!pair.backend.suspicion.is_dirty());
 }
 
 macro_rules! recorded {
@@ -499,7 +511,8 @@ proptest! {
     ) {
         let mut pair = Pair::new();
         let (mut out, Pair { client, backend, table, .. }) = (Splice::default(), &mut pair);
-        let _ = upstream::relay(client, backend, table, &up, Extent::All, &mut out);
+        let known = &mut Known { table, judge: &mut Parser };
+        let _ = upstream::relay(client, backend, known, &up, Extent::All, &mut out);
         let _ = survey::survey(client, &up, None);
         out.clear();
         let _ = downstream::relay(None, backend, &down, Errors::Stop, &mut Ignore, &mut out);

@@ -1,6 +1,5 @@
 //! From the client to its backend.
 
-use pgherd_core::sql;
 use pgherd_wire::backend::{CLOSE_COMPLETE, COPY_DATA, COPY_DONE, PARSE_COMPLETE};
 use pgherd_wire::frame::MAX_MESSAGE;
 use pgherd_wire::frontend::{self, Bind, Parse, Target};
@@ -8,7 +7,7 @@ use pgherd_wire::replies::{Expect, Show};
 use pgherd_wire::{Frame, HEADER, WireError};
 
 use super::statements::{BackendName, Readiness, Statement, StatementTable, Unnamed};
-use super::{BackendRelay, ClientRelay, Splice};
+use super::{BackendRelay, Classify, ClientRelay, Splice};
 
 /// The longest Query whose text is looked at for what it may leave behind: 64 KiB. A longer
 /// one passes through in parts and its backend counts as dirty.
@@ -19,6 +18,14 @@ const LONGEST_PARSE: usize = 16 * 1024 * 1024;
 
 /// The longest message whose meaning we need but not its bulk: Describe, Close, Execute.
 const LONGEST_SMALL: usize = 64 * 1024;
+
+/// What is known of texts.
+pub struct Known<'k> {
+    /// Every prepared statement.
+    pub table: &'k StatementTable,
+    /// Tells what a text leaves.
+    pub judge: &'k mut dyn Classify,
+}
 
 /// How far one call came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +85,7 @@ pub enum Extent {
 pub fn relay(
     client: &mut ClientRelay,
     backend: &mut BackendRelay,
-    table: &StatementTable,
+    known: &mut Known<'_>,
     input: &[u8],
     extent: Extent,
     out: &mut Splice,
@@ -99,7 +106,7 @@ pub fn relay(
         if frame.tag == frontend::TERMINATE {
             break Stop::Terminate;
         }
-        let Some(used) = message(client, backend, table, rest, frame, at, out)? else {
+        let Some(used) = message(client, backend, known, rest, frame, at, out)? else {
             break Stop::NeedMore;
         };
         at += used;
@@ -115,7 +122,7 @@ pub fn relay(
 fn message(
     client: &mut ClientRelay,
     backend: &mut BackendRelay,
-    table: &StatementTable,
+    known: &mut Known<'_>,
     rest: &[u8],
     frame: Frame,
     at: usize,
@@ -130,9 +137,9 @@ fn message(
     let expect = match frame.tag {
         frontend::QUERY => {
             match body {
-                Some(text) => backend.dirty |= sql::suspicion(text),
+                Some(text) => backend.suspicion.query(text, known.judge),
                 None if frame.size <= LONGEST_QUERY => return Ok(None),
-                None => backend.dirty = true,
+                None => backend.suspicion.unseen("a long query"),
             }
             client.statements.set_unnamed(None);
             backend.statements.forget_unnamed();
@@ -141,11 +148,12 @@ fn message(
         }
         frontend::FUNCTION_CALL => {
             // Which function it is only the server's catalog knows.
-            backend.dirty = true;
+            backend.suspicion.unseen("a function call");
             backend.end_stretch();
             Some(Expect::Query(Show::Client))
         }
         frontend::SYNC => {
+            backend.suspicion.sync();
             backend.end_stretch();
             Some(Expect::Sync(Show::Client))
         }
@@ -155,21 +163,21 @@ fn message(
             let Some(body) = bounded(body, frame, LONGEST_PARSE)? else { return Ok(None) };
             let parse = Parse::read(body)?;
             if !parse.name.is_empty() {
-                named_parse(client, backend, table, &parse, out)?;
+                named_parse(client, backend, known.table, &parse, out)?;
                 return Ok(Some(frame.size));
             }
-            backend.dirty |= sql::suspicion(parse.sql);
+            backend.suspicion.parse_unnamed(parse.sql, known.judge);
             client
                 .statements
                 .set_unnamed(Some(Unnamed { sql: parse.sql.into(), types: parse.types.into() }));
             backend.statements.unnamed_sent();
             Some(Expect::Parse { show: Show::Client, statement: None })
         }
-        frontend::BIND => return Ok(bind(client, backend, rest, frame, at, out)?),
+        frontend::BIND => return Ok(bind(client, backend, known, rest, frame, at, out)?),
         frontend::DESCRIBE => {
             let Some(body) = bounded(body, frame, LONGEST_SMALL)? else { return Ok(None) };
             if let Target::Statement(name) = Target::read(frame.tag, body)?
-                && let Some(name) = prepare(client, backend, name, out)
+                && let Some(name) = prepare(client, backend, known, name, out)
             {
                 backend.replies.expect(Expect::Describe);
                 out.put(|out| Target::Statement(name.as_bytes()).put(out, frontend::DESCRIBE));
@@ -198,14 +206,18 @@ fn message(
             if bounded(body, frame, LONGEST_SMALL)?.is_none() {
                 return Ok(None);
             }
+            backend.suspicion.execute();
             Some(Expect::Execute)
         }
         other => {
             return Err(frontend::unknown(other).into());
         }
     };
-    if let Some(expect) = expect {
-        backend.replies.expect(expect);
+    if let Some(expect) = expect
+        && backend.replies.expect(expect)
+        && matches!(expect, Expect::Query(_) | Expect::Sync(_))
+    {
+        backend.suspicion.end_sent();
     }
     let used = frame.size.min(rest.len());
     out.forward(at..at + used);
@@ -251,6 +263,7 @@ fn named_parse(
 fn bind(
     client: &mut ClientRelay,
     backend: &mut BackendRelay,
+    known: &mut Known<'_>,
     rest: &[u8],
     frame: Frame,
     at: usize,
@@ -263,7 +276,13 @@ fn bind(
         Err(_) if there < frame.size && there < LONGEST_SMALL => return Ok(None),
         Err(error) => return Err(error),
     };
-    let name = prepare(client, backend, bind.statement, out);
+    let name = prepare(client, backend, known, bind.statement, out);
+    if bind.statement.is_empty() {
+        backend.suspicion.bind_unnamed(bind.rest);
+    } else if let Some(statement) = client.statements.get(bind.statement) {
+        let (text, look) = (&statement.sql, statement.look);
+        backend.suspicion.bind_named(text, look, bind.rest, known.judge);
+    }
     backend.replies.expect(Expect::Bind);
     if let Some(name) = name {
         let name = name.as_bytes();
@@ -294,6 +313,7 @@ fn bind(
 fn prepare(
     client: &ClientRelay,
     backend: &mut BackendRelay,
+    known: &mut Known<'_>,
     name: &[u8],
     out: &mut Splice,
 ) -> Option<BackendName> {
@@ -301,7 +321,7 @@ fn prepare(
         if let Some(unnamed) = client.statements.unnamed()
             && !backend.statements.unnamed_is_here()
         {
-            backend.dirty |= sql::suspicion(&unnamed.sql);
+            backend.suspicion.parse_unnamed(&unnamed.sql, known.judge);
             let own = Expect::Parse { show: Show::Nobody, statement: None };
             if backend.replies.expect(own) {
                 backend.statements.unnamed_sent();
@@ -314,7 +334,6 @@ fn prepare(
         // Made with PREPARE, perhaps. But others' are not to be had under our names.
         return BackendName::is_alike(name).then(BackendName::of_none);
     };
-    backend.dirty |= statement.suspicious;
     make_ready(backend, statement, out);
     Some(statement.backend_name())
 }

@@ -31,15 +31,24 @@ impl<D: Driver> Worker<D> {
                 self.drop_backend(key);
                 self.balance(pool_key);
             }
-            Phase::Syncing { client, .. } | Phase::Leased { client } => {
+            Phase::Syncing { client, .. }
+            | Phase::Leased { client }
+            | Phase::Asking { client: Some(client), .. } => {
                 tracing::warn!(%node, pid, %loss, "backend lost while in use");
-                let last = LastSeen::of(&self.backends[key].relay);
+                let backend = &self.backends[key];
+                let is_idle = matches!(phase, Phase::Asking { .. })
+                    || backend.is_pinned
+                        && (backend.relay.is_quiet() || matches!(phase, Phase::Syncing { .. }));
+                let last = match is_idle && !backend.relay.said_goodbye {
+                    true => LastSeen::IdleWithState,
+                    false => LastSeen::of(&backend.relay),
+                };
                 self.drop_backend(key);
                 // The client first: a backend opened in the free slot may get the same key.
                 self.lost_backend(client, pool_key, loss, last);
                 self.slot_freed(pool_key);
             }
-            Phase::Cleaning | Phase::Parked => {
+            Phase::Asking { client: None, .. } | Phase::Cleaning | Phase::Parked => {
                 tracing::info!(%node, pid, %loss, "backend lost");
                 self.drop_backend(key);
                 self.slot_freed(pool_key);
@@ -55,6 +64,7 @@ impl<D: Driver> Worker<D> {
     }
 
     pub(super) fn drop_backend(&mut self, key: usize) {
+        self.unpin(key);
         let mut backend = self.backends.remove(key);
         self.driver.deregister(&mut backend.stream);
     }

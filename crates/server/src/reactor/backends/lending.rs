@@ -52,6 +52,7 @@ impl<D: Driver> Worker<D> {
     }
 
     pub(in crate::reactor) fn end_lease(&mut self, key: usize, client: usize) {
+        self.unpin(key);
         self.released(client);
         if self.proxy.balancer.balance() == Balance::Latency {
             let backend = &self.backends[key];
@@ -71,31 +72,32 @@ impl<D: Driver> Worker<D> {
             && backend.relay.is_quiet()
             && self.clients[client].relay.is_between_messages()
         {
-            self.end_lease(key, client);
+            self.end_turn(key, client);
         }
     }
 
     /// Makes a backend fit for the next client and places it.
     pub(super) fn clean(&mut self, key: usize) {
-        let backend = &mut self.backends[key];
-        if !backend.relay.dirty && backend.relay.tx.is_idle() {
-            return self.place(key);
+        let relay = &self.backends[key].relay;
+        match relay.suspicion.is_dirty() || !relay.tx.is_idle() {
+            true => self.reset(key),
+            false => self.place(key),
         }
-        let in_block = !backend.relay.tx.is_idle();
-        backend.phase = Phase::Cleaning;
-        backend.relay.begin_lease();
-        // Two queries: DISCARD ALL refuses to run together with anything else.
-        if in_block {
-            self.ask(key, "ROLLBACK");
-        }
-        self.ask(key, "DISCARD ALL");
     }
 
     /// The client of a leased backend is gone.
     ///
     /// `is_whole`: the last message it sent was relayed to its end.
     pub(in crate::reactor) fn abandon(&mut self, key: usize, is_whole: bool) {
-        let Some(backend) = self.backends.get_mut(key) else { return };
+        if !self.backends.contains(key) {
+            return;
+        }
+        self.unpin(key);
+        let backend = &mut self.backends[key];
+        if let Phase::Asking { client, is_asked: true } = &mut backend.phase {
+            *client = None;
+            return;
+        }
         let relay = &backend.relay;
         let is_answered = relay.replies.is_empty() && !relay.replies.is_skipping();
         let is_fit = is_answered

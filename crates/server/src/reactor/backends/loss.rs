@@ -14,6 +14,8 @@ pub(in crate::reactor) enum LastSeen {
     HalfAMessage,
     /// Everything it had asked for, in a transaction that is still open.
     IdleInTransaction,
+    /// Everything it had asked for, and its session holds something.
+    IdleWithState,
     /// Something else.
     Unfinished,
 }

@@ -11,7 +11,7 @@ impl<D: Driver> Worker<D> {
         let age = |backend: &Backend<_>| now.saturating_duration_since(backend.opened_at);
         let late = self.backends_where(|backend| match backend.phase {
             Phase::Connecting | Phase::LoggingIn(_) => age(backend) > limit,
-            Phase::Syncing { .. } | Phase::Cleaning => {
+            Phase::Syncing { .. } | Phase::Asking { .. } | Phase::Cleaning => {
                 now.saturating_duration_since(backend.asked_at) > limit
             }
             Phase::Idle | Phase::Leased { .. } | Phase::Parked => false,

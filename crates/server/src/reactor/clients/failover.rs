@@ -24,16 +24,19 @@ impl<D: Driver> Worker<D> {
         }
         let waited_for_parameters = matches!(client.phase, Phase::Syncing { .. });
         client.phase = Phase::Idle;
-        if self.take_called_off(key) && !matches!(loss, Loss::Parameters { .. }) {
+        let is_pinned = last == LastSeen::IdleWithState;
+        if self.take_called_off(key) && !is_pinned && !matches!(loss, Loss::Parameters { .. }) {
             return self.called_off(key);
         }
         let Self { clients, judge, .. } = self;
         let client = &mut clients[key];
-        if let Loss::Parameters { raw, .. } = loss {
+        if let Loss::Parameters { raw, .. } = loss
+            && !is_pinned
+        {
             client.send([&raw[..]].into_iter());
             return self.leave(key);
         }
-        if waited_for_parameters || client.may_move(judge) {
+        if !is_pinned && (waited_for_parameters || client.may_move(judge)) {
             if matches!(loss, Loss::ReadOnly(_)) {
                 client.strike(judge);
                 client.one_batch = false;
@@ -54,6 +57,11 @@ impl<D: Driver> Worker<D> {
                 "while a transaction was open and no statement ran",
                 "the transaction is rolled back",
                 "connect again and repeat the transaction",
+            ),
+            LastSeen::IdleWithState => (
+                "between two statements, and with it what the session held",
+                "settings, temporary relations, advisory locks or channels are gone",
+                "connect again",
             ),
             LastSeen::Unfinished => (
                 "while a statement was running",
@@ -104,10 +112,16 @@ impl<D: Driver> Worker<D> {
             "no free backend on node {node} after {waited:.1?} (limit {limit:?}; {open} of {size} \
              in use, {waiting} waiting)"
         );
-        let (detail, hint) = match &pool.last_error {
+        let pins = self.proxy.pins.described(pool_key, self.now);
+        let (detail, hint) = match &self.pool(pool_key).last_error {
             Some(error) => (
                 format!("the last try to open one failed: {error}"),
                 "see whether the node is up and has connections left",
+            ),
+            None if !pins.is_empty() => (
+                pins,
+                "raise the pool's size, lower pool.pin_limit, or let what is held end with its \
+                 transaction",
             ),
             None => {
                 (String::new(), "raise the pool's size, or look for transactions that stay open")

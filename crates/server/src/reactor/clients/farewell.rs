@@ -34,7 +34,15 @@ impl<D: Driver> Worker<D> {
     /// Sees a client off that neither runs nor waits for anything, because pgherd stops.
     pub(in crate::reactor) fn dismiss_if_idle(&mut self, key: usize) {
         let Some(client) = self.clients.get(key) else { return };
-        if matches!(client.phase, Phase::Idle | Phase::LoggingIn(_)) && client.stash.is_empty() {
+        let is_idle = match client.phase {
+            Phase::Idle | Phase::LoggingIn(_) => true,
+            Phase::Holding { backend } => {
+                let backend = &self.backends[backend];
+                backend.is_pinned && !backend.is_asked() && backend.relay.is_quiet()
+            }
+            Phase::Waiting { .. } | Phase::Syncing { .. } | Phase::Leaving => false,
+        };
+        if is_idle && client.stash.is_empty() {
             let message = "terminating connection because pgherd is shutting down";
             self.dismiss(key, &fatal(sqlstate::ADMIN_SHUTDOWN, message, "", ""));
         }
@@ -54,7 +62,7 @@ impl<D: Driver> Worker<D> {
 
     /// Tells a client why it has to go, and lets it. One that has seen half a message is told
     /// nothing: it would take the text for the rest of it.
-    pub(super) fn dismiss(&mut self, key: usize, report: &Report<'_>) {
+    pub(in crate::reactor) fn dismiss(&mut self, key: usize, report: &Report<'_>) {
         tracing::info!(
             client = key,
             code = report.code,
