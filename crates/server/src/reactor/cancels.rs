@@ -2,7 +2,8 @@
 //!
 //! A request travels on a connection of its own. Until the node has closed that, the backend
 //! it is meant for is not lent to anybody else: a late cancel must not hit the next client's
-//! query.
+//! query. Until then, who has sent the request waits for the end of its connection, as with
+//! PostgreSQL: what it sends to be run after that is not cancelled.
 
 use std::io::{self, Read};
 use std::time::Instant;
@@ -11,7 +12,7 @@ use pgherd_wire::startup;
 
 use super::driver::Entry;
 use super::outbox::Outbox;
-use super::{Driver, Mail, Readiness, Token, Worker};
+use super::{Driver, Mail, Readiness, Requester, Token, Worker};
 
 /// One request on its way.
 #[derive(Debug)]
@@ -25,6 +26,7 @@ pub(super) struct CancelConnection<S> {
     pub(super) own_serial: u64,
     connected: bool,
     began: Instant,
+    by: Option<Requester>,
 }
 
 /// How a client is told to name itself in a cancel request: its core and its key.
@@ -38,27 +40,40 @@ pub(super) fn cancel_pid(core: usize, client: usize) -> u32 {
 
 impl<D: Driver> Worker<D> {
     /// A cancel request arrived here; its target may be on another core.
-    pub(super) fn route_cancel(&mut self, pid: u32, secret: Vec<u8>) {
+    pub(super) fn route_cancel(&mut self, pid: u32, secret: Vec<u8>, entry: Entry) {
         let core = (pid >> 25) as usize;
         let client = (pid & 0x01ff_ffff) as usize;
+        let by = Requester { core: self.core, entry };
         if core == self.core {
-            self.cancel(client, &secret);
+            self.cancel(client, &secret, by);
         } else if core < self.proxy.cores {
-            self.driver.post(core, Mail::Cancel { client, secret });
+            self.driver.post(core, Mail::Cancel { client, secret, by });
+        } else {
+            self.close_requester(entry);
         }
     }
 
     /// Cancels what a client of this core runs or waits for.
-    pub(super) fn cancel(&mut self, client: usize, secret: &[u8]) {
+    pub(super) fn cancel(&mut self, client: usize, secret: &[u8], by: Requester) {
         match self.cancel_target(client, secret) {
             None => tracing::debug!(client, "a cancel request fits no client"),
             Some(None) => self.cancel_waiting(client),
-            Some(Some(backend)) => self.send_cancel(backend),
+            Some(Some(backend)) => return self.send_cancel(backend, Some(by)),
+        }
+        self.cancelled(by);
+    }
+
+    /// Who has asked hears that it is done.
+    fn cancelled(&mut self, by: Requester) {
+        if by.core == self.core {
+            self.close_requester(by.entry);
+        } else {
+            self.driver.post(by.core, Mail::Cancelled(by.entry));
         }
     }
 
     /// Asks the node to cancel what a backend runs.
-    pub(super) fn send_cancel(&mut self, key: usize) {
+    pub(super) fn send_cancel(&mut self, key: usize, by: Option<Requester>) {
         let backend = &mut self.backends[key];
         let mut request = Vec::new();
         startup::put_cancel(&mut request, backend.pid, &backend.secret);
@@ -79,9 +94,14 @@ impl<D: Driver> Worker<D> {
                     own_serial,
                     connected: false,
                     began: self.now,
+                    by,
                 });
+                return;
             }
             Err(error) => tracing::warn!(%address, %error, "cannot send a cancel request"),
+        }
+        if let Some(by) = by {
+            self.cancelled(by);
         }
     }
 
@@ -114,6 +134,9 @@ impl<D: Driver> Worker<D> {
     fn end_cancel(&mut self, key: usize) {
         let mut cancel = self.cancels.remove(key);
         self.driver.deregister(&mut cancel.stream);
+        if let Some(by) = cancel.by {
+            self.cancelled(by);
+        }
         let Some(backend) = self.backends.get_mut(cancel.backend) else { return };
         if backend.serial == cancel.serial {
             backend.cancels -= 1;

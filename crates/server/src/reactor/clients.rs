@@ -7,6 +7,7 @@
 //! | Waiting   | no              | are kept; nothing more is read                          |
 //! | Syncing   | yes             | are kept until the backend has the client's parameters  |
 //! | Holding   | yes             | are relayed                                             |
+//! | Cancelling | no             | are discarded until what it has asked to cancel is      |
 //! | Leaving   | no              | are discarded until the client closes, too              |
 
 mod failover;
@@ -89,6 +90,7 @@ enum Phase {
     Waiting { pool: PoolKey, access: Access },
     Syncing { backend: usize },
     Holding { backend: usize },
+    Cancelling,
     Leaving,
 }
 
@@ -239,7 +241,7 @@ impl<D: Driver> Worker<D> {
         for _ in 0..READS_PER_TURN {
             let Some(client) = self.clients.get_mut(key) else { return };
             let blocked = match client.phase {
-                Phase::LoggingIn(_) | Phase::Leaving => false,
+                Phase::LoggingIn(_) | Phase::Cancelling | Phase::Leaving => false,
                 Phase::Idle => !client.outbox.is_empty(),
                 Phase::Waiting { .. } | Phase::Syncing { .. } => true,
                 Phase::Holding { backend } => {
@@ -328,7 +330,7 @@ impl<D: Driver> Worker<D> {
                 Phase::Idle => self.client_idle(key, &input[at..]),
                 Phase::Holding { backend } => self.client_relay(key, backend, &input[at..]),
                 Phase::Waiting { .. } | Phase::Syncing { .. } => None,
-                Phase::Leaving => Some(input.len() - at),
+                Phase::Cancelling | Phase::Leaving => Some(input.len() - at),
             };
             match used {
                 Some(used) => at += used,
@@ -357,8 +359,9 @@ impl<D: Driver> Worker<D> {
             LoginStep::NeedMore if used == 0 => return None,
             LoginStep::NeedMore => {}
             LoginStep::Cancel { pid, secret } => {
-                self.close_client(key);
-                self.route_cancel(pid, secret);
+                client.phase = Phase::Cancelling;
+                let entry = Entry::new(key, client.serial);
+                self.route_cancel(pid, secret, entry);
             }
             LoginStep::Refused(reason) => {
                 tracing::info!(reason, "login refused");

@@ -42,6 +42,15 @@ impl Entry {
     }
 }
 
+/// A connection that carries a cancel request to pgherd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Requester {
+    /// Its core.
+    pub core: usize,
+    /// The client there.
+    pub entry: Entry,
+}
+
 /// What became of a socket, or several things at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Readiness {
@@ -65,7 +74,11 @@ pub enum Mail<S> {
         client: usize,
         /// The secret that must be the client's.
         secret: Vec<u8>,
+        /// Who has asked.
+        by: Requester,
     },
+    /// What the receiver's client has asked to cancel is cancelled, or there was nothing.
+    Cancelled(Entry),
     /// A backend that changes cores, free.
     Backend(PoolKey, Box<Backend<S>>),
     /// The sender has waiters and the receiver may have an idle backend, or the sender gave

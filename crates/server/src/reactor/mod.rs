@@ -22,7 +22,7 @@ mod pools;
 
 pub use backends::Backend;
 pub use counts::{Count, Counts, NodeCounts};
-pub use driver::{Driver, Entry, Mail, Readiness, Token};
+pub use driver::{Driver, Entry, Mail, Readiness, Requester, Token};
 pub use pools::{PoolKey, Shares};
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -261,7 +261,8 @@ impl<D: Driver> Worker<D> {
         self.now = now;
         match mail {
             Mail::Client(stream) => self.accept(stream),
-            Mail::Cancel { client, secret } => self.cancel(client, &secret),
+            Mail::Cancel { client, secret, by } => self.cancel(client, &secret, by),
+            Mail::Cancelled(entry) => self.close_requester(entry),
             Mail::Backend(key, backend) => self.adopt_backend(key, *backend),
             Mail::Balance(key) => self.balance(key),
             Mail::Drain => self.drain(),

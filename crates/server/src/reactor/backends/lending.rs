@@ -112,7 +112,7 @@ impl<D: Driver> Worker<D> {
         // Something still runs, or the backend has half a message: it ends with its connection.
         // But it does not look at that before it has something to say, which may be in hours.
         if !is_answered {
-            self.send_cancel(key);
+            self.send_cancel(key, None);
         }
         self.close_backend(key);
     }

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use pgherd_wire::backend::Report;
 use pgherd_wire::sqlstate;
 
-use super::Phase;
+use super::{Client, Phase};
 use crate::reactor::backends::fatal;
+use crate::reactor::driver::Entry;
 use crate::reactor::{Driver, Todo, Worker};
 use crate::relay::upstream::Refused;
 
@@ -26,7 +27,7 @@ impl<D: Driver> Worker<D> {
                 let message = format!("the login was not complete after {limit:?}");
                 self.dismiss(key, &fatal(sqlstate::INVALID_AUTHORIZATION, &message, "", ""));
             }
-            Phase::Leaving => self.close_client(key),
+            Phase::Cancelling | Phase::Leaving => self.close_client(key),
             _ => {}
         }
     }
@@ -40,7 +41,9 @@ impl<D: Driver> Worker<D> {
                 let backend = &self.backends[backend];
                 backend.is_pinned && !backend.is_asked() && backend.relay.is_quiet()
             }
-            Phase::Waiting { .. } | Phase::Syncing { .. } | Phase::Leaving => false,
+            Phase::Waiting { .. } | Phase::Syncing { .. } | Phase::Cancelling | Phase::Leaving => {
+                false
+            }
         };
         if is_idle && client.stash.is_empty() {
             let message = "terminating connection because pgherd is shutting down";
@@ -118,7 +121,18 @@ impl<D: Driver> Worker<D> {
                 let is_whole = self.clients[key].relay.is_between_messages();
                 self.abandon(backend, is_whole);
             }
-            Phase::LoggingIn(_) | Phase::Idle | Phase::Leaving => {}
+            Phase::LoggingIn(_) | Phase::Idle | Phase::Cancelling | Phase::Leaving => {}
+        }
+    }
+
+    /// What came on this connection to be cancelled is.
+    pub(in crate::reactor) fn close_requester(&mut self, entry: Entry) {
+        let is_it = |client: &Client<_>| {
+            matches!(client.phase, Phase::Cancelling)
+                && entry == Entry::new(entry.key, client.serial)
+        };
+        if self.clients.get(entry.key).is_some_and(is_it) {
+            self.close_client(entry.key);
         }
     }
 
