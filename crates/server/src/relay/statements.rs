@@ -9,7 +9,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use pgherd_core::sql::{self, Look};
+use super::suspicion::Traits;
 
 /// One distinct statement.
 #[derive(Debug)]
@@ -20,8 +20,8 @@ pub struct Statement {
     pub sql: Box<[u8]>,
     /// Count and OIDs of its parameters, as they travelled.
     pub types: Box<[u8]>,
-    /// Whether running it may leave session state behind.
-    pub look: Look,
+    /// What may be left behind when it runs.
+    pub traits: Traits,
 }
 
 impl Statement {
@@ -124,7 +124,7 @@ impl StatementTable {
             id: self.next.fetch_add(1, Ordering::Relaxed),
             sql: sql.into(),
             types: types.into(),
-            look: sql::look(sql),
+            traits: Traits::of(sql),
         });
         // Not at the limit itself: when clients hold that much, each Parse would look through all.
         if kept.bytes + key.len() > self.limit.max(2 * kept.held) {

@@ -34,6 +34,25 @@ pub trait Classify {
     fn classify(&mut self, text: &[u8]) -> Classified;
 }
 
+/// What the bytes of a text say, before it is parsed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traits {
+    look: Look,
+    // A statement of it may be a SET, and names in it those of settings.
+    sets: bool,
+}
+
+impl Traits {
+    /// Looks at a text.
+    pub fn of(text: &[u8]) -> Self {
+        Self { look: sql::look(text), sets: sets(text) }
+    }
+
+    fn is_plain(self) -> bool {
+        self.look.is_plain() && !self.sets
+    }
+}
+
 /// See the module's header.
 #[derive(Debug, Default)]
 pub struct Suspicion {
@@ -129,14 +148,11 @@ impl Suspicion {
     pub(super) fn query(&mut self, text: &[u8], judge: &mut dyn Classify) {
         let text = text.strip_suffix(b"\0").unwrap_or(text);
         self.remember(text);
-        if sets(text) {
-            self.note_names(text);
-        }
-        let look = sql::look(text);
-        if look.is_plain() {
+        let traits = Traits::of(text);
+        if traits.is_plain() {
             return;
         }
-        let found = find(look, text, judge);
+        let found = self.find(traits, text, judge);
         self.runs(found, text);
         if found.is_excused {
             self.excused.push_back(self.sent);
@@ -151,13 +167,10 @@ impl Suspicion {
     /// An unnamed statement was sent to be parsed.
     pub(super) fn parse_unnamed(&mut self, text: &[u8], judge: &mut dyn Classify) {
         self.remember(text);
-        if sets(text) {
-            self.note_names(text);
-        }
-        let look = sql::look(text);
-        self.unnamed = match look.is_plain() {
+        let traits = Traits::of(text);
+        self.unnamed = match traits.is_plain() {
             true => Found::default(),
-            false => find(look, text, judge),
+            false => self.find(traits, text, judge),
         };
         self.runs(self.unnamed, text);
     }
@@ -170,24 +183,20 @@ impl Suspicion {
         }
     }
 
-    /// A named statement is bound to these parameters; `look` is what a look at its text says.
+    /// A named statement is bound to these parameters.
     pub(super) fn bind_named(
         &mut self,
         text: &[u8],
-        look: Look,
+        traits: Traits,
         parameters: &[u8],
         judge: &mut dyn Classify,
     ) {
-        if look.is_plain() {
-            // Its tag may still say that it was a SET.
-            if sets(text) {
-                self.remember(text);
-                self.note_names(text);
-            }
-            self.portal = Found::default();
+        self.portal = Found::default();
+        if traits.is_plain() {
             return;
         }
-        self.portal = find(look, text, judge);
+        self.remember(text);
+        self.portal = self.find(traits, text, judge);
         self.runs(self.portal, text);
         if self.portal.leaves.is_some() {
             self.note_names(parameters);
@@ -229,11 +238,14 @@ impl Suspicion {
 
     /// A command of the client has completed.
     pub(super) fn tag(&mut self, tag: &[u8]) {
+        let remains = sql::remains_of_tag(tag);
+        if remains == Remains::Nothing && !self.holds_something {
+            return;
+        }
         let first = tag.split(|byte| *byte == b' ').next().unwrap_or(tag);
-        if self.holds_something && matches!(first, b"DROP" | b"CLOSE" | b"ALTER") {
+        if matches!(first, b"DROP" | b"CLOSE" | b"ALTER") {
             self.is_due = true;
         }
-        let remains = sql::remains_of_tag(tag);
         if remains == Remains::Nothing || self.excused.front() == Some(&self.answered) {
             return;
         }
@@ -251,6 +263,32 @@ impl Suspicion {
         let is_of_it = text.windows(first.len()).any(|word| word.eq_ignore_ascii_case(first));
         self.suspect(kind, remains, if is_of_it { &text } else { tag });
         self.last_text = text;
+    }
+
+    fn find(&mut self, traits: Traits, text: &[u8], judge: &mut dyn Classify) -> Found {
+        if traits.sets {
+            self.note_names(text);
+        }
+        let look = traits.look;
+        if look.is_plain() {
+            return Found::default();
+        }
+        let class = judge.classify(text);
+        let remains = match (look.hides, look.leaves) {
+            (true, _) => class.remains.max(Remains::Resettable),
+            (false, true) => class.remains,
+            (false, false) => Remains::Nothing,
+        };
+        // Nearly always it is no SQL at all, and does nothing.
+        let remains = match class.parse_error {
+            Some(_) if !may_last(text) => remains.min(Remains::Resettable),
+            _ => remains,
+        };
+        let kind = class.leaves_state.unwrap_or(StateKind::Unknown);
+        Found {
+            leaves: (remains != Remains::Nothing).then_some((kind, remains)),
+            is_excused: look.excuses && class.leaves_state.is_none(),
+        }
     }
 
     fn runs(&mut self, found: Found, text: &[u8]) {
@@ -289,25 +327,6 @@ impl Suspicion {
     fn remember(&mut self, text: &[u8]) {
         self.last_text.clear();
         self.last_text.extend_from_slice(&text[..text.len().min(SHOWN)]);
-    }
-}
-
-fn find(look: Look, text: &[u8], judge: &mut dyn Classify) -> Found {
-    let class = judge.classify(text);
-    let remains = match (look.hides, look.leaves) {
-        (true, _) => class.remains.max(Remains::Resettable),
-        (false, true) => class.remains,
-        (false, false) => Remains::Nothing,
-    };
-    // Nearly always it is no SQL at all, and does nothing.
-    let remains = match class.parse_error {
-        Some(_) if !may_last(text) => remains.min(Remains::Resettable),
-        _ => remains,
-    };
-    let kind = class.leaves_state.unwrap_or(StateKind::Unknown);
-    Found {
-        leaves: (remains != Remains::Nothing).then_some((kind, remains)),
-        is_excused: look.excuses && class.leaves_state.is_none(),
     }
 }
 

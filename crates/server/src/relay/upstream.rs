@@ -1,5 +1,7 @@
 //! From the client to its backend.
 
+use std::sync::Arc;
+
 use pgherd_wire::backend::{CLOSE_COMPLETE, COPY_DATA, COPY_DONE, PARSE_COMPLETE};
 use pgherd_wire::frame::MAX_MESSAGE;
 use pgherd_wire::frontend::{self, Bind, Parse, Target};
@@ -177,7 +179,8 @@ fn message(
         frontend::DESCRIBE => {
             let Some(body) = bounded(body, frame, LONGEST_SMALL)? else { return Ok(None) };
             if let Target::Statement(name) = Target::read(frame.tag, body)?
-                && let Some(name) = prepare(client, backend, known, name, out)
+                && let statement = client.statements.get(name)
+                && let Some(name) = prepare(client, backend, known, name, statement, out)
             {
                 backend.replies.expect(Expect::Describe);
                 out.put(|out| Target::Statement(name.as_bytes()).put(out, frontend::DESCRIBE));
@@ -276,12 +279,13 @@ fn bind(
         Err(_) if there < frame.size && there < LONGEST_SMALL => return Ok(None),
         Err(error) => return Err(error),
     };
-    let name = prepare(client, backend, known, bind.statement, out);
+    let statement = client.statements.get(bind.statement);
+    let name = prepare(client, backend, known, bind.statement, statement, out);
     if bind.statement.is_empty() {
         backend.suspicion.bind_unnamed(bind.rest);
-    } else if let Some(statement) = client.statements.get(bind.statement) {
-        let (text, look) = (&statement.sql, statement.look);
-        backend.suspicion.bind_named(text, look, bind.rest, known.judge);
+    } else if let Some(statement) = statement {
+        let Statement { sql, traits, .. } = &**statement;
+        backend.suspicion.bind_named(sql, *traits, bind.rest, known.judge);
     }
     backend.replies.expect(Expect::Bind);
     if let Some(name) = name {
@@ -308,13 +312,15 @@ fn bind(
     Ok(Some(there))
 }
 
-/// Makes sure that the statement the client calls `name` is on the backend. Returns its name
+/// Makes sure that the statement the client calls `name` is on the backend: this one, if it is known
+/// to us. Returns its name
 /// there, or `None` if the client's own is right: it is unnamed, or not known to us.
 fn prepare(
     client: &ClientRelay,
     backend: &mut BackendRelay,
     known: &mut Known<'_>,
     name: &[u8],
+    statement: Option<&Arc<Statement>>,
     out: &mut Splice,
 ) -> Option<BackendName> {
     if name.is_empty() {
@@ -330,7 +336,7 @@ fn prepare(
         }
         return None;
     }
-    let Some(statement) = client.statements.get(name) else {
+    let Some(statement) = statement else {
         // Made with PREPARE, perhaps. But others' are not to be had under our names.
         return BackendName::is_alike(name).then(BackendName::of_none);
     };
