@@ -508,6 +508,9 @@ impl<D: Driver> Worker<D> {
                 return Some(0);
             }
         };
+        if !client.replay.is_intact() {
+            client.relay.statements.end_tentative();
+        }
         client.replay.record(&input[..progress.consumed], progress.stop == Stop::EndOfBatch);
         if let Err(error) = backend.outbox.write(&mut backend.stream, splice.slices(input)) {
             // Its last words may still be there to read.
@@ -550,6 +553,7 @@ impl<D: Driver> Worker<D> {
         let client = &mut self.clients[key];
         client.one_batch = routes && access == Access::ReadOnly;
         client.replay.begin();
+        client.relay.statements.begin_tentative();
         client.phase = Phase::Waiting { pool: pool_key, access };
         let pool = self.pool(pool_key);
         match pool.pool.acquire(key, now) {
@@ -585,6 +589,7 @@ impl<D: Driver> Worker<D> {
             client.phase = Phase::Idle;
         }
         client.replay.end();
+        client.relay.statements.end_tentative();
         client.resume();
         if client.stash.is_empty() && !client.readable && !client.ended {
             if self.draining {

@@ -40,7 +40,7 @@ impl ClientRelay {
     /// The message that is half relayed is going to be relayed again from its beginning.
     pub fn rewind(&mut self) {
         self.passing = 0;
-        self.statements.forget_pending();
+        self.statements.rewind();
     }
 }
 

@@ -160,6 +160,9 @@ pub struct ClientStatements {
     // Names and texts in `named`.
     bytes: usize,
     flavour: u64,
+    // What names meant before changes that may have to be made again, the last one last.
+    undo: Vec<Change>,
+    keeps_undo: bool,
 }
 
 /// What the client's Parses and Closes will have changed once they are answered, in their order. An
@@ -251,6 +254,31 @@ impl ClientStatements {
     /// The oldest pending change is done.
     pub fn confirm(&mut self) {
         let Some(change) = self.pop_pending() else { return };
+        self.apply(change);
+    }
+
+    /// What is sent from now on may have to be sent again, to another backend.
+    pub fn begin_tentative(&mut self) {
+        self.undo.clear();
+        self.keeps_undo = true;
+    }
+
+    /// What was done stays done.
+    pub fn end_tentative(&mut self) {
+        self.undo = Vec::new();
+        self.keeps_undo = false;
+    }
+
+    /// What was sent since [`Self::begin_tentative`] is going to be sent again.
+    pub fn rewind(&mut self) {
+        self.pending = None;
+        self.keeps_undo = false;
+        while let Some(before) = self.undo.pop() {
+            self.apply(before);
+        }
+    }
+
+    fn apply(&mut self, change: Change) {
         let added = change.bytes();
         let Change { name, statement } = change;
         let named = self.named.get_or_insert_default();
@@ -258,21 +286,19 @@ impl ClientStatements {
             Some(statement) => named.insert(name.clone(), statement),
             None => named.remove(&name),
         };
-        let removed = last.map_or(0, |statement| size_of_named(&name, &statement));
+        let removed = last.as_ref().map_or(0, |statement| size_of_named(&name, statement));
         self.bytes = self.bytes + added - removed;
         if named.is_empty() {
             self.named = None;
+        }
+        if self.keeps_undo {
+            self.undo.push(Change { name, statement: last });
         }
     }
 
     /// An error has dropped so many of the oldest pending changes.
     pub fn drop_pending(&mut self, count: usize) {
         (0..count).for_each(|_| drop(self.pop_pending()));
-    }
-
-    /// What was sent is going to be sent again.
-    pub fn forget_pending(&mut self) {
-        self.pending = None;
     }
 
     fn pop_pending(&mut self) -> Option<Change> {
@@ -458,6 +484,25 @@ mod tests {
         });
         let kept = table.kept.lock().unwrap();
         assert!(kept.bytes <= 2 * kept.held.max(500), "{} of {}", kept.bytes, kept.held);
+    }
+
+    #[test]
+    fn what_is_to_be_sent_again_has_not_happened() {
+        let table = StatementTable::new(1000, usize::MAX);
+        let [one, two] = ["select 1", "select 2"].map(|sql| table.intern(sql.as_bytes(), &[], 0));
+        let mut client = ClientStatements::default();
+        client.change(b"s", Some(one.clone()));
+        client.confirm();
+        client.begin_tentative();
+        for (name, statement) in [(b"s", None), (b"s", Some(&two)), (b"t", Some(&two))] {
+            client.change(name, statement.cloned());
+            client.confirm();
+        }
+        client.change(b"u", Some(two.clone()));
+        client.rewind();
+        assert_eq!(client.get(b"s").unwrap().id, one.id);
+        assert!(client.get(b"t").is_none() && client.get(b"u").is_none());
+        assert_eq!((client.len(), client.bytes()), (1, 9));
     }
 
     #[test]

@@ -314,6 +314,27 @@ fn what_an_error_made_the_server_ignore_has_not_happened() {
 }
 
 #[test]
+fn a_parse_that_is_run_again_elsewhere_is_not_refused_because_its_name_is_taken() {
+    let mut pair = Pair::new();
+    let mut bytes = Vec::new();
+    parse(&mut bytes, "mine", "select 1");
+    Target::Statement(b"mine").put(&mut bytes, frontend::DESCRIBE);
+    sync(&mut bytes);
+    pair.client.statements.begin_tentative();
+    pair.up(&bytes, &mut whole);
+    // The node answers the first of it and dies.
+    pair.down(&replies("1"), &mut whole);
+    pair.client.rewind();
+    pair.backend = BackendRelay::default();
+    (pair.to_backend, pair.to_client) = (Vec::new(), Vec::new());
+    pair.up(&bytes, &mut whole);
+    assert_eq!(tags(&pair.to_backend), "PDS");
+    pair.down(&replies("1nZ"), &mut whole);
+    assert_eq!(tags(&pair.to_client), "1nZ");
+    assert!(pair.client.statements.get(b"mine").is_some());
+}
+
+#[test]
 fn the_names_on_the_backend_are_not_the_clients() {
     let mut pair = Pair::new();
     let mut bytes = Vec::new();
