@@ -6,11 +6,14 @@
 mod world;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use futures_util::future::join_all;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage, Statement};
+use tokio_postgres::{CancelToken, Client, NoTls, SimpleQueryMessage, Statement};
 use world::{World, eventually};
 
 /// Seven clients that may be pinned at the same time, and a backend for the others.
@@ -239,14 +242,24 @@ impl<'w> Session<'w> {
         let value = format!("{}MB", 10 * (self.number + 1) + 5);
         let text = format!("set work_mem = '{value}'; select pg_sleep(0.002)");
         self.log.push(format!("{text} (cancelled)"));
-        let (answer, cancelled) =
-            tokio::join!(client.batch_execute(&text), token.cancel_query(NoTls));
-        cancelled.unwrap();
+        let cancel = cancel(token, self.world.address());
+        let (answer, ()) = tokio::join!(client.batch_execute(&text), cancel);
         match answer {
             Ok(()) => drop(self.model.settings.insert("work_mem", value)),
             Err(error) => assert_eq!(error.code().map(SqlState::code), Some("57014")),
         }
     }
+}
+
+/// Sends a cancel request and waits until it is done. The driver's own method does not wait.
+async fn cancel(token: CancelToken, proxy: SocketAddr) {
+    let (near, mut far) = tokio::io::duplex(64);
+    token.cancel_query_raw(near, NoTls).await.unwrap();
+    let mut request = Vec::new();
+    far.read_to_end(&mut request).await.unwrap();
+    let mut stream = TcpStream::connect(proxy).await.unwrap();
+    stream.write_all(&request).await.unwrap();
+    assert_eq!(stream.read_to_end(&mut Vec::new()).await.unwrap(), 0);
 }
 
 async fn log_in(world: &World, zone: &str) -> (Client, AbortHandle, Statement) {
