@@ -132,8 +132,7 @@ impl<D: Driver> Worker<D> {
     }
 
     fn end_cancel(&mut self, key: usize) {
-        let mut cancel = self.cancels.remove(key);
-        self.driver.deregister(&mut cancel.stream);
+        let cancel = self.cancels.remove(key);
         if let Some(by) = cancel.by {
             self.cancelled(by);
         }

@@ -185,7 +185,7 @@ impl<D: Driver> Worker<D> {
             stream,
             outbox: Outbox::default(),
             stash: Vec::new(),
-            readable: true,
+            readable: false,
             ended: false,
             resumes: false,
             phase: Phase::LoggingIn(Box::default()),
@@ -214,7 +214,6 @@ impl<D: Driver> Worker<D> {
             let hint = "raise max_clients, or close what is not used";
             self.dismiss(key, &fatal(sqlstate::TOO_MANY_CONNECTIONS, &message, "", hint));
         }
-        self.todo.push_back(Todo::Client(key));
     }
 
     pub(super) fn client_ready(&mut self, key: usize, ready: Readiness) {
@@ -354,10 +353,14 @@ impl<D: Driver> Worker<D> {
         let mut out = Vec::new();
         let mut random = |bytes: &mut [u8]| driver.random(bytes);
         let (used, step) = login.on_bytes(input, rules, &mut random, &mut out);
+        if let LoginStep::Authenticated(request) = step {
+            self.authenticated(key, request, out);
+            return Some(used);
+        }
         client.send([&out[..]].into_iter());
         match step {
             LoginStep::NeedMore if used == 0 => return None,
-            LoginStep::NeedMore => {}
+            LoginStep::NeedMore | LoginStep::Authenticated(_) => {}
             LoginStep::Cancel { pid, secret } => {
                 client.phase = Phase::Cancelling;
                 let entry = Entry::new(key, client.serial);
@@ -367,12 +370,12 @@ impl<D: Driver> Worker<D> {
                 tracing::info!(reason, "login refused");
                 self.leave(key);
             }
-            LoginStep::Authenticated(request) => self.authenticated(key, request),
         }
         Some(used)
     }
 
-    fn authenticated(&mut self, key: usize, request: Request) {
+    /// `said` is what the login has still to say.
+    fn authenticated(&mut self, key: usize, request: Request, said: Vec<u8>) {
         let parameters = self.intern(request.parameters);
         let client = &mut self.clients[key];
         client.user = request.user;
@@ -385,10 +388,13 @@ impl<D: Driver> Worker<D> {
         match kind.and_then(|kind| Some((self.welcomes.get(&kind)?, kind.is_named))) {
             Some((welcome, is_named)) => {
                 let welcome = std::rc::Rc::clone(welcome);
-                self.greet(key, &welcome, is_named);
+                self.greet(key, said, &welcome, is_named);
             }
             // What the server says of a session with these parameters only a server knows.
-            None => self.acquire(key, Access::ReadWrite),
+            None => {
+                self.clients[key].send([&said[..]].into_iter());
+                self.acquire(key, Access::ReadWrite);
+            }
         }
     }
 
@@ -407,12 +413,12 @@ impl<D: Driver> Worker<D> {
         })
     }
 
-    /// `adds_name`: its `application_name` is not in the welcome.
-    fn greet(&mut self, key: usize, welcome: &[u8], adds_name: bool) {
+    /// Tells a client that it is logged in, behind what was still to be said. `adds_name`: its
+    /// `application_name` is not in the welcome.
+    fn greet(&mut self, key: usize, mut out: Vec<u8>, welcome: &[u8], adds_name: bool) {
         let core = self.core;
         let client = &mut self.clients[key];
         client.greeting = false;
-        let mut out = Vec::new();
         Authentication::Ok.put(&mut out);
         out.extend_from_slice(welcome);
         if adds_name && let Some(name) = client.at_login.get(NAME) {
@@ -446,7 +452,7 @@ impl<D: Driver> Worker<D> {
             }
             self.welcomes.insert(kind, std::rc::Rc::clone(&welcome));
         }
-        self.greet(key, &welcome, is_named);
+        self.greet(key, Vec::new(), &welcome, is_named);
     }
 
     fn client_idle(&mut self, key: usize, input: &[u8]) -> Option<usize> {

@@ -109,13 +109,14 @@ pub trait Driver {
     /// Why it failed.
     fn is_connected(&mut self, stream: &Self::Stream) -> io::Result<bool>;
 
-    /// Asks for the events of a stream that is not registered here.
+    /// Asks for the events of a stream that is not registered here. What it is ready for already
+    /// is told as well.
     ///
     /// # Errors
     /// What the system says.
     fn register(&mut self, stream: &mut Self::Stream, token: Token) -> io::Result<()>;
 
-    /// No more events of this stream.
+    /// No more events of this stream, which is kept. One that is dropped tells none anyway.
     fn deregister(&mut self, stream: &mut Self::Stream);
 
     /// Tells the peer that nothing more will be written.

@@ -51,6 +51,7 @@ pub struct MioDriver {
     // Of `[pool]`: for connections to nodes.
     user_timeout: Duration,
     mailboxes: Arc<[Mailbox]>,
+    randomness: Randomness,
 }
 
 impl Driver for MioDriver {
@@ -58,7 +59,7 @@ impl Driver for MioDriver {
 
     fn connect(&mut self, to: SocketAddr, token: Token) -> io::Result<TcpStream> {
         let mut stream = TcpStream::connect(to)?;
-        prepare(&stream, self.user_timeout)?;
+        prepare(&SockRef::from(&stream), self.user_timeout)?;
         self.register(&mut stream, token)?;
         Ok(stream)
     }
@@ -93,7 +94,45 @@ impl Driver for MioDriver {
     }
 
     fn random(&mut self, bytes: &mut [u8]) {
-        getrandom::fill(bytes).expect("the system's random source works once it has started");
+        self.randomness.fill(bytes);
+    }
+}
+
+/// Random bytes fetched ahead: a system call for dozens of logins. None is given out twice.
+struct Randomness {
+    ahead: [u8; Self::AHEAD],
+    used: usize,
+}
+
+impl Randomness {
+    /// 1 KiB: what 20 to 30 logins take.
+    const AHEAD: usize = 1024;
+
+    fn new() -> Self {
+        Self { ahead: [0; Self::AHEAD], used: Self::AHEAD }
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) {
+        const WORKS: &str = "the system's random source works once it has started";
+        if bytes.len() > Self::AHEAD {
+            return getrandom::fill(bytes).expect(WORKS);
+        }
+        if bytes.len() > Self::AHEAD - self.used {
+            getrandom::fill(&mut self.ahead).expect(WORKS);
+            self.used = 0;
+        }
+        let given = &mut self.ahead[self.used..self.used + bytes.len()];
+        bytes.copy_from_slice(given);
+        // A secret is nowhere but with whom it was made for.
+        given.fill(0);
+        self.used += bytes.len();
+    }
+}
+
+// What is fetched ahead stays out of logs.
+impl std::fmt::Debug for Randomness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Randomness").field("used", &self.used).finish_non_exhaustive()
     }
 }
 
@@ -103,13 +142,12 @@ impl Driver for MioDriver {
 /// A `user_timeout`, unless it is zero, makes the system give up sooner, and on others too: Linux
 /// counts the time for which a peer that is there takes nothing (psql's pager, a COPY that waits for
 /// a lock) as unconfirmed.
-fn prepare(stream: &TcpStream, user_timeout: Duration) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+fn prepare(socket: &SockRef<'_>, user_timeout: Duration) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(60))
         .with_interval(Duration::from_secs(10))
         .with_retries(3);
-    let socket = SockRef::from(stream);
     socket.set_tcp_keepalive(&keepalive)?;
     if !user_timeout.is_zero() {
         socket.set_tcp_user_timeout(Some(user_timeout))?;
@@ -146,12 +184,26 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         for (set, expected) in [(0, None), (7, Some(Duration::from_secs(7)))] {
             let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            prepare(&stream, Duration::from_secs(set)).unwrap();
             let socket = SockRef::from(&stream);
+            prepare(&socket, Duration::from_secs(set)).unwrap();
             let found = socket.tcp_user_timeout().unwrap().filter(|limit| !limit.is_zero());
             assert_eq!(found, expected);
             assert!(socket.keepalive().unwrap());
         }
+    }
+
+    #[test]
+    fn no_random_bytes_are_given_out_twice() {
+        let mut randomness = Randomness::new();
+        let mut given = std::collections::HashSet::new();
+        for _ in 0..1000 {
+            let mut bytes = [0; 16];
+            randomness.fill(&mut bytes);
+            assert!(bytes != [0; 16] && given.insert(bytes));
+        }
+        let mut many = [0; Randomness::AHEAD + 1];
+        randomness.fill(&mut many);
+        assert!(many.chunks_exact(16).all(|bytes| bytes != [0; 16]));
     }
 
     #[test]
@@ -193,6 +245,13 @@ pub fn cores(count: usize) -> io::Result<(Vec<Core>, Arc<[Mailbox]>)> {
     Ok((cores, mailboxes.into()))
 }
 
+/// Whether what is accepted has the options of the socket that listened: seven system calls less
+/// for each client.
+///
+/// Source: Linux, `tcp(7)` and `socket(7)` say so of single options only; the kernel makes the new
+/// socket as a copy of the listening one (`sk_clone_lock`).
+const INHERITS: bool = cfg!(target_os = "linux");
+
 /// Accepts clients and deals them out to the cores in turn.
 #[derive(Debug)]
 pub struct Acceptor {
@@ -205,22 +264,26 @@ impl Acceptor {
     /// Deals out the clients of a listening socket; `user_timeout` is `listen.tcp_user_timeout`.
     pub fn new(listener: std::net::TcpListener, user_timeout: Duration) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
+        if INHERITS {
+            prepare(&SockRef::from(&listener), user_timeout)?;
+        }
         let listener = TcpListener::from_std(listener);
         Ok(Self { listener, user_timeout, next: AtomicUsize::new(0) })
     }
 
-    /// Accepts all that wait. `true` if accepting has to pause because the system has no more
-    /// descriptors.
-    fn accept(&self, mailboxes: &[Mailbox]) -> bool {
+    /// Accepts all that wait, and deals each to one of `cores`. `true` if accepting has to pause
+    /// because the system has no more descriptors.
+    fn accept(&self, cores: usize, mut deal: impl FnMut(usize, TcpStream)) -> bool {
         loop {
             match self.listener.accept() {
                 Ok((stream, _)) => {
-                    if let Err(error) = prepare(&stream, self.user_timeout) {
+                    if !INHERITS
+                        && let Err(error) = prepare(&SockRef::from(&stream), self.user_timeout)
+                    {
                         tracing::debug!(%error, "a client was gone before it was served");
                         continue;
                     }
-                    let core = self.next.fetch_add(1, Ordering::Relaxed) % mailboxes.len();
-                    mailboxes[core].post(Mail::Client(stream));
+                    deal(self.next.fetch_add(1, Ordering::Relaxed) % cores, stream);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(error)
@@ -256,14 +319,25 @@ impl Core {
         if let Some(acceptor) = &mut acceptor {
             registry.register(&mut acceptor.listener, LISTENER, Interest::READABLE)?;
         }
-        let user_timeout = proxy.user_timeout;
-        let driver = MioDriver { registry, user_timeout, mailboxes: Arc::clone(&mailboxes) };
+        let driver = MioDriver {
+            registry,
+            user_timeout: proxy.user_timeout,
+            mailboxes: Arc::clone(&mailboxes),
+            randomness: Randomness::new(),
+        };
         let started = Instant::now();
         let mut worker = Worker::new(proxy, self.number, driver, started);
         let mut events = Events::with_capacity(EVENTS);
         let mut next_tick = started + TICK;
         let mut drain_until = None;
         let mut accepts_late = false;
+        let number = self.number;
+        let accept = |acceptor: &Acceptor, worker: &mut Worker<MioDriver>, now| {
+            acceptor.accept(mailboxes.len(), |core, stream| match core == number {
+                true => worker.on_mail(Mail::Client(stream), now),
+                false => mailboxes[core].post(Mail::Client(stream)),
+            })
+        };
         loop {
             let before = Instant::now();
             let wait = match worker.has_work() {
@@ -289,7 +363,7 @@ impl Core {
                     }
                     LISTENER => {
                         if let Some(acceptor) = &acceptor {
-                            accepts_late = acceptor.accept(&mailboxes);
+                            accepts_late = accept(acceptor, &mut worker, now);
                         }
                     }
                     token => {
@@ -308,7 +382,7 @@ impl Core {
                 next_tick = now + TICK;
                 worker.on_tick(now);
                 if accepts_late && let Some(acceptor) = &acceptor {
-                    accepts_late = acceptor.accept(&mailboxes);
+                    accepts_late = accept(acceptor, &mut worker, now);
                 }
             }
             if worker.is_drained() || drain_until.is_some_and(|until| now >= until) {

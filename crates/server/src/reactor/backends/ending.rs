@@ -65,8 +65,7 @@ impl<D: Driver> Worker<D> {
 
     pub(super) fn drop_backend(&mut self, key: usize) {
         self.unpin(key);
-        let mut backend = self.backends.remove(key);
-        self.driver.deregister(&mut backend.stream);
+        self.backends.remove(key);
     }
 
     pub(super) fn slot_freed(&mut self, pool_key: PoolKey) {

@@ -138,8 +138,7 @@ impl<D: Driver> Worker<D> {
 
     pub(in crate::reactor) fn close_client(&mut self, key: usize) {
         self.let_go(key);
-        let mut client = self.clients.remove(key);
-        self.driver.deregister(&mut client.stream);
+        self.clients.remove(key);
         self.proxy.clients.fetch_sub(1, Ordering::Relaxed);
     }
 }
