@@ -5,6 +5,10 @@ use std::io::{self, IoSlice, Write};
 /// Slices handed to one vectored write at most.
 const SLICES: usize = 32;
 
+/// Up to this much is copied into one piece rather than handed over in several: 1 KiB, which is
+/// copied in less time than the system takes to look at each piece.
+const TOGETHER: usize = 1024;
+
 /// Capacity an idle outbox keeps: 4 KiB.
 const KEPT: usize = 4096;
 
@@ -45,7 +49,7 @@ impl Outbox {
             let written = match batch {
                 [] => return Ok(()),
                 [one] => write_once(|| stream.write(one))?,
-                many => write_once(|| stream.write_vectored(many))?,
+                many => write_several(stream, many)?,
             };
             let mut skip = written;
             for slice in batch {
@@ -74,6 +78,20 @@ impl Outbox {
         }
         Ok(())
     }
+}
+
+fn write_several(stream: &mut impl Write, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    let length = slices.iter().map(|slice| slice.len()).sum();
+    if length > TOGETHER {
+        return write_once(|| stream.write_vectored(slices));
+    }
+    let mut together = [0; TOGETHER];
+    let mut at = 0;
+    for slice in slices {
+        together[at..at + slice.len()].copy_from_slice(slice);
+        at += slice.len();
+    }
+    write_once(|| stream.write(&together[..length]))
 }
 
 /// The number of bytes written; 0 when the socket takes none now.
