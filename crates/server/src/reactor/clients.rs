@@ -555,22 +555,18 @@ impl<D: Driver> Worker<D> {
         let (user, excluded) = (client.user, client.excluded);
         let pool_key = PoolKey { node: self.choose(access, user, excluded), user };
         let routes = self.routes();
-        let (now, proxy) = (self.now, Arc::clone(&self.proxy));
+        let now = self.now;
         let client = &mut self.clients[key];
         client.one_batch = routes && access == Access::ReadOnly;
         client.replay.begin();
         client.relay.statements.begin_tentative();
         client.phase = Phase::Waiting { pool: pool_key, access };
-        let pool = self.pool(pool_key);
-        match pool.pool.acquire(key, now) {
+        match self.pool(pool_key).pool.acquire(key, now) {
             Acquired::Lease(backend) => self.link(backend, key),
             Acquired::Queued { open: true } => self.open_backend(pool_key),
             // The proxy's pools bound their queues by the number of clients: none is full.
             Acquired::Queued { open: false } | Acquired::Full => {
-                pool.publish(&proxy.shares);
-                if let Some(core) = pool.core_with_idle() {
-                    self.driver.post(core, super::Mail::Balance(pool_key));
-                }
+                self.ask_other_cores(pool_key);
             }
         }
     }
@@ -691,8 +687,7 @@ impl<D: Driver> Worker<D> {
         client.phase = Phase::Idle;
         client.resume();
         self.pool(pool).pool.forget(&key);
-        let proxy = Arc::clone(&self.proxy);
-        self.pool(pool).publish(&proxy.shares);
+        self.publish(pool);
         self.todo.push_back(Todo::Client(key));
     }
 

@@ -342,7 +342,10 @@ impl Core {
             let before = Instant::now();
             let wait = match worker.has_work() {
                 true => Duration::ZERO,
-                false => next_tick.saturating_duration_since(before),
+                false => {
+                    let until = worker.wakes_at().map_or(next_tick, |at| at.min(next_tick));
+                    until.saturating_duration_since(before)
+                }
             };
             if let Err(error) = self.poll.poll(&mut events, Some(wait))
                 && error.kind() != io::ErrorKind::Interrupted

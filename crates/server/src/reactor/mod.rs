@@ -25,7 +25,7 @@ pub use counts::{Count, Counts, NodeCounts};
 pub use driver::{Driver, Entry, Mail, Readiness, Requester, Token};
 pub use pools::{PoolKey, Shares};
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -140,7 +140,10 @@ pub struct Worker<D: Driver> {
     clients: Slab<clients::Client<D::Stream>>,
     backends: Slab<Backend<D::Stream>>,
     cancels: Slab<cancels::CancelConnection<D::Stream>>,
-    pools: HashMap<PoolKey, CorePool>,
+    // By order and not by hash: there are few, and they are looked up several times for a batch.
+    pools: BTreeMap<PoolKey, CorePool>,
+    // The next time at which a waiter may lose patience with this core.
+    patience_ends: Option<Instant>,
     // Kept between calls, so that nothing is allocated per message.
     buffer: Vec<u8>,
     splice: Splice,
@@ -189,7 +192,8 @@ impl<D: Driver> Worker<D> {
             clients: Slab::new(),
             backends: Slab::new(),
             cancels: Slab::new(),
-            pools: HashMap::new(),
+            pools: BTreeMap::new(),
+            patience_ends: None,
             buffer: Vec::new(),
             splice: Splice::default(),
             todo: VecDeque::new(),
@@ -222,10 +226,50 @@ impl<D: Driver> Worker<D> {
         !self.todo.is_empty()
     }
 
-    /// Goes on with work that was put off.
+    /// Until when the loop may wait for events, if not until the next tick: it calls
+    /// [`Self::go_on`] then.
+    pub fn wakes_at(&self) -> Option<Instant> {
+        self.patience_ends
+    }
+
+    /// Goes on with work that was put off, or whose time has come.
     pub fn go_on(&mut self, now: Instant) {
         self.now = now;
+        if self.patience_ends.is_some_and(|ends| ends <= now) {
+            self.lose_patience();
+        }
         self.work_off();
+    }
+
+    /// Waiters that have waited long enough for the backends of this core are served by any.
+    fn lose_patience(&mut self) {
+        let pools = self.pools.iter().filter(|(_, pool)| pool.pool.oldest_wait().is_some());
+        let pools: Vec<PoolKey> = pools.map(|(key, _)| *key).collect();
+        pools.into_iter().for_each(|pool| self.ask_other_cores(pool));
+        self.patience_ends = self.pools.values().filter_map(CorePool::patient_until).min();
+    }
+
+    /// Tells the other cores what is idle and waiting here.
+    fn publish(&mut self, pool_key: PoolKey) {
+        let now = self.now;
+        let proxy = Arc::clone(&self.proxy);
+        let patient_until = self.pool(pool_key).publish(&proxy.shares, now);
+        self.patience_ends = match (self.patience_ends, patient_until) {
+            (Some(ends), Some(until)) => Some(ends.min(until)),
+            (ends, until) => ends.or(until),
+        };
+    }
+
+    /// The same, and asks one for an idle backend if a waiter here has lost patience.
+    fn ask_other_cores(&mut self, pool_key: PoolKey) {
+        self.publish(pool_key);
+        if let Some(core) = self.pool(pool_key).core_with_idle() {
+            self.driver.post(core, Mail::Balance(pool_key));
+        }
+    }
+
+    fn core_in_need(&self, pool_key: PoolKey) -> Option<usize> {
+        self.pools.get(&pool_key)?.core_in_need(&self.proxy.shares)
     }
 
     /// A socket became ready.

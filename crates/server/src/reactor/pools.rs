@@ -1,8 +1,9 @@
 //! The pools of one core, and how cores share a limit.
 //!
 //! Each core has a pool of its own for each node and user. They share [`Slots`], and tell one
-//! another how many idle backends and waiters they have: a backend moves only when a waiter on
-//! another core would otherwise wait.
+//! another how many idle backends they have and whose waiters have lost patience: a backend moves
+//! only when a waiter on another core would otherwise wait for more than [`PATIENCE`], because a
+//! move costs as much as a short transaction, and two if the other core has to be woken for it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -17,6 +18,11 @@ use crate::auth::UserId;
 /// A waiter of another core that has waited this much longer than our own first is served
 /// before it: 10 ms, a few transactions' time.
 const UNFAIR: Duration = Duration::from_millis(10);
+
+/// How long a waiter waits for the backends of its own core before it asks for another core's:
+/// 2 ms. On a core that has work, one of its own comes back before that; and where none does, it
+/// is far below what a person, or a time-out, notices.
+const PATIENCE: Duration = Duration::from_millis(2);
 
 /// The backends of one user at one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,7 +43,8 @@ pub(super) struct Share {
 #[derive(Debug, Default)]
 struct CoreShare {
     idle: AtomicUsize,
-    // Nanoseconds since the proxy's start at which the first waiter began to wait; 0 for none.
+    // Nanoseconds since the proxy's start at which the first waiter began to wait; 0 for none, or
+    // while it is patient.
     waiting_since: AtomicU64,
 }
 
@@ -80,6 +87,8 @@ pub(super) struct CorePool {
     pub(super) pool: Pool<usize, usize>,
     share: Arc<Share>,
     core: usize,
+    // Until when the first waiter waits for the backends of this core alone.
+    patient_until: Option<Instant>,
     /// Why the last open failed.
     pub(super) last_error: Option<String>,
 }
@@ -87,20 +96,42 @@ pub(super) struct CorePool {
 impl CorePool {
     pub(super) fn new(shares: &Shares, key: PoolKey, core: usize) -> Self {
         let share = shares.get(key);
-        Self { pool: Pool::new(Arc::clone(&share.slots)), share, core, last_error: None }
+        let pool = Pool::new(Arc::clone(&share.slots));
+        Self { pool, share, core, patient_until: None, last_error: None }
     }
 
     /// Tells the other cores what is idle and waiting here. Called after each change, and
     /// before looking at theirs: of two cores that do so at once, at least one sees the other.
-    pub(super) fn publish(&self, shares: &Shares) {
-        let Some(mine) = self.others_exist().then(|| &self.share.cores[self.core]) else { return };
-        let since = self.pool.oldest_wait().map_or(0, |since| shares.since_start(since));
-        mine.idle.store(self.pool.load().idle, Ordering::SeqCst);
-        mine.waiting_since.store(since, Ordering::SeqCst);
+    ///
+    /// Returns until when the first waiter is patient, if it is: then this is to be called again.
+    pub(super) fn publish(&mut self, shares: &Shares, now: Instant) -> Option<Instant> {
+        let mine = self.others_exist().then(|| &self.share.cores[self.core])?;
+        let load = self.pool.load();
+        let since = self.pool.oldest_wait();
+        // Where none can come back, there is nothing to wait for.
+        let patient_until = since
+            .filter(|_| load.busy + load.opening > 0)
+            .map(|since| since + PATIENCE)
+            .filter(|until| *until > now);
+        let since = since.filter(|_| patient_until.is_none());
+        mine.idle.store(load.idle, Ordering::SeqCst);
+        mine.waiting_since
+            .store(since.map_or(0, |since| shares.since_start(since)), Ordering::SeqCst);
+        self.patient_until = patient_until;
+        patient_until
     }
 
-    /// A core with an idle backend, for a waiter here that no slot is left for.
+    /// Until when the first waiter is patient, as [`Self::publish`] found last.
+    pub(super) fn patient_until(&self) -> Option<Instant> {
+        self.patient_until
+    }
+
+    /// A core with an idle backend, for a waiter here that no slot is left for and that has lost
+    /// patience.
     pub(super) fn core_with_idle(&self) -> Option<usize> {
+        if self.patient_until.is_some() || self.pool.oldest_wait().is_none() {
+            return None;
+        }
         self.others().find(|(_, other)| other.idle.load(Ordering::SeqCst) > 0).map(|(at, _)| at)
     }
 
@@ -124,5 +155,49 @@ impl CorePool {
     fn others(&self) -> impl Iterator<Item = (usize, &CoreShare)> {
         let own = self.core;
         self.share.cores.iter().enumerate().filter(move |(at, _)| *at != own)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pgherd_core::pool::{Acquired, Placed};
+
+    use super::*;
+
+    const KEY: PoolKey = PoolKey { node: NodeId(0), user: UserId(0) };
+
+    /// A waiter gets a backend that is opened for it.
+    fn lend(pool: &mut CorePool, waiter: usize, backend: usize, now: Instant) {
+        assert_eq!(pool.pool.acquire(waiter, now), Acquired::Queued { open: true });
+        assert_eq!(pool.pool.opened(backend, now), Placed::Lent(waiter, backend));
+    }
+
+    #[test]
+    fn a_waiter_is_patient_with_its_own_core_and_then_asks_the_others() {
+        let start = Instant::now();
+        let shares = Shares::new(2, 2, start);
+        let [mut here, mut there] = [0, 1].map(|core| CorePool::new(&shares, KEY, core));
+        lend(&mut here, 1, 10, start);
+        lend(&mut there, 2, 20, start);
+        assert_eq!(there.pool.release(20, start), Placed::Idle);
+        assert_eq!(there.publish(&shares, start), None, "nobody waits there");
+
+        assert_eq!(here.pool.acquire(3, start), Acquired::Queued { open: false });
+        assert_eq!(here.publish(&shares, start), Some(start + PATIENCE));
+        assert_eq!((here.core_with_idle(), there.core_in_need(&shares)), (None, None));
+
+        assert_eq!(here.publish(&shares, start + PATIENCE), None);
+        assert_eq!((here.core_with_idle(), there.core_in_need(&shares)), (Some(1), Some(0)));
+    }
+
+    #[test]
+    fn where_no_backend_can_come_back_nobody_is_patient() {
+        let start = Instant::now();
+        let shares = Shares::new(2, 1, start);
+        let [mut here, mut there] = [0, 1].map(|core| CorePool::new(&shares, KEY, core));
+        lend(&mut there, 1, 10, start);
+        assert_eq!(here.pool.acquire(2, start), Acquired::Queued { open: false });
+        assert_eq!(here.publish(&shares, start), None);
+        assert_eq!(there.core_in_need(&shares), Some(0));
     }
 }

@@ -1,7 +1,5 @@
 //! Backends that are lost or closed, opens that fail, and who is served instead.
 
-use std::sync::Arc;
-
 use pgherd_core::pool::OpenFailure;
 
 use super::loss::may_pass;
@@ -70,13 +68,11 @@ impl<D: Driver> Worker<D> {
 
     pub(super) fn slot_freed(&mut self, pool_key: PoolKey) {
         let now = self.now;
-        let proxy = Arc::clone(&self.proxy);
-        let pool = self.pool(pool_key);
-        let opens = pool.pool.closed(now);
-        pool.publish(&proxy.shares);
+        let opens = self.pool(pool_key).pool.closed(now);
+        self.publish(pool_key);
         if opens {
             self.open_backend(pool_key);
-        } else if let Some(core) = pool.core_in_need(&proxy.shares) {
+        } else if let Some(core) = self.core_in_need(pool_key) {
             self.driver.post(core, Mail::Balance(pool_key));
         }
     }
@@ -104,8 +100,7 @@ impl<D: Driver> Worker<D> {
             }
             None => self.reroute_waiters(pool_key),
         }
-        let proxy = Arc::clone(&self.proxy);
-        self.pool(pool_key).publish(&proxy.shares);
+        self.publish(pool_key);
     }
 
     /// Waiters for a replica need not wait for it: another node serves them as well.

@@ -130,14 +130,12 @@ impl<D: Driver> Worker<D> {
         backend.phase = Phase::Idle;
         backend.relay.shown = false;
         let (pool_key, now) = (backend.pool, self.now);
-        let proxy = Arc::clone(&self.proxy);
-        let pool = self.pool(pool_key);
-        if let Some(core) = pool.core_in_need(&proxy.shares) {
-            pool.pool.give_busy();
-            pool.publish(&proxy.shares);
+        if let Some(core) = self.core_in_need(pool_key) {
+            self.pool(pool_key).pool.give_busy();
+            self.publish(pool_key);
             return self.move_backend(key, core);
         }
-        let placed = pool.pool.release(key, now);
+        let placed = self.pool(pool_key).pool.release(key, now);
         self.placed(pool_key, placed);
     }
 
@@ -148,8 +146,7 @@ impl<D: Driver> Worker<D> {
     }
 
     pub(super) fn placed(&mut self, pool_key: PoolKey, placed: Placed<usize, usize>) {
-        let proxy = Arc::clone(&self.proxy);
-        self.pool(pool_key).publish(&proxy.shares);
+        self.ask_other_cores(pool_key);
         match placed {
             Placed::Lent(client, backend) => self.link(backend, client),
             Placed::Idle => self.balance(pool_key),
@@ -159,18 +156,15 @@ impl<D: Driver> Worker<D> {
 
     /// Gives idle backends to cores in need, and opens for waiters where slots came free.
     pub(in crate::reactor) fn balance(&mut self, pool_key: PoolKey) {
-        let proxy = Arc::clone(&self.proxy);
         let now = self.now;
-        let pool = self.pool(pool_key);
-        pool.publish(&proxy.shares);
-        if let Some(core) = pool.core_in_need(&proxy.shares)
-            && let Some(backend) = pool.pool.give_idle()
+        self.publish(pool_key);
+        if let Some(core) = self.core_in_need(pool_key)
+            && let Some(backend) = self.pool(pool_key).pool.give_idle()
         {
-            pool.publish(&proxy.shares);
+            self.publish(pool_key);
             return self.move_backend(backend, core);
         }
-        let pool = self.pool(pool_key);
-        if pool.pool.wants_open(now) {
+        if self.pool(pool_key).pool.wants_open(now) {
             self.open_backend(pool_key);
         }
     }

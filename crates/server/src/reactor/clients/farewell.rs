@@ -1,6 +1,5 @@
 //! How clients are seen off: told why, given time to read it, closed.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -112,10 +111,8 @@ impl<D: Driver> Worker<D> {
         let phase = std::mem::replace(&mut self.clients[key].phase, Phase::Leaving);
         match phase {
             Phase::Waiting { pool, .. } => {
-                let proxy = Arc::clone(&self.proxy);
-                let pool = self.pool(pool);
-                pool.pool.forget(&key);
-                pool.publish(&proxy.shares);
+                self.pool(pool).pool.forget(&key);
+                self.publish(pool);
             }
             Phase::Syncing { backend } | Phase::Holding { backend } => {
                 let is_whole = self.clients[key].relay.is_between_messages();
