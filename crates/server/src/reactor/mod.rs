@@ -251,6 +251,9 @@ impl<D: Driver> Worker<D> {
 
     /// Tells the other cores what is idle and waiting here.
     fn publish(&mut self, pool_key: PoolKey) {
+        if !self.has_other_cores() {
+            return;
+        }
         let now = self.now;
         let proxy = Arc::clone(&self.proxy);
         let patient_until = self.pool(pool_key).publish(&proxy.shares, now);
@@ -262,6 +265,9 @@ impl<D: Driver> Worker<D> {
 
     /// The same, and asks one for an idle backend if a waiter here has lost patience.
     fn ask_other_cores(&mut self, pool_key: PoolKey) {
+        if !self.has_other_cores() {
+            return;
+        }
         self.publish(pool_key);
         if let Some(core) = self.pool(pool_key).core_with_idle() {
             self.driver.post(core, Mail::Balance(pool_key));
@@ -269,7 +275,14 @@ impl<D: Driver> Worker<D> {
     }
 
     fn core_in_need(&self, pool_key: PoolKey) -> Option<usize> {
+        if !self.has_other_cores() {
+            return None;
+        }
         self.pools.get(&pool_key)?.core_in_need(&self.proxy.shares)
+    }
+
+    fn has_other_cores(&self) -> bool {
+        self.proxy.cores > 1
     }
 
     /// A socket became ready.

@@ -37,8 +37,16 @@ impl Outbox {
         // An empty write would look like a socket that takes nothing.
         let mut slices = slices.filter(|slice| !slice.is_empty());
         while self.kept.is_empty() {
+            let Some(first) = slices.next() else { return Ok(()) };
+            let Some(second) = slices.next() else {
+                // Nearly always there is no more than one.
+                let written = write_once(|| stream.write(first))?;
+                self.kept.extend_from_slice(&first[written..]);
+                return Ok(());
+            };
             let mut batch = [IoSlice::new(&[]); SLICES];
-            let mut filled = 0;
+            (batch[0], batch[1]) = (IoSlice::new(first), IoSlice::new(second));
+            let mut filled = 2;
             while filled < SLICES
                 && let Some(slice) = slices.next()
             {
@@ -46,12 +54,7 @@ impl Outbox {
                 filled += 1;
             }
             let batch = &batch[..filled];
-            let written = match batch {
-                [] => return Ok(()),
-                [one] => write_once(|| stream.write(one))?,
-                many => write_several(stream, many)?,
-            };
-            let mut skip = written;
+            let mut skip = write_several(stream, batch)?;
             for slice in batch {
                 let taken = skip.min(slice.len());
                 skip -= taken;

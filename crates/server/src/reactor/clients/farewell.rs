@@ -100,8 +100,16 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Keeps deadlines in order. Nearly always at the end: logins and farewells have one limit
-    /// each.
+    /// each. Those at the front that nobody has to meet any more are dropped, or clients that come
+    /// and go by thousands would leave a long queue.
     pub(super) fn deadline(&mut self, deadline: Instant, key: usize, serial: u64) {
+        let clients = &self.clients;
+        let is_moot = |(_, key, serial): &mut (Instant, usize, u64)| {
+            let client = clients.get(*key).filter(|client| client.serial == *serial);
+            !client
+                .is_some_and(|client| matches!(client.phase, Phase::LoggingIn(_) | Phase::Leaving))
+        };
+        while self.deadlines.pop_front_if(is_moot).is_some() {}
         let at = self.deadlines.partition_point(|(at, ..): &(Instant, usize, u64)| *at <= deadline);
         self.deadlines.insert(at, (deadline, key, serial));
     }
