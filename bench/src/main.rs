@@ -33,7 +33,7 @@ enum Benchmark {
     /// The proxy beside other poolers, with pgbench as their client
     ///
     /// Without options that make it a quick look it writes its part of docs/benchmarks.md, which
-    /// takes the better part of an hour; with one, it prints it.
+    /// takes ten minutes; with one, it prints it.
     Proxy(proxy::Options),
     /// The blind forwarder that takes part in `proxy`
     #[command(hide = true)]

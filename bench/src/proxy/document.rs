@@ -38,7 +38,8 @@ lists what makes it a quick look, which is printed and not kept here, and how to
 of other poolers. How each is started and set up: [contenders.toml](../bench/contenders.toml).
 
 The figures are of one machine at one time; what travels is the ratios. In each round every
-contender has a turn, in another order each time: it is started, given a second to warm up, measured
+contender has a turn, in another order each time: it is started, in a session of its own as a
+service is (Linux deals CPU time out by session), given a second to warm up, measured
 for {seconds} seconds and ended. Only one of them is there at a time. So whatever else the machine
 did hit all of them.
 

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use pgherd_lab::{Pgbench, Pooler, Progress};
@@ -80,8 +81,9 @@ pub(super) fn take(
     turn.with_context(|| format!("{} says: {}", contender.name(), last_words(&pooler)))
 }
 
-/// Runs pgbench, and looks at the pooler one second after its clients are there, and again after
-/// the seconds that count.
+/// Runs pgbench, and looks at the pooler at pgbench's first report, which is a second after its
+/// clients are there or later, and again after the seconds that count. Those are by the clock: its
+/// reports come late where its threads wait for something.
 fn load(
     pooler: &Pooler,
     case: &Case,
@@ -93,20 +95,23 @@ fn load(
     let prefix: PathBuf = logs.join("log");
     arguments.extend(["-l".to_owned(), format!("--log-prefix={}", prefix.display())]);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let (mut reports, mut begin, mut end) = (0, None, None);
+    let (pid, mut marks) = (pooler.pid(), None);
     let report = Pgbench::new(pooler.address(), &arguments).run(|line| {
-        if Progress::parse(line).is_some() {
-            reports += 1;
-            if reports == 1 {
-                begin = Some(Mark::now(pooler.pid()));
-            } else if reports == seconds + 1 {
-                end = Some(Mark::now(pooler.pid()));
-            }
+        if Progress::parse(line).is_some() && marks.is_none() {
+            let until = Instant::now() + Duration::from_secs(seconds);
+            let begin = Mark::now(pid);
+            let end = thread::spawn(move || {
+                thread::sleep(until.saturating_duration_since(Instant::now()));
+                Mark::now(pid)
+            });
+            marks = Some((begin, end));
         }
     })?;
     ensure!(report.failed == 0, "{} transactions failed", report.failed);
-    let early = "pgbench ended before it was measured";
-    Ok((begin.context(early)??, end.context(early)??))
+    let marks = marks.filter(|(_, end)| end.is_finished());
+    let (begin, end) = marks.context("pgbench ended before it was measured")?;
+    let end = end.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    Ok((begin?, end?))
 }
 
 fn summary(begin: Mark, end: Mark, seen: Seen) -> Result<Turn> {

@@ -143,18 +143,34 @@ impl PoolerSpec {
             account.own(&path)?;
         }
         account.own(folder)?;
-        let mut command = Command::new(&self.program);
+        let mut command = self.in_own_session();
         command
             .args(&self.arguments)
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
-            .stderr(log)
-            .process_group(0);
+            .stderr(log);
         if self.runs_as == RunsAs::Server {
             account.apply(&mut command);
         }
         command.spawn().with_context(|| format!("cannot run {}", self.program.display()))
+    }
+}
+
+impl PoolerSpec {
+    /// In a session of its own, as a service is: Linux deals CPU time out by session, so one that
+    /// shares its session with the load has to share the load's part. Where there is no `setsid`,
+    /// in a process group of its own.
+    fn in_own_session(&self) -> Command {
+        let Some(setsid) = find("setsid") else {
+            let mut command = Command::new(&self.program);
+            command.process_group(0);
+            return command;
+        };
+        // It leads no group yet, so the program takes setsid's place and keeps its process id.
+        let mut command = Command::new(setsid);
+        command.arg(&self.program);
+        command
     }
 }
 
@@ -164,6 +180,8 @@ impl Drop for Pooler {
         if let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             let _ = kill_process_group(group, Signal::KILL);
         }
+        // It may not lead its group yet.
+        let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
