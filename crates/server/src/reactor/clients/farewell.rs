@@ -106,8 +106,9 @@ impl<D: Driver> Worker<D> {
         let clients = &self.clients;
         let is_moot = |(_, key, serial): &mut (Instant, usize, u64)| {
             let client = clients.get(*key).filter(|client| client.serial == *serial);
-            !client
-                .is_some_and(|client| matches!(client.phase, Phase::LoggingIn(_) | Phase::Leaving))
+            !client.is_some_and(|client| {
+                matches!(client.phase, Phase::LoggingIn(_) | Phase::Cancelling | Phase::Leaving)
+            })
         };
         while self.deadlines.pop_front_if(is_moot).is_some() {}
         let at = self.deadlines.partition_point(|(at, ..): &(Instant, usize, u64)| *at <= deadline);
