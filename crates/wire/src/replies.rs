@@ -160,7 +160,20 @@ impl Replies {
     /// # Errors
     /// [`WireError::UnexpectedReply`] if nothing sent can have caused it: the backend and we
     /// no longer agree, and the connection is of no more use.
+    #[inline]
     pub fn on_reply(&mut self, tag: u8) -> Result<Verdict, WireError> {
+        // Most replies by far: they settle nothing.
+        if let (
+            Some(Expect::Query(show)),
+            backend::DATA_ROW | backend::ROW_DESCRIPTION | backend::COMMAND_COMPLETE,
+        ) = (self.queue.front(), tag)
+        {
+            return Ok(Verdict { show: *show, settled: None });
+        }
+        self.settle(tag)
+    }
+
+    fn settle(&mut self, tag: u8) -> Result<Verdict, WireError> {
         let front = self.queue.front().copied();
         let show = match front {
             // Whatever is asked meanwhile, they are for who listens.
@@ -223,6 +236,7 @@ impl Replies {
 
     /// The next reply to make up now, an empty message of this type. Asked after each reply
     /// and each [`Self::expect`], until it is `None`.
+    #[inline]
     pub fn next_synthetic(&mut self) -> Option<u8> {
         loop {
             match self.queue.front()? {

@@ -2,7 +2,9 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use aho_corasick::automaton::{Automaton, OverlappingState, StateID};
+use aho_corasick::dfa::DFA;
+use aho_corasick::{Anchored, Input, Match, MatchKind};
 
 /// Where a word has to stand to count.
 #[derive(Clone, Copy)]
@@ -49,14 +51,44 @@ const WORDS: [(&str, Place, Hint); 16] = [
     ("set transaction", AsWord, Excuses),
 ];
 
-static PREFILTER: LazyLock<AhoCorasick> = LazyLock::new(|| {
-    AhoCorasick::builder()
+static PREFILTER: LazyLock<Prefilter> = LazyLock::new(|| {
+    let words = DFA::builder()
         .ascii_case_insensitive(true)
-        .kind(Some(AhoCorasickKind::DFA))
         .match_kind(MatchKind::Standard)
+        .prefilter(false)
         .build(WORDS.map(|(word, ..)| word))
-        .expect("a dozen short words make a small automaton")
+        .expect("a dozen short words make a small automaton");
+    let start = words.start_state(Anchored::No).expect("it is built for unanchored searches");
+    Prefilter { words, start }
 });
+
+struct Prefilter {
+    words: DFA,
+    start: StateID,
+}
+
+impl Prefilter {
+    /// Whether any of the words is there, which nearly always none is.
+    fn is_match(&self, sql: &[u8]) -> bool {
+        let mut state = self.start;
+        sql.iter().any(|byte| {
+            state = self.words.next_state(Anchored::No, state, *byte);
+            self.words.is_special(state) && self.words.is_match(state)
+        })
+    }
+
+    /// Where each of them is.
+    fn find(&self, sql: &[u8]) -> Vec<Match> {
+        let mut state = OverlappingState::start();
+        let input = Input::new(sql);
+        std::iter::from_fn(|| {
+            let searched = self.words.try_find_overlapping(&input, &mut state);
+            searched.expect("it is built for unanchored, overlapping searches");
+            state.get_match()
+        })
+        .collect()
+    }
+}
 
 /// What a first look at a text says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -124,7 +156,7 @@ pub fn may_copy(sql: &[u8]) -> bool {
 
 fn hints(sql: &[u8]) -> impl Iterator<Item = Hint> {
     // Nearly always there is nothing, and to find that out is cheaper than to look for each.
-    let found = PREFILTER.is_match(sql).then(|| PREFILTER.find_overlapping_iter(sql));
+    let found = PREFILTER.is_match(sql).then(|| PREFILTER.find(sql));
     found.into_iter().flatten().filter_map(|found| {
         let (_, place, hint) = WORDS[found.pattern().as_usize()];
         let is_there = match place {

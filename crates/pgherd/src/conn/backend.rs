@@ -1,5 +1,6 @@
 //! One backend of a node, and where it stands.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use pgherd_wire::TxStatus;
@@ -55,8 +56,8 @@ impl Backend {
     /// Does some work on this backend, and moves its bytes meanwhile: that saves the switches to
     /// the task that else does, and back.
     ///
-    /// Dropping the future is dropping `work`.
-    pub(crate) async fn drive<F: Future>(&self, work: F) -> F::Output {
+    /// Dropping the future leaves `work` as it is.
+    pub(crate) async fn drive<F: Future>(&self, work: Pin<&mut F>) -> F::Output {
         self.line.drive(work).await
     }
 

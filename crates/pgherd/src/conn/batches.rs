@@ -27,9 +27,9 @@
 use std::collections::HashSet;
 
 use pgherd_core::sql::may_copy;
-use pgherd_wire::frame::{HEADER, put};
+use pgherd_wire::frame::{HEADER, MAX_MESSAGE, put};
 use pgherd_wire::frontend::{self, Bind, Parse, Target};
-use pgherd_wire::{WireError, backend};
+use pgherd_wire::{Frame, WireError, backend};
 
 use super::cutter::{Cutter, Piece};
 
@@ -91,11 +91,7 @@ impl Batches {
     ) -> Result<(), WireError> {
         while !self.is_waiting() {
             let names_matter = self.any_copies || !self.copying.is_empty();
-            let wanted = |tag| match tag {
-                frontend::PARSE => true,
-                frontend::BIND | frontend::CLOSE => names_matter,
-                _ => false,
-            };
+            let wanted = |tag| is_wanted(tag, names_matter);
             let Some(piece) = self.cutter.next(&mut bytes, wanted)? else { return Ok(()) };
             match piece {
                 Piece::Whole(message) => {
@@ -109,6 +105,26 @@ impl Batches {
         }
         self.held.extend_from_slice(bytes);
         Ok(())
+    }
+
+    /// Whether these are whole messages that may be written as they are, before anything else, and
+    /// change nothing here: as nearly always.
+    pub(super) fn passes(&self, mut bytes: &[u8]) -> bool {
+        let is_quiet = self.stage == Stage::Open && self.dropped.is_none() && !self.one_by_one;
+        if !is_quiet || !self.cutter.is_between() {
+            return false;
+        }
+        let names_matter = self.any_copies || !self.copying.is_empty();
+        while let Ok(Some(frame)) = Frame::read(bytes, MAX_MESSAGE) {
+            let is_copy =
+                matches!(frame.tag, backend::COPY_DATA | backend::COPY_DONE | frontend::COPY_FAIL);
+            if is_copy || is_wanted(frame.tag, names_matter) {
+                return false;
+            }
+            let Some((_, after)) = bytes.split_at_checked(frame.size) else { return false };
+            bytes = after;
+        }
+        bytes.is_empty()
     }
 
     /// Takes note of what a message says about statements.
@@ -206,6 +222,15 @@ impl Batches {
     /// The bytes that wait.
     pub(super) fn held(&self) -> usize {
         self.held.len()
+    }
+}
+
+/// Whether a message of this type says something about statements that may copy.
+fn is_wanted(tag: u8, names_matter: bool) -> bool {
+    match tag {
+        frontend::PARSE => true,
+        frontend::BIND | frontend::CLOSE => names_matter,
+        _ => false,
     }
 }
 

@@ -55,6 +55,11 @@ impl Cutter {
         Ok(is_whole.then(|| Piece::Whole(std::mem::take(&mut self.partial))))
     }
 
+    /// Whether all that came so far were whole messages.
+    pub(super) fn is_between(&self) -> bool {
+        self.rest == 0 && self.partial.is_empty()
+    }
+
     /// Whether a body that is not kept is still to come.
     pub(super) fn is_inside(&self) -> bool {
         self.rest > 0

@@ -58,6 +58,23 @@ impl Exchange {
         self.advance()
     }
 
+    /// Whether what the driver writes now may be written as it is: there is nothing before it, and
+    /// nothing to be changed or held back.
+    pub(super) fn passes(&self, bytes: &[u8]) -> bool {
+        self.is_logged_in
+            && self.outgoing.is_empty()
+            && self.unnamed.is_none()
+            && !self.tap.is_pooled()
+            && self.batches.passes(bytes)
+    }
+
+    /// That many of these bytes, which pass, were accepted by the socket. The others wait.
+    pub(super) fn on_passed(&mut self, bytes: &[u8], written: usize) {
+        let (written, left) = bytes.split_at(written);
+        self.tap.on_written(written);
+        self.outgoing.extend_from_slice(left);
+    }
+
     /// Whether what waits is to leave before more is taken.
     pub(super) fn is_full(&self) -> bool {
         self.outgoing.len() > WAITING_LIMIT || self.batches.held() > WAITING_LIMIT

@@ -6,7 +6,7 @@
 //! concluded from the backend's standing.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
@@ -58,9 +58,10 @@ impl Line {
 
     /// Does some work on this line, and moves its bytes meanwhile.
     ///
+    /// Pinned by the caller: what is handed from one future to the next would be copied each time.
+    ///
     /// Dropping the future leaves the bytes to the line's task.
-    pub(super) async fn drive<F: Future>(&self, work: F) -> F::Output {
-        let mut work = pin!(work);
+    pub(super) async fn drive<F: Future>(&self, mut work: Pin<&mut F>) -> F::Output {
         let mut caller = self.turn.enter();
         poll_fn(|cx| {
             let wait = |cx: &mut Context<'_>| work.as_mut().poll(cx);

@@ -40,20 +40,21 @@ impl Scan {
         mut on: impl FnMut(u8, &[u8]) -> Result<(), WireError>,
     ) -> Result<(), WireError> {
         while !bytes.is_empty() {
+            // As nearly always: a whole message, behind another one.
+            if self.header_filled == 0
+                && let Some(frame) = Frame::read(bytes, MAX_MESSAGE)?
+                && let Some((message, after)) = bytes.split_at_checked(frame.size)
+            {
+                on(frame.tag, if wanted(frame.tag) { &message[HEADER..] } else { &[] })?;
+                bytes = after;
+                continue;
+            }
             if self.header_filled < HEADER {
-                match bytes.split_first_chunk() {
-                    // As nearly always.
-                    Some((header, after)) if self.header_filled == 0 => {
-                        (self.header, self.header_filled, bytes) = (*header, HEADER, after);
-                    }
-                    _ => {
-                        let take = bytes.len().min(HEADER - self.header_filled);
-                        let end = self.header_filled + take;
-                        self.header[self.header_filled..end].copy_from_slice(&bytes[..take]);
-                        self.header_filled = end;
-                        bytes = &bytes[take..];
-                    }
-                }
+                let take = bytes.len().min(HEADER - self.header_filled);
+                let end = self.header_filled + take;
+                self.header[self.header_filled..end].copy_from_slice(&bytes[..take]);
+                self.header_filled = end;
+                bytes = &bytes[take..];
                 let header = &self.header[..self.header_filled];
                 let Some(frame) = Frame::read(header, MAX_MESSAGE)? else { return Ok(()) };
                 self.rest = frame.size - HEADER;

@@ -173,7 +173,20 @@ impl AsyncWrite for TappedSocket {
             return Poll::Pending;
         }
         let bytes = &bytes[..bytes.len().min(TAKEN_LIMIT)];
-        self.exchange.write(bytes).map_err(io::Error::other)?;
+        if self.exchange.passes(bytes) {
+            let written = match Pin::new(&mut self.socket).poll_write(cx, bytes) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(written)) => written,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => 0,
+            };
+            self.exchange.on_passed(bytes, written);
+            if written == bytes.len() {
+                return Poll::Ready(Ok(written));
+            }
+        } else {
+            self.exchange.write(bytes).map_err(io::Error::other)?;
+        }
         // What is not written now is by the flush, which follows.
         if let Poll::Ready(Err(error)) = self.poll_outgoing(cx) {
             return Poll::Ready(Err(error));

@@ -104,7 +104,8 @@ impl Tap {
             }
             if let Some(expect) = expected(tag) {
                 if matches!(expect, Expect::Query(_) | Expect::Execute) {
-                    self.statements.fetch_add(1, Ordering::Relaxed);
+                    // Counted under the lock, and read without it.
+                    self.statements.store(self.statements() + 1, Ordering::Relaxed);
                 }
                 replies.expect(expect);
                 while replies.next_synthetic().is_some() {}
@@ -140,12 +141,15 @@ impl Tap {
             ..
         } = &mut *heard;
         let wanted = |tag| {
-            let tags =
-                [backend::READY, backend::COMMAND_COMPLETE, backend::KEY_DATA, backend::ERROR];
-            tags.contains(&tag)
+            matches!(
+                tag,
+                backend::READY | backend::COMMAND_COMPLETE | backend::KEY_DATA | backend::ERROR
+            )
         };
         let found = incoming.feed(bytes, wanted, |tag, body| {
             match tag {
+                // It settles nothing, and there may be millions.
+                backend::DATA_ROW => return Ok(()),
                 backend::READY => {
                     *status = backend::ready(body)?;
                     self.ready.notify_waiters();
@@ -166,14 +170,15 @@ impl Tap {
                 }
                 _ => {}
             }
-            // A row settles nothing, and there may be millions.
-            if *is_logged_in && tag != backend::DATA_ROW {
+            if *is_logged_in {
                 replies.on_reply(tag)?;
                 while replies.next_synthetic().is_some() {}
             }
-            *is_logged_in |= tag == backend::READY;
-            if tag == backend::READY && *status == TxStatus::Idle && replies.is_empty() {
-                suspicion.on_idle();
+            if tag == backend::READY {
+                *is_logged_in = true;
+                if *status == TxStatus::Idle && replies.is_empty() {
+                    suspicion.on_idle();
+                }
             }
             Ok::<(), WireError>(())
         });

@@ -134,8 +134,10 @@ impl Caller<'_> {
         for _ in 0..MOST_ROUNDS {
             // With another caller around, the task does so as well; it does no harm.
             move_bytes();
-            wakers.clear(ANSWERED);
-            if let Poll::Ready(value) = wait(answers) {
+            // What it waits for wakes `answers` and nothing else.
+            if wakers.clear(ANSWERED) & ANSWERED != 0
+                && let Poll::Ready(value) = wait(answers)
+            {
                 return Poll::Ready(value);
             }
             if wakers.state.load(Ordering::SeqCst) & (TO_MOVE | ANSWERED) == 0 {

@@ -3,6 +3,8 @@
 //! They are those of [`Client`] and do the same; here the caller moves the connection's bytes
 //! while it waits, which saves two switches between tasks a statement.
 
+use std::pin::{Pin, pin};
+
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row, SimpleQueryMessage, Statement, ToStatement};
 
@@ -32,7 +34,7 @@ impl Lease {
         statement: &T,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
-        self.answered(self.client().query(statement, params)).await
+        self.answered(pin!(self.client().query(statement, params))).await
     }
 
     /// As [`Client::query_one`]: the only row of a statement. Cancellation as for
@@ -52,7 +54,7 @@ impl Lease {
         statement: &T,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Row, Error> {
-        self.answered(self.client().query_one(statement, params)).await
+        self.answered(pin!(self.client().query_one(statement, params))).await
     }
 
     /// As [`Client::query_opt`]: the only row of a statement, or none. Cancellation as for
@@ -72,7 +74,7 @@ impl Lease {
         statement: &T,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Option<Row>, Error> {
-        self.answered(self.client().query_opt(statement, params)).await
+        self.answered(pin!(self.client().query_opt(statement, params))).await
     }
 
     /// As [`Client::execute`]: how many rows a statement concerned. Cancellation as for
@@ -92,7 +94,7 @@ impl Lease {
         statement: &T,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<u64, Error> {
-        self.answered(self.client().execute(statement, params)).await
+        self.answered(pin!(self.client().execute(statement, params))).await
     }
 
     /// As [`Client::simple_query`]: a text of one or more statements, and rows as text.
@@ -108,7 +110,7 @@ impl Lease {
     /// # }
     /// ```
     pub async fn simple_query(&self, sql: &str) -> Result<Vec<SimpleQueryMessage>, Error> {
-        self.answered(self.client().simple_query(sql)).await
+        self.answered(pin!(self.client().simple_query(sql))).await
     }
 
     /// As [`Client::batch_execute`]: a text of one or more statements, for their effect.
@@ -124,7 +126,7 @@ impl Lease {
     /// # }
     /// ```
     pub async fn batch_execute(&self, sql: &str) -> Result<(), Error> {
-        self.answered(self.client().batch_execute(sql)).await
+        self.answered(pin!(self.client().batch_execute(sql))).await
     }
 
     /// As [`Client::prepare`]: a statement of the caller's own, which ends when it is dropped. One
@@ -145,7 +147,7 @@ impl Lease {
     /// # }
     /// ```
     pub async fn prepare(&self, sql: &str) -> Result<Statement, Error> {
-        self.answered(self.client().prepare(sql)).await
+        self.answered(pin!(self.client().prepare(sql))).await
     }
 
     fn client(&self) -> &Client {
@@ -160,20 +162,17 @@ impl Lease {
     /// who would have another opened.
     pub(crate) async fn answered<T>(
         &self,
-        work: impl Future<Output = Result<T, Error>>,
+        work: Pin<&mut impl Future<Output = Result<T, Error>>>,
     ) -> Result<T, Error> {
-        self.drive(async {
-            let answer = work.await;
-            if answer.as_ref().is_err_and(|error| error.as_db_error().is_some()) {
-                self.settle_tail().await;
-            }
-            answer
-        })
-        .await
+        let answer = self.drive(work).await;
+        if answer.as_ref().is_err_and(|error| error.as_db_error().is_some()) {
+            self.settle_tail().await;
+        }
+        answer
     }
 
     /// The same for an answer of another shape; see [`Self::settle_tail`].
-    pub(crate) async fn drive<F: Future>(&self, work: F) -> F::Output {
+    pub(crate) async fn drive<F: Future>(&self, work: Pin<&mut F>) -> F::Output {
         self.backend().drive(work).await
     }
 

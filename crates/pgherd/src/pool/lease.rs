@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::pin::pin;
 use std::sync::Arc;
 
 use pgherd_core::route::Route;
@@ -137,7 +138,7 @@ impl Lease {
         &self,
         sql: &str,
     ) -> Result<tokio_postgres::Statement, tokio_postgres::Error> {
-        Ok(self.answered(self.backend().prepare(sql)).await?.statement)
+        Ok(self.answered(pin!(self.backend().prepare(sql))).await?.statement)
     }
 
     /// Has the statement with this text prepared anew when it is next used on this backend.

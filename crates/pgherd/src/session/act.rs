@@ -72,11 +72,11 @@ impl Act for Collect<'_> {
     type Answer = Vec<Row>;
 
     async fn on(&self, lease: Lease, sql: &str) -> Result<Vec<Row>, Error> {
-        let rows = lease.answered(async {
+        let rows = async {
             let rows = lease.begin(sql, self.params).await?;
             rows.try_collect::<Vec<_>>().await
-        });
-        let rows = rows.await.map_err(|error| lease.error(error))?;
+        };
+        let rows = lease.answered(pin!(rows)).await.map_err(|error| lease.error(error))?;
         self.wanted.check(rows, sql, lease.node())
     }
 }
@@ -88,8 +88,8 @@ impl Act for Execute<'_> {
     type Answer = u64;
 
     async fn on(&self, lease: Lease, sql: &str) -> Result<u64, Error> {
-        let count = lease.answered(async { drain(lease.begin(sql, self.0).await?).await });
-        count.await.map_err(|error| lease.error(error))
+        let count = async { drain(lease.begin(sql, self.0).await?).await };
+        lease.answered(pin!(count)).await.map_err(|error| lease.error(error))
     }
 }
 
@@ -111,7 +111,8 @@ impl Act for Stream<'_> {
     type Answer = Rows;
 
     async fn on(&self, lease: Lease, sql: &str) -> Result<Rows, Error> {
-        match lease.answered(lease.begin(sql, self.0)).await {
+        let begun = lease.answered(pin!(lease.begin(sql, self.0))).await;
+        match begun {
             Ok(rows) => Held::begin(rows, lease).await.map(Rows::new),
             Err(error) => Err(lease.error(error)),
         }

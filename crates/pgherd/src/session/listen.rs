@@ -5,7 +5,7 @@
 //! was too slow.
 
 use std::fmt;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -176,7 +176,7 @@ pub(super) async fn listen(
     let listening = Listening { spec: ask.query.clone(), shared: shared.clone() };
     let retry = *pool.retry_config();
     let progress = Progress::of(ask);
-    let connected = progress.within(listening.begin(pool, retry, &progress)).await?;
+    let connected = progress.within(pin!(listening.begin(pool, retry, &progress))).await?;
     pool.listeners().note(&shared);
     let (weak, closing) = (pool.downgrade(), pool.closing());
     let follower = pool.health().follower();

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::task::Poll;
 
 use futures_util::TryStreamExt;
@@ -155,13 +156,13 @@ impl Act for Steps<'_> {
 /// Runs each of them once, in this order.
 async fn run_on(lease: &Lease, steps: &[&Step<'_>]) -> Vec<Result<Answered, InBlock>> {
     let ready = in_order(steps.iter().map(|step| lease.backend().prepare(step.sql)));
-    let ready = lease.drive(ready).await;
+    let ready = lease.drive(pin!(ready)).await;
     let run = async |(step, ready): (&&Step<'_>, Result<Ready, _>)| {
         let ready = ready.map_err(InBlock::Failed)?;
         let rows = lease.begin_ready(ready, step.sql, step.params).await?;
         collect(rows).await.map_err(InBlock::Failed)
     };
-    let answers = lease.drive(in_order(steps.iter().zip(ready).map(run))).await;
+    let answers = lease.drive(pin!(in_order(steps.iter().zip(ready).map(run)))).await;
     if answers.last().is_some_and(Result::is_err) {
         lease.settle_tail().await;
     }

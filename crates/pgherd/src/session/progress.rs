@@ -4,7 +4,7 @@
 //! says what was waited for ([`Late`]). What has no limit is kept no account of.
 
 use std::fmt;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,23 +68,25 @@ impl Progress {
     }
 
     fn new(limit: Duration, task: Task) -> Self {
+        if limit.is_zero() {
+            return Self(None);
+        }
         // What ends later than a clock can tell has no end.
-        let ends = Instant::now().checked_add(limit).filter(|_| !limit.is_zero());
+        let ends = Instant::now().checked_add(limit);
         Self(ends.map(|ends| Timed { limit, ends, task, reached: Mutex::default() }))
     }
 
     /// Does it in the time there is left. When there is none it is not begun.
     ///
-    /// Dropping the future drops the work, as the end of the time does.
+    /// Pinned by the caller, because it is large, and dropped by them behind the error, which tells
+    /// how far it had come.
     pub(crate) async fn within<T, E: From<Error>>(
         &self,
-        work: impl Future<Output = Result<T, E>>,
+        work: Pin<&mut impl Future<Output = Result<T, E>>>,
     ) -> Result<T, E> {
         let Some(timed) = &self.0 else { return work.await };
         self.check()?;
-        // Dropped behind the error, which tells how far it had come.
-        let mut work = pin!(work);
-        match timeout_at(timed.ends, work.as_mut()).await {
+        match timeout_at(timed.ends, work).await {
             Ok(outcome) => outcome,
             Err(_) => Err(timed.out_of_time().into()),
         }
@@ -94,7 +96,7 @@ impl Progress {
     pub(crate) async fn statement<T>(
         &self,
         node: &Arc<NodePool>,
-        work: impl Future<Output = Result<T, Error>>,
+        work: Pin<&mut impl Future<Output = Result<T, Error>>>,
     ) -> Result<T, Error> {
         self.waits_for(node, WaitedFor::Statement);
         let done = self.within(work).await;
@@ -265,6 +267,8 @@ impl Timed {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
     use crate::ErrorKind;
 
@@ -272,7 +276,7 @@ mod tests {
 
     async fn late(progress: &Progress) -> Error {
         let work = std::future::pending::<Result<(), Error>>();
-        progress.within(work).await.unwrap_err()
+        progress.within(pin!(work)).await.unwrap_err()
     }
 
     #[tokio::test(start_paused = true)]
@@ -282,17 +286,17 @@ mod tests {
             tokio::time::sleep(LIMIT * 2 / 3).await;
             Ok::<_, Error>(())
         };
-        progress.within(second).await.unwrap();
+        progress.within(pin!(second)).await.unwrap();
         assert!(!progress.is_over() && progress.check().is_ok());
         assert_eq!(late(&progress).await.kind(), ErrorKind::Deadline);
         assert!(progress.is_over() && progress.check().is_err());
-        let begun = progress.within(async { panic!("its time is up") });
-        let outcome: Result<(), Error> = begun.await;
+        let begun = pin!(async { panic!("its time is up") });
+        let outcome: Result<(), Error> = progress.within(begun).await;
         assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Deadline);
 
         for endless in [Duration::ZERO, Duration::MAX] {
             let progress = Progress::of_transaction(endless);
-            progress.within(async { Ok::<_, Error>(()) }).await.unwrap();
+            progress.within(pin!(async { Ok::<_, Error>(()) })).await.unwrap();
             assert!(!progress.is_over());
         }
     }

@@ -1,5 +1,6 @@
 //! The loop over tries.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -42,7 +43,7 @@ impl DistributedPool {
         self.counting().count(query_type);
         self.budget().earn();
         let progress = Progress::of(ask);
-        let outcome = progress.within(self.try_statement(ask, sql, act, &progress)).await;
+        let outcome = progress.within(pin!(self.try_statement(ask, sql, act, &progress))).await;
         self.counting().finish(query_type, started.elapsed(), outcome.is_err());
         outcome
     }
@@ -74,7 +75,7 @@ impl DistributedPool {
     /// `taken_at` is named when it is held for too long.
     pub(crate) async fn lease(&self, ask: &Ask, taken_at: TakenAt) -> Result<Lease, Error> {
         let progress = Progress::of(ask);
-        progress.within(self.try_lease(ask, taken_at, &progress)).await
+        progress.within(pin!(self.try_lease(ask, taken_at, &progress))).await
     }
 
     /// The same in the time of something larger.
@@ -260,6 +261,9 @@ impl Tries {
 
     /// The same route to a node that was not tried yet, if there is one.
     fn redirect(&mut self, route: Route, topology: &Topology, policy: &RoutePolicy) -> Route {
+        if self.nodes.is_empty() && !self.needs_primary {
+            return route;
+        }
         let to = |id: NodeId| {
             let role = topology.role(id);
             let rule = match (route.rule, role) {

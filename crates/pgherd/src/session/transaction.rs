@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::panic::Location;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -162,7 +162,7 @@ impl<'p> TransactionRequest<'p> {
 
     async fn begin_in_time(&self, taken_at: TakenAt) -> Result<Transaction, Error> {
         let progress = self.progress();
-        progress.within(self.begin_with(false, taken_at, &progress)).await
+        progress.within(pin!(self.begin_with(false, taken_at, &progress))).await
     }
 
     /// The time it has, beginning now.
@@ -325,16 +325,19 @@ impl Transaction {
         sql: &str,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
-        self.in_time(async {
+        self.in_time(pin!(async {
             let rows = self.begin(sql, params).await?;
             self.heed(rows.try_collect().await)
-        })
+        }))
         .await
     }
 
-    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    async fn in_time<T>(
+        &self,
+        work: Pin<&mut impl Future<Output = Result<T, Error>>>,
+    ) -> Result<T, Error> {
         let lease = self.lease();
-        self.progress.statement(lease.pool(), lease.drive(work)).await
+        self.progress.statement(lease.pool(), pin!(lease.drive(work))).await
     }
 
     /// The statements that the backend keeps prepared serve here, too. One that a migration has
@@ -373,10 +376,10 @@ impl Transaction {
     /// # Errors
     /// [`Error`].
     pub async fn execute(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
-        self.in_time(async {
+        self.in_time(pin!(async {
             let rows = self.begin(sql, params).await?;
             self.heed(drain(rows).await)
-        })
+        }))
         .await
     }
 
@@ -396,7 +399,7 @@ impl Transaction {
     /// # Errors
     /// [`Error`].
     pub async fn batch(&self, sql: &str) -> Result<(), Error> {
-        self.in_time(async { self.heed(self.client().batch_execute(sql).await) }).await
+        self.in_time(pin!(async { self.heed(self.client().batch_execute(sql).await) })).await
     }
 
     /// The driver's client, for what is not here, such as COPY. A unit of work is not run again
@@ -424,7 +427,7 @@ impl Transaction {
     /// rolled back: [`ErrorKind::Deadline`](crate::ErrorKind::Deadline).
     pub async fn commit(mut self) -> Result<(), Error> {
         let progress = self.progress.clone();
-        progress.within(async { self.try_commit().await.map_err(Error::from) }).await
+        progress.within(pin!(async { self.try_commit().await.map_err(Error::from) })).await
     }
 
     pub(super) async fn try_commit(&mut self) -> Result<(), CommitError> {

@@ -1,5 +1,6 @@
 //! A unit of work: a transaction that is run again when, and only when, that is safe.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use pgherd_core::NodeId;
@@ -131,7 +132,7 @@ impl<'p> UnitOfWork<'p> {
         E: From<Error>,
     {
         let progress = self.request.progress();
-        progress.within(self.run_in(work, &progress)).await
+        progress.within(pin!(self.run_in(work, &progress))).await
     }
 
     async fn run_in<T, E>(

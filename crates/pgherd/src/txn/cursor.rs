@@ -1,6 +1,7 @@
 //! The part of a distributed transaction that runs on one shard.
 
 use std::fmt;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
@@ -72,16 +73,19 @@ impl Cursor {
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
         let before = self.lease.statements();
-        self.in_time(async {
+        self.in_time(pin!(async {
             let rows = self.begin(sql, params, before).await?;
             rows.try_collect().await.map_err(|error| self.error(error, before))
-        })
+        }))
         .await
     }
 
-    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    async fn in_time<T>(
+        &self,
+        work: Pin<&mut impl Future<Output = Result<T, Error>>>,
+    ) -> Result<T, Error> {
         let progress = self.transaction.progress();
-        progress.statement(self.lease.pool(), self.lease.drive(work)).await
+        progress.statement(self.lease.pool(), pin!(self.lease.drive(work))).await
     }
 
     /// The statements that the backend keeps prepared serve here, too.
@@ -107,10 +111,10 @@ impl Cursor {
     /// [`Error`].
     pub async fn execute(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
         let before = self.lease.statements();
-        self.in_time(async {
+        self.in_time(pin!(async {
             let rows = self.begin(sql, params, before).await?;
             drain(rows).await.map_err(|error| self.error(error, before))
-        })
+        }))
         .await
     }
 
@@ -125,7 +129,7 @@ impl Cursor {
             let client = self.lease.backend().client();
             client.batch_execute(sql).await.map_err(|error| self.error(error, before))
         };
-        self.in_time(run).await
+        self.in_time(pin!(run)).await
     }
 
     pub(super) fn into_lease(self) -> Lease {

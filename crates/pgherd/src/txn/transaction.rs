@@ -1,6 +1,7 @@
 //! `DistributedTransaction` itself: begun, used, ended.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -85,7 +86,7 @@ impl DistributedTransaction {
             }
             Ok(begun)
         };
-        open.progress().within(begin).await
+        open.progress().within(pin!(begin)).await
     }
 
     /// The cursor of a shard.

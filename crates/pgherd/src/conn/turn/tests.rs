@@ -151,12 +151,11 @@ fn what_comes_while_the_caller_runs_wakes_nobody_and_is_seen() {
     let waker = woken.clone().into();
     let mut has_sent = false;
     let wait = |cx: &mut Context<'_>| {
-        if !has_sent {
-            has_sent = true;
+        let polled = world.wait(cx);
+        if !std::mem::replace(&mut has_sent, true) {
             world.bytes_come();
-            return Poll::Pending;
         }
-        world.wait(cx)
+        polled
     };
     let polled = caller.poll(&mut Context::from_waker(&waker), wait, || world.move_bytes());
     assert!(polled.is_ready());
