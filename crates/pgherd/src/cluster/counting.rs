@@ -49,13 +49,17 @@ impl Counting {
     pub(crate) fn count_wire(&self, query_type: QueryType, statements: u64, errors: u64) {
         let counter = if query_type == QueryType::Read { &self.reads } else { &self.writes };
         counter.fetch_add(statements, Ordering::Relaxed);
-        self.errors.fetch_add(errors, Ordering::Relaxed);
+        if errors > 0 {
+            self.errors.fetch_add(errors, Ordering::Relaxed);
+        }
     }
 
     /// A statement that was asked for has ended.
     pub(crate) fn finish(&self, query_type: QueryType, latency: Duration, has_failed: bool) {
         self.latencies[query_type as usize].record(latency);
-        self.errors.fetch_add(u64::from(has_failed), Ordering::Relaxed);
+        if has_failed {
+            self.errors.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// A statement is tried once more.

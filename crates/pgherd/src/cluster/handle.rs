@@ -141,6 +141,7 @@ impl DistributedPool {
         let classifier = Classifier::new(settings.routing.read_only_functions.iter().cloned());
         let classes = ClassCache::new(classifier, settings.pool.statement_cache_bytes.0);
         let classes: Classes = Arc::new(Mutex::new(classes));
+        let counting = Arc::new(Counting::new(topology.nodes().len()));
         let pools: Vec<_> = topology
             .nodes()
             .iter()
@@ -150,8 +151,8 @@ impl DistributedPool {
                     .keeping(settings.pool.prepared_per_backend as usize)
                     .watching(classes.clone());
                 let (reporter, runtime) = (monitor.reporter(), runtime.clone());
-                let hooks = hooks.clone();
-                Arc::new(NodePool::new(node.id, dialer, limits, reporter, hooks, runtime))
+                let (hooks, counting) = (hooks.clone(), counting.clone());
+                Arc::new(NodePool::new(node.id, dialer, limits, reporter, hooks, counting, runtime))
             })
             .collect();
         monitor.cuts(pools.iter().map(|pool| pool.dialer().lines().clone()).collect());
@@ -168,7 +169,7 @@ impl DistributedPool {
             budget,
             pools,
             monitor,
-            counting: Arc::new(Counting::new(topology.nodes().len())),
+            counting,
             classes,
             listeners: Listeners::default(),
             numbering,

@@ -123,15 +123,14 @@ impl Backend {
         if self.is_dead() {
             return Standing::Dead;
         }
-        match self.line.tap().state() {
+        let (state, left) = self.line.tap().standing();
+        match state {
             WireState::Broken => Standing::Dead,
             WireState::Owing => Standing::Owing,
             WireState::Settled(TxStatus::InTransaction | TxStatus::Failed) => {
                 Standing::InTransaction
             }
-            WireState::Settled(TxStatus::Idle) => {
-                self.line.tap().left_state().map_or(Standing::Clean, Standing::LeftState)
-            }
+            WireState::Settled(TxStatus::Idle) => left.map_or(Standing::Clean, Standing::LeftState),
         }
     }
 
@@ -150,8 +149,8 @@ impl Backend {
     /// Waits until nothing is owed any more, or the connection has ended.
     pub(crate) async fn settle(&self) -> Standing {
         loop {
-            let ready = self.line.tap().ready().notified();
-            let mut ready = std::pin::pin!(ready);
+            let ready = self.line.tap().ready();
+            let mut ready = std::pin::pin!(ready.notified());
             // Enabled before looking, so that an answer in between is not missed.
             ready.as_mut().enable();
             match self.standing() {
@@ -164,8 +163,8 @@ impl Backend {
     /// Waits until the connection has ended.
     pub(crate) async fn ended(&self) {
         loop {
-            let ready = self.line.tap().ready().notified();
-            let mut ready = std::pin::pin!(ready);
+            let ready = self.line.tap().ready();
+            let mut ready = std::pin::pin!(ready.notified());
             // Enabled before looking, so that an end in between is not missed.
             ready.as_mut().enable();
             if self.is_dead() {

@@ -79,6 +79,10 @@ impl Line {
     /// Moves what can be moved now: afterwards all that the client object had queued is on the
     /// socket, or the tap says that something is owed.
     pub(super) fn pump(&self) {
+        // Whoever has taken the turn to move holds the lock until it has.
+        if !self.turn.is_to_move() && !self.connection.is_locked() {
+            return;
+        }
         // Unconstrained: in a task that has used up its budget every socket claims to be
         // pending, and the queue would stay where it is.
         let polled = pin!(tokio::task::unconstrained(poll_fn(|_| self.poll())));
@@ -93,7 +97,7 @@ impl Line {
         let was_open = connection.is_some();
         drop(connection);
         self.turn.wake_task();
-        self.tap.ready().notify_waiters();
+        self.tap.on_end();
         was_open
     }
 

@@ -5,12 +5,13 @@
 //! whether the session holds state that another user must not find.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use pgherd_wire::backend::{ErrorFields, Severity};
 use pgherd_wire::replies::{Expect, Replies, Show};
 use pgherd_wire::{TxStatus, WireError, backend, frontend};
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use super::batches::Answered;
 use super::scan::Scan;
@@ -29,8 +30,9 @@ pub(super) struct Tap {
     is_altered: AtomicBool,
     // See `Tap::find_pooler`.
     is_pooled: AtomicBool,
-    // Signalled whenever the backend says that it is ready.
+    // Signalled whenever the backend says that it is ready, while somebody waits for that.
     ready: Notify,
+    waiting: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -82,6 +84,7 @@ impl Tap {
             is_altered: AtomicBool::new(false),
             is_pooled: AtomicBool::new(false),
             ready: Notify::new(),
+            waiting: AtomicUsize::new(0),
         }
     }
 
@@ -152,7 +155,10 @@ impl Tap {
                 backend::DATA_ROW => return Ok(()),
                 backend::READY => {
                     *status = backend::ready(body)?;
-                    self.ready.notify_waiters();
+                    // Under the lock: who begins to wait later looks at what was heard first.
+                    if self.waiting.load(Ordering::Relaxed) > 0 {
+                        self.ready.notify_waiters();
+                    }
                 }
                 backend::COMMAND_COMPLETE => {
                     let text = body.strip_suffix(b"\0").unwrap_or(body);
@@ -186,24 +192,10 @@ impl Tap {
         self.is_altered.store(suspicion.is_altered(), Ordering::Relaxed);
     }
 
-    /// What the wire says now.
-    pub(super) fn state(&self) -> WireState {
+    /// What the wire says now, and why the session is taken to hold state, if it is.
+    pub(super) fn standing(&self) -> (WireState, Option<LeftState>) {
         let heard = self.heard.lock();
-        if heard.is_broken {
-            return WireState::Broken;
-        }
-        // Skipping: it has failed a copy and waits for a Sync, which the driver has yet to write.
-        if heard.is_write_stalled || heard.is_holding || heard.replies.is_skipping() {
-            return WireState::Owing;
-        }
-        // Closing a prepared statement changes nothing; the driver does it in the background.
-        let mut owed = heard.replies.pending().peekable();
-        let starts_harmless = matches!(owed.peek(), None | Some(Expect::Close(_)));
-        if starts_harmless && owed.all(|owed| matches!(owed, Expect::Close(_) | Expect::Sync(_))) {
-            WireState::Settled(heard.status)
-        } else {
-            WireState::Owing
-        }
+        (heard.state(), heard.suspicion.left())
     }
 
     /// Where the last ReadyForQuery said that the transaction stands.
@@ -226,11 +218,6 @@ impl Tap {
     /// Whether the backend has ended the login by saying that it is ready.
     pub(super) fn is_logged_in(&self) -> bool {
         self.heard.lock().is_logged_in
-    }
-
-    /// Why the session is taken to hold state, if it is.
-    pub(super) fn left_state(&self) -> Option<LeftState> {
-        self.heard.lock().suspicion.left()
     }
 
     /// Takes the session to hold no state, whatever was said so far.
@@ -284,9 +271,52 @@ impl Tap {
         self.errors.load(Ordering::Relaxed)
     }
 
-    /// Signalled at each ReadyForQuery, to whoever waits at that moment.
-    pub(super) fn ready(&self) -> &Notify {
-        &self.ready
+    /// To wait for a ReadyForQuery, or for the end.
+    pub(super) fn ready(&self) -> Ready<'_> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Ready(self)
+    }
+
+    /// The connection has ended.
+    pub(super) fn on_end(&self) {
+        self.ready.notify_waiters();
+    }
+}
+
+/// Somebody who waits for a backend, or is about to.
+pub(super) struct Ready<'t>(&'t Tap);
+
+impl Ready<'_> {
+    /// Signalled at each ReadyForQuery, and at the end. To be enabled before [`Tap::standing`] is
+    /// asked, so that nothing in between is missed.
+    pub(super) fn notified(&self) -> Notified<'_> {
+        self.0.ready.notified()
+    }
+}
+
+impl Drop for Ready<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Heard {
+    fn state(&self) -> WireState {
+        if self.is_broken {
+            return WireState::Broken;
+        }
+        // Skipping: it has failed a copy and waits for a Sync, which the driver has yet to write.
+        if self.is_write_stalled || self.is_holding || self.replies.is_skipping() {
+            return WireState::Owing;
+        }
+        // Closing a prepared statement changes nothing; the driver does it in the background.
+        let mut owed = self.replies.pending().peekable();
+        let starts_harmless = matches!(owed.peek(), None | Some(Expect::Close(_)));
+        if starts_harmless && owed.all(|owed| matches!(owed, Expect::Close(_) | Expect::Sync(_))) {
+            WireState::Settled(self.status)
+        } else {
+            WireState::Owing
+        }
     }
 }
 

@@ -67,6 +67,11 @@ impl Turn {
         Context::from_waker(&self.moves)
     }
 
+    /// Whether there may be bytes to move that nobody moves yet.
+    pub(super) fn is_to_move(&self) -> bool {
+        self.wakers.state.load(Ordering::SeqCst) & TO_MOVE != 0
+    }
+
     /// Whether there may be bytes to move. Whoever asks moves them now, while nobody else does.
     pub(super) fn begin(&self) -> bool {
         self.wakers.clear(TO_MOVE) & TO_MOVE != 0
@@ -135,7 +140,8 @@ impl Caller<'_> {
             // With another caller around, the task does so as well; it does no harm.
             move_bytes();
             // What it waits for wakes `answers` and nothing else.
-            if wakers.clear(ANSWERED) & ANSWERED != 0
+            if wakers.state.load(Ordering::SeqCst) & ANSWERED != 0
+                && wakers.clear(ANSWERED) & ANSWERED != 0
                 && let Poll::Ready(value) = wait(answers)
             {
                 return Poll::Ready(value);

@@ -1,5 +1,6 @@
 //! The tasks that probe, and the snapshot they publish.
 
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -151,6 +152,11 @@ impl HealthMonitor {
     /// The newest snapshot.
     pub fn snapshot(&self) -> Arc<Topology> {
         self.shared.topology.load_full()
+    }
+
+    /// The newest snapshot, for as long as a decision takes.
+    pub(crate) fn peek(&self) -> impl Deref<Target = Arc<Topology>> + use<> {
+        self.shared.topology.load()
     }
 
     /// The pointer that every new snapshot is published through.

@@ -12,7 +12,6 @@ use tokio_postgres::{Client, Transaction, TransactionBuilder};
 use super::node_pool::{ANSWER_DELAY, Nodes};
 use super::state::TakenAt;
 use super::{AcquireError, Lent, NodePool};
-use crate::cluster::Counting;
 use crate::conn::{Backend, Standing};
 use crate::session::Writing;
 
@@ -47,7 +46,7 @@ pub struct Lease {
     pool: Arc<NodePool>,
     route: Route,
     before: Mark,
-    counting: Option<(Arc<Counting>, QueryType)>,
+    counted_as: Option<QueryType>,
     // Dropped after the backend is back: by then everything has been answered.
     _writing: Option<Writing>,
 }
@@ -76,14 +75,14 @@ impl Lease {
             pool: pool.clone(),
             route,
             before,
-            counting: None,
+            counted_as: None,
             _writing: None,
         })
     }
 
     /// Has its statements counted one by one, as they appear on the wire.
-    pub(crate) fn count_in(&mut self, counting: Arc<Counting>, query_type: QueryType) {
-        self.counting = Some((counting, query_type));
+    pub(crate) fn count_as(&mut self, query_type: QueryType) {
+        self.counted_as = Some(query_type);
     }
 
     /// Something is written through it, until it ends.
@@ -260,10 +259,7 @@ impl Drop for Lease {
         let standing = backend.standing();
         let statements = backend.statements() - self.before.statements;
         let errors = backend.errors() - self.before.errors;
-        self.pool.count_statements(statements, errors);
-        if let Some((counting, query_type)) = self.counting.take() {
-            counting.count_wire(query_type, statements, errors);
-        }
+        self.pool.count(statements, errors, self.counted_as);
         self.pool.release(backend, standing);
     }
 }

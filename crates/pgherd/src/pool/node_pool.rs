@@ -17,13 +17,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use pgherd_core::NodeId;
-use pgherd_core::sql::Remains;
+use pgherd_core::sql::{QueryType, Remains};
 use tokio::runtime::Handle;
 use tracing::debug;
 
 use super::state::TakenAt;
 use super::{AcquireError, CloseReason, Fate, Hooks, Lent, Limits, Manager};
 use super::{Pool, PoolEvent, Verdict};
+use crate::cluster::Counting;
 use crate::conn::{Backend, Dialer, LeftState, Standing};
 use crate::health::Reporter;
 use crate::{ConnectError, ConnectStep};
@@ -57,6 +58,7 @@ pub(crate) struct NodePool {
     id: NodeId,
     pool: Pool<Nodes>,
     counts: StatementCounts,
+    counting: Arc<Counting>,
 }
 
 /// Opens backends of one node and judges them.
@@ -77,13 +79,14 @@ impl NodePool {
         (limits, connect_timeout): (Limits, Duration),
         reporter: Reporter,
         hooks: Hooks,
+        counting: Arc<Counting>,
         runtime: Handle,
     ) -> Self {
         let observer = hooks.observer.clone();
         let manager =
             Nodes { id, dialer, connect_timeout, reporter, hooks, resets: ResetCounts::default() };
         let pool = Pool::observed(manager, limits, runtime, observer);
-        Self { id, pool, counts: StatementCounts::default() }
+        Self { id, pool, counts: StatementCounts::default(), counting }
     }
 
     pub(crate) fn id(&self) -> NodeId {
@@ -118,9 +121,16 @@ impl NodePool {
         (load(resets), load(with_leftovers), load(given_up))
     }
 
-    pub(super) fn count_statements(&self, statements: u64, errors: u64) {
+    /// Statements that ran on a lease, and how many of them failed; of the pool as well where
+    /// those of a lease of this type are counted one by one.
+    pub(super) fn count(&self, statements: u64, errors: u64, query_type: Option<QueryType>) {
         self.counts.statements.fetch_add(statements, Ordering::Relaxed);
-        self.counts.errors.fetch_add(errors, Ordering::Relaxed);
+        if errors > 0 {
+            self.counts.errors.fetch_add(errors, Ordering::Relaxed);
+        }
+        if let Some(query_type) = query_type {
+            self.counting.count_wire(query_type, statements, errors);
+        }
     }
 
     /// Borrows a backend. Dropping the future leaves the queue as if it had never been called.

@@ -94,7 +94,7 @@ impl DistributedPool {
             progress.waits_at(pool, tries.count + 1);
             let error = match Lease::acquire(pool, route, taken_at).await {
                 Ok(mut lease) => {
-                    lease.count_in(self.counting().clone(), query_type);
+                    lease.count_as(query_type);
                     ask.bind(&mut lease, tries.needs_primary);
                     let (node, group, rule) = (lease.node(), route.group, route.rule);
                     debug!(node, %group, attempt = tries.count + 1, %rule, "backend lent");
@@ -115,15 +115,18 @@ impl DistributedPool {
     /// Routes by the newest snapshot. What belongs on a primary waits while its group has none,
     /// unless there is no other node that could become it: then the attempt tells.
     async fn choose(&self, spec: &QuerySpec, tries: &mut Tries) -> Result<Route, Error> {
-        let topology = self.topology();
-        let route = self.route_by(spec, &topology, tries)?;
-        let group = topology.group_of(route.node);
-        let is_for_primary = route.node == group.primary;
-        if !is_for_primary || group.replicas.is_empty() || topology.has_primary(group.id) {
-            return Ok(route);
-        }
+        let group = {
+            let topology = self.health().peek();
+            let route = self.route_by(spec, &topology, tries)?;
+            let group = topology.group_of(route.node);
+            let is_for_primary = route.node == group.primary;
+            if !is_for_primary || group.replicas.is_empty() || topology.has_primary(group.id) {
+                return Ok(route);
+            }
+            group.id
+        };
         let limit = self.settings().routing.primary_wait;
-        let topology = self.health().wait_for_primary(group.id, limit).await?;
+        let topology = self.health().wait_for_primary(group, limit).await?;
         self.route_by(spec, &topology, tries)
     }
 

@@ -222,22 +222,22 @@ fn while_something_waits_an_answer_is_owed() {
     // Closing a portal changes nothing, and is not waited for.
     exchange.write(&bytes(&[(b'C', b"P\0".to_vec()), (b'S', Vec::new())])).unwrap();
     go(&mut exchange);
-    assert_eq!(exchange.tap.state(), WireState::Settled(TxStatus::Idle));
+    assert_eq!(exchange.tap.standing().0, WireState::Settled(TxStatus::Idle));
     converse(&mut exchange, &[(D, "QCS", "")]);
-    assert_eq!(exchange.tap.state(), WireState::Owing);
+    assert_eq!(exchange.tap.standing().0, WireState::Owing);
     converse(&mut exchange, &[(B, "3Z", "Q"), (B, "C", "")]);
-    assert_eq!(exchange.tap.state(), WireState::Owing);
+    assert_eq!(exchange.tap.standing().0, WireState::Owing);
     converse(&mut exchange, &[(B, "Z", "")]);
-    assert_eq!(exchange.tap.state(), WireState::Settled(TxStatus::Idle));
+    assert_eq!(exchange.tap.standing().0, WireState::Settled(TxStatus::Idle));
 
     // Until the driver has ended a copy that has failed.
     converse(
         &mut exchange,
         &[(D, "PDS", "PDS"), (B, "1tnZ", ""), (D, "BES", "PBEH"), (B, "12G", ""), (B, "E", "")],
     );
-    assert_eq!(exchange.tap.state(), WireState::Owing);
+    assert_eq!(exchange.tap.standing().0, WireState::Owing);
     converse(&mut exchange, &[(D, "fS", "fS"), (B, "Z", "")]);
-    assert_eq!(exchange.tap.state(), WireState::Settled(TxStatus::Idle));
+    assert_eq!(exchange.tap.standing().0, WireState::Settled(TxStatus::Idle));
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn exchange(tap: &Tap, sql: &str, tag: &str, status: &[u8]) {
 #[test]
 fn after_login_the_backend_is_idle_and_known() {
     let tap = logged_in();
-    assert_eq!(tap.state(), WireState::Settled(TxStatus::Idle));
+    assert_eq!(tap.standing().0, WireState::Settled(TxStatus::Idle));
     assert_eq!((tap.process_id(), tap.statements()), (Some(7), 0));
 }
 
@@ -40,15 +40,15 @@ fn after_login_the_backend_is_idle_and_known() {
 fn a_transaction_is_seen_from_begin_to_rollback() {
     let tap = logged_in();
     exchange(&tap, "begin", "BEGIN", b"T");
-    assert_eq!(tap.state(), WireState::Settled(TxStatus::InTransaction));
+    assert_eq!(tap.standing().0, WireState::Settled(TxStatus::InTransaction));
     tap.on_written(&message(frontend::QUERY, b"select 1/0\0"));
-    assert_eq!(tap.state(), WireState::Owing);
+    assert_eq!(tap.standing().0, WireState::Owing);
     tap.on_read(&message(backend::ERROR, b"\0"));
-    assert_eq!(tap.state(), WireState::Owing);
+    assert_eq!(tap.standing().0, WireState::Owing);
     tap.on_read(&message(backend::READY, b"E"));
-    assert_eq!(tap.state(), WireState::Settled(TxStatus::Failed));
+    assert_eq!(tap.standing().0, WireState::Settled(TxStatus::Failed));
     exchange(&tap, "commit", "ROLLBACK", b"I");
-    assert_eq!(tap.state(), WireState::Settled(TxStatus::Idle));
+    assert_eq!(tap.standing().0, WireState::Settled(TxStatus::Idle));
     assert_eq!((tap.last_tag(), tap.statements(), tap.errors()), ("ROLLBACK".into(), 3, 1));
     assert_eq!(suspected(&tap), None);
 }
@@ -60,16 +60,16 @@ fn closing_a_prepared_statement_in_the_background_leaves_the_backend_settled() {
     prepare.extend(message(frontend::DESCRIBE, b"Ss1\0"));
     prepare.extend(message(frontend::SYNC, b""));
     tap.on_written(&prepare);
-    assert_eq!((tap.state(), tap.statements()), (WireState::Owing, 0));
+    assert_eq!((tap.standing().0, tap.statements()), (WireState::Owing, 0));
     for tag in [backend::PARSE_COMPLETE, backend::PARAMETER_DESCRIPTION, backend::NO_DATA] {
         tap.on_read(&message(tag, b""));
     }
-    assert_eq!(tap.state(), WireState::Owing);
+    assert_eq!(tap.standing().0, WireState::Owing);
     tap.on_read(&message(backend::READY, b"I"));
-    assert_eq!(tap.state(), WireState::Settled(TxStatus::Idle));
+    assert_eq!(tap.standing().0, WireState::Settled(TxStatus::Idle));
     tap.on_written(&message(frontend::CLOSE, b"Ss1\0"));
     tap.on_written(&message(frontend::SYNC, b""));
-    assert_eq!(tap.state(), WireState::Settled(TxStatus::Idle));
+    assert_eq!(tap.standing().0, WireState::Settled(TxStatus::Idle));
 }
 
 #[test]
@@ -91,18 +91,18 @@ fn a_copy_in_is_settled_at_its_end() {
     tap.on_written(&start);
     tap.on_read(&message(backend::BIND_COMPLETE, b""));
     tap.on_read(&message(backend::COPY_IN, b""));
-    assert_eq!(tap.state(), WireState::Owing);
+    assert_eq!(tap.standing().0, WireState::Owing);
     tap.on_written(&message(backend::COPY_DATA, b"1\n"));
     tap.on_written(&message(backend::COPY_DONE, b""));
     tap.on_written(&message(frontend::SYNC, b""));
     tap.on_read(&message(backend::COMMAND_COMPLETE, b"COPY 1\0"));
     tap.on_read(&message(backend::READY, b"I"));
-    assert_eq!(tap.state(), WireState::Settled(TxStatus::Idle));
+    assert_eq!(tap.standing().0, WireState::Settled(TxStatus::Idle));
 }
 
 /// What is suspected of the session: by which evidence, and how bad it is.
 fn suspected(tap: &Tap) -> Option<(Evidence, Remains)> {
-    tap.left_state().map(|left| (left.evidence, left.remains))
+    tap.standing().1.map(|left| (left.evidence, left.remains))
 }
 
 const BY_TAG: Option<(Evidence, Remains)> = Some((Evidence::Tag, Remains::Resettable));
@@ -263,5 +263,5 @@ fn a_session_that_is_never_lent_is_not_watched_by_its_texts() {
 fn an_answer_to_nothing_breaks_the_line() {
     let tap = logged_in();
     tap.on_read(&message(backend::READY, b"I"));
-    assert_eq!(tap.state(), WireState::Broken);
+    assert_eq!(tap.standing().0, WireState::Broken);
 }
