@@ -32,6 +32,36 @@ fn what_is_no_copy_passes_as_it_is_however_it_is_cut() {
 }
 
 #[test]
+fn whole_messages_without_a_text_pass_unless_a_copy_is_about() {
+    let [parse, copy] = [b"a\0select 1\0\0\0".as_slice(), b"a\0copy t to stdout\0\0\0"]
+        .map(|text| messages(&[(b'P', text)]));
+    let run = messages(&[(b'B', b"\0a\0\0\0\0\0\0\0"), (b'E', b"\0\0\0\0\0"), (b'S', b"")]);
+    let query = messages(&[(b'Q', b"select 1\0"), (b'Q', b"commit\0")]);
+    let data = messages(&[(b'd', b"1\n")]);
+    let mut batches = Batches::default();
+    for bytes in [&run, &query, &Vec::new()] {
+        assert!(batches.passes(bytes));
+        let before = format!("{batches:?}");
+        let mut out = Vec::new();
+        batches.outgoing(bytes, &mut out).unwrap();
+        assert_eq!((&out, format!("{batches:?}")), (bytes, before));
+    }
+    for bytes in [&parse, &copy, &data, &run[..run.len() - 1].to_vec(), &vec![b'Q', 0, 0, 0, 3]] {
+        assert!(!batches.passes(bytes));
+    }
+    batches.outgoing(&query[..7], &mut Vec::new()).unwrap();
+    assert!(!batches.passes(&query), "inside a message");
+    batches.outgoing(&query[7..], &mut Vec::new()).unwrap();
+    batches.outgoing(&copy, &mut Vec::new()).unwrap();
+    assert!(!batches.passes(&run) && batches.passes(&query));
+    batches.outgoing(&run, &mut Vec::new()).unwrap();
+    assert!(!batches.passes(&query), "the copy is not answered");
+    batches = Batches::default();
+    batches.leave_one_by_one();
+    assert!(!batches.passes(&query));
+}
+
+#[test]
 fn a_copy_is_known_by_its_last_text_however_it_is_cut() {
     let stream = messages(&[
         (b'P', b"a\0select 1\0\0\0"),
