@@ -5,7 +5,6 @@
 //! so a statement prepared by a hundred clients is prepared once on each backend.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -45,10 +44,15 @@ impl BackendName {
     /// The name for a statement's number.
     pub fn new(id: u64) -> Self {
         let mut bytes = [0; 28];
-        let mut rest = &mut bytes[..];
-        // 7 bytes of prefix and at most 20 digits.
-        write!(rest, "{PREFIX}{id}").expect("27 bytes fit into 28");
-        let len = 28 - rest.len();
+        bytes[..PREFIX.len()].copy_from_slice(PREFIX.as_bytes());
+        let digits = id.checked_ilog10().unwrap_or(0) as usize + 1;
+        // 7 bytes of prefix and at most 20 digits. By hand: it is done for each Bind.
+        let len = PREFIX.len() + digits;
+        let mut rest = id;
+        for byte in bytes[PREFIX.len()..len].iter_mut().rev() {
+            *byte = b'0' + u8::try_from(rest % 10).expect("a digit is below 10");
+            rest /= 10;
+        }
         Self { bytes, len }
     }
 
@@ -484,6 +488,16 @@ mod tests {
         });
         let kept = table.kept.lock().unwrap();
         assert!(kept.bytes <= 2 * kept.held.max(500), "{} of {}", kept.bytes, kept.held);
+    }
+
+    #[test]
+    fn names_on_backends_are_the_numbers_of_statements() {
+        for id in [0, 7, 10, 99, 12_345, u64::MAX] {
+            let name = BackendName::new(id);
+            let text = std::str::from_utf8(name.as_bytes()).unwrap();
+            assert_eq!(text, format!("pgherd_{id}"));
+            assert_eq!(BackendName::find(&format!("\"{text}\" is")), Some((text, id)));
+        }
     }
 
     #[test]
