@@ -218,7 +218,8 @@ impl<M: Manager> Shared<M> {
             let reason = match pool.fitness(lent.slot(), found) {
                 Fitness::Fit => None,
                 Fitness::Unfit(reason) => Some(reason),
-                Fitness::ToCheck => pool.check(&lent.slot().backend, started).await,
+                // Boxed, here and elsewhere, for it is rare, and would be most of each acquire's size.
+                Fitness::ToCheck => Box::pin(pool.check(&lent.slot().backend, started)).await,
             };
             let Some(reason) = reason else {
                 pool.observe(|| PoolEvent::Acquired { waited: now() - started });

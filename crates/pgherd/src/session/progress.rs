@@ -20,7 +20,7 @@ use crate::pool::NodePool;
 use crate::{Error, InDoubt};
 
 /// See the module's header.
-pub(crate) struct Progress(Option<Timed>);
+pub(crate) struct Progress(Option<Box<Timed>>);
 
 struct Timed {
     limit: Duration,
@@ -73,7 +73,7 @@ impl Progress {
         }
         // What ends later than a clock can tell has no end.
         let ends = Instant::now().checked_add(limit);
-        Self(ends.map(|ends| Timed { limit, ends, task, reached: Mutex::default() }))
+        Self(ends.map(|ends| Box::new(Timed { limit, ends, task, reached: Mutex::default() })))
     }
 
     /// Does it in the time there is left. When there is none it is not begun.

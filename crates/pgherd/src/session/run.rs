@@ -126,7 +126,7 @@ impl DistributedPool {
             group.id
         };
         let limit = self.settings().routing.primary_wait;
-        let topology = self.health().wait_for_primary(group, limit).await?;
+        let topology = Box::pin(self.health().wait_for_primary(group, limit)).await?;
         self.route_by(spec, &topology, tries)
     }
 
