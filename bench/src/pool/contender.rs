@@ -19,7 +19,7 @@ type Turn = Pin<Box<dyn Future<Output = ()> + Send>>;
 #[derive(Clone)]
 pub(super) struct Contender {
     pub(super) name: &'static str,
-    /// It is what a pool is made of, and none: no peer, but the least that one can cost.
+    /// It is what a turn is made of, and no pool: no peer, but the least that one can cost.
     pub(super) is_floor: bool,
     run: Arc<dyn Fn(usize) -> Turn + Send + Sync>,
 }

@@ -75,7 +75,8 @@ the wire to know whether the backend may be lent again.
 
 With one task, client and server wait for each other. Whether the system wakes one on the processor
 of the other, or wakes another processor, is a matter of chance and changes a turn threefold; so the
-first table has all of them on one.
+first table has all of them on one. It also has what a turn is made of: the driver without any pool,
+and pgherd with one lease for all turns, which is the driver and the reading along.
 "
             )?;
         }

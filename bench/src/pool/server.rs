@@ -1,5 +1,7 @@
 //! Acquire, `SELECT 1` and release, on a real server.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use pgherd::{DistributedPool, QueryType};
 use pgherd_lab::{Cluster, ClusterSpec, cluster};
@@ -13,15 +15,56 @@ use super::measure::{Plan, Table, compare};
 /// prepared are not compared with those that do not.
 const SQL: &str = "SELECT 1";
 
-async fn contenders(host: &str, port: u16) -> Result<Vec<Contender>> {
-    let ours = DistributedPool::builder()
+fn pgherd(host: &str, port: u16) -> Result<DistributedPool, pgherd::Error> {
+    DistributedPool::builder()
         .coordinator(host, port)
         .database(cluster::DATABASE)
         .user(cluster::USER)
         .password(cluster::PASSWORD)
         .pool_size(SIZE as u32)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        .build()?;
+        .build()
+}
+
+fn driver(host: &str, port: u16) -> tokio_postgres::Config {
+    let mut config = tokio_postgres::Config::new();
+    config
+        .host(host)
+        .port(port)
+        .dbname(cluster::DATABASE)
+        .user(cluster::USER)
+        .password(cluster::PASSWORD);
+    config
+}
+
+/// What one task's turn consists of: the driver alone, and the same on a backend of pgherd's that is
+/// not given back in between.
+async fn floors(host: &str, port: u16) -> Result<[Contender; 2]> {
+    let (client, connection) = driver(host, port).connect(NoTls).await?;
+    tokio::spawn(connection);
+    let client = Arc::new(client);
+    let driver = Contender::new("tokio-postgres, without a pool", move |turns| {
+        let client = client.clone();
+        async move {
+            for _ in 0..turns {
+                client.simple_query(SQL).await.expect("it answers");
+            }
+        }
+    });
+    let lease = Arc::new(pgherd(host, port)?.acquire(QueryType::Read, None).await?);
+    let held = Contender::new("pgherd, one lease for all turns", move |turns| {
+        let lease = lease.clone();
+        async move {
+            for _ in 0..turns {
+                lease.simple_query(SQL).await.expect("it answers");
+            }
+        }
+    });
+    Ok([driver.into_floor(), held.into_floor()])
+}
+
+async fn contenders(host: &str, port: u16) -> Result<Vec<Contender>> {
+    let ours = pgherd(host, port)?;
     let ours = Contender::new("pgherd", move |turns| {
         let pool = ours.clone();
         async move {
@@ -32,13 +75,7 @@ async fn contenders(host: &str, port: u16) -> Result<Vec<Contender>> {
         }
     });
 
-    let mut config = tokio_postgres::Config::new();
-    config
-        .host(host)
-        .port(port)
-        .dbname(cluster::DATABASE)
-        .user(cluster::USER)
-        .password(cluster::PASSWORD);
+    let config = driver(host, port);
     let manager = deadpool_postgres::ManagerConfig {
         recycling_method: deadpool_postgres::RecyclingMethod::Fast,
     };
@@ -109,7 +146,8 @@ pub(super) fn run() -> Result<(String, Vec<Table>)> {
         let node = cluster.coordinator();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let contenders = contenders(&node.host, node.port).await?;
+            let mut contenders = contenders(&node.host, node.port).await?;
+            contenders.extend(floors(&node.host, node.port).await?);
             let title = "`SELECT 1`, 1 task, all on one processor";
             tables.push(compare(title, one, &contenders).await?);
             anyhow::Ok(())
