@@ -10,6 +10,7 @@
 pub mod auth;
 pub mod backend;
 mod control;
+pub mod databases;
 mod pins;
 pub mod reactor;
 pub mod relay;

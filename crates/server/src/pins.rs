@@ -15,6 +15,8 @@ use crate::reactor::PoolKey;
 pub struct Pin {
     /// The node.
     pub node: String,
+    /// The database, as its client calls it.
+    pub database: String,
     /// The login.
     pub user: String,
     /// How the client was told to name itself in a cancel request.
@@ -102,13 +104,15 @@ mod tests {
 
     use super::*;
     use crate::auth::UserId;
+    use crate::databases::DatabaseId;
 
     #[test]
     fn a_pool_has_so_many_pins_and_no_more() {
         let now = Instant::now();
-        let pool = |user| PoolKey { node: NodeId(0), user: UserId(user) };
+        let pool = |user| PoolKey { node: NodeId(0), database: DatabaseId(0), user: UserId(user) };
         let pin = |holds: &str| Pin {
             node: "n".to_owned(),
+            database: "d".to_owned(),
             user: "u".to_owned(),
             client: 1,
             backend: 2,

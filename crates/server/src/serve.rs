@@ -19,6 +19,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::auth::{Method, Users};
 use crate::control::ControlPlane;
+use crate::databases::Databases;
 use crate::pins::{Pin, Pins};
 use crate::reactor::mio_driver::{Acceptor, Mailbox, cores};
 use crate::reactor::{Counts, Mail, Proxy, Shares};
@@ -240,13 +241,14 @@ fn proxy(
     let logins =
         settings.users.iter().map(|user| (user.name.clone(), user.password.expose().to_owned()));
     let pool = &settings.pool;
+    let users = Users::new(logins, random);
     Proxy {
         method: match settings.listen.auth {
             AuthMethod::Trust => Method::Trust,
             AuthMethod::ScramSha256 => Method::Scram,
         },
-        users: Users::new(logins, random),
-        database: settings.cluster.database.clone(),
+        databases: Databases::new(settings, &users),
+        users,
         topology: control.topology(),
         failures: Box::new(control.failures()),
         addresses,
@@ -257,7 +259,7 @@ fn proxy(
             usize::try_from(settings.listen.prepared_bytes_per_client.0).unwrap_or(usize::MAX),
         ),
         counts: Counts::new(cores, settings.nodes.len()),
-        shares: Shares::new(cores, pool.size as usize, Instant::now()),
+        shares: Shares::new(cores, Instant::now()),
         cores,
         clients: AtomicUsize::new(0),
         max_clients: settings.listen.max_clients as usize,
@@ -267,10 +269,6 @@ fn proxy(
         user_timeout: pool.tcp_user_timeout,
         pins: Pins::default(),
         pin: pool.pin,
-        pin_limit: match pool.pin_limit {
-            0 => pool.size.div_ceil(2) as usize,
-            limit => limit as usize,
-        },
         idle_timeout: pool.idle_timeout,
         max_lifetime: pool.max_lifetime,
         class_cache_bytes: pool.statement_cache_bytes.0,

@@ -214,7 +214,7 @@ async fn who_may_not_log_in_is_told_why() {
         ("28P01", "password authentication failed for user \"stranger\"")
     );
     let (code, message) = told("dbname=nowhere").await;
-    assert_eq!((&*code, &*message), ("3D000", "no such database: nowhere"));
+    assert_eq!((&*code, &*message), ("3D000", "database \"nowhere\" does not exist"));
     let (code, message) = told("options='-c nonsense=1'").await;
     assert_eq!(code, "42704", "{message}");
 }

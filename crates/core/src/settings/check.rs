@@ -4,7 +4,12 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use super::{ChannelBinding, NodeSettings, Settings, TlsMode, TlsSettings, UserSettings, sections};
+use super::section::Range;
+use super::value::Value;
+use super::{
+    ANY_DATABASE, ChannelBinding, DatabaseSettings, NodeSettings, Settings, TlsMode, TlsSettings,
+    UserSettings, sections,
+};
 use crate::id::ShardId;
 use crate::topology::NodeRole;
 
@@ -95,7 +100,42 @@ pub(super) fn check(settings: &Settings) -> Vec<(String, String)> {
             problem("user.password", format!("user `{name}` has {sources}: one of them is enough"));
         }
     }
+    problems.extend(check_databases(settings));
     problems
+}
+
+fn check_databases(settings: &Settings) -> Vec<(String, String)> {
+    let (mut problems, mut names) = (Vec::new(), HashSet::new());
+    for database in &settings.databases {
+        let DatabaseSettings { name, user, .. } = database;
+        let mut problem = |text: String| problems.push((format!("database.{name}"), text));
+        if name.is_empty() {
+            problem("a database has no name".to_owned());
+        } else if !names.insert(name) {
+            problem(format!("two databases are called `{name}`"));
+        }
+        if database.database == ANY_DATABASE {
+            problem("`database = \"*\"` is none: leave it out".to_owned());
+        }
+        if !user.is_empty() && !settings.users.iter().any(|known| known.name == *user) {
+            problem(format!("`user = \"{user}\"` is no [[user]]"));
+        }
+        let found = [out_of("pool_size", database.pool_size, sections::pool_sizes())];
+        found.into_iter().flatten().for_each(problem);
+    }
+    for user in &settings.users {
+        let found = [out_of("pool_size", user.pool_size, sections::pool_sizes())];
+        let path = format!("user.{}", user.name);
+        problems.extend(found.into_iter().flatten().map(|problem| (path.clone(), problem)));
+    }
+    problems
+}
+
+/// What is wrong with a setting of a database or a user, if it is out of its range.
+#[expect(clippy::needless_pass_by_value, reason = "a range is made for this call")]
+fn out_of<T: Value>(name: &str, value: Option<T>, range: Range<T>) -> Option<String> {
+    let problem = range.check(&value?).err()?;
+    Some(format!("{name}: {problem}"))
 }
 
 fn check_tls(tls: &TlsSettings) -> Vec<(&'static str, &'static str)> {

@@ -331,6 +331,7 @@ fn read_all(env: &mut Environment<'_>) -> Settings {
         cluster,
         nodes: read_nodes(env),
         users: vec![read_user(env)],
+        databases: Vec::new(),
         listen,
         pool: env.section(),
         health: env.section(),
@@ -349,7 +350,7 @@ fn read_user(env: &mut Environment<'_>) -> UserSettings {
     let password_command =
         env.read("COORDINATOR_PASSWORD_COMMAND", &Range::Any).unwrap_or_default();
     let mut user =
-        UserSettings { name, password, password_file, password_command, passfile: String::new() };
+        UserSettings { name, password, password_file, password_command, ..UserSettings::default() };
     // Often set for other programs: what was said to us goes before it.
     if user.password_sources().is_empty() {
         user.passfile = env.get("PGPASSFILE").unwrap_or_default();

@@ -8,16 +8,20 @@
 //! environment is read here.
 
 mod check;
+mod database;
 mod env;
 mod error;
+mod plan;
 mod reader;
 mod section;
 mod sections;
 mod suggest;
 mod value;
 
+pub use database::{ANY_DATABASE, DatabaseSettings};
 pub use env::{VariableInfo, variables};
 pub use error::{SettingsError, SettingsErrors};
+pub use plan::PoolPlan;
 pub use section::{SettingInfo, reference};
 pub use sections::{
     ClusterSettings, HealthSettings, ListenSettings, NodeSettings, PoolSettings, RetrySettings,
@@ -71,6 +75,8 @@ pub struct Settings {
     pub nodes: Vec<NodeSettings>,
     /// `[[user]]`, one for each login.
     pub users: Vec<UserSettings>,
+    /// `[[database]]`, one for each name that clients may give. See [`Self::served_databases`].
+    pub databases: Vec<DatabaseSettings>,
     /// `[listen]`
     pub listen: ListenSettings,
     /// `[pool]`
@@ -173,6 +179,24 @@ impl Settings {
             ..Node::new(&*node.name, &*node.host, node.port, node.role, node.shard)
         };
         Topology::new(self.nodes.iter().map(node).collect())
+    }
+
+    /// What clients of the proxy may name as their database: `[[database]]`, or `cluster.database`.
+    ///
+    /// ```
+    /// use pgherd_core::Settings;
+    ///
+    /// let variable = |name: &str| (name == "COORDINATOR_HOST").then(|| "db.example.com".to_owned());
+    /// let served = Settings::from_env(variable)?.served_databases();
+    /// assert_eq!((served.len(), served[0].name.as_str()), (1, "postgres"));
+    /// # Ok::<(), pgherd_core::settings::SettingsErrors>(())
+    /// ```
+    pub fn served_databases(&self) -> Vec<DatabaseSettings> {
+        if self.databases.is_empty() {
+            let name = self.cluster.database.clone();
+            return vec![DatabaseSettings { name, ..DatabaseSettings::default() }];
+        }
+        self.databases.clone()
     }
 
     /// How statements are routed in this cluster.

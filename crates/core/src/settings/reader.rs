@@ -10,7 +10,9 @@ use super::check;
 use super::section::{Range, Section, Source};
 use super::suggest::nearest;
 use super::value::{PasswordCommand, Secret, Value};
-use super::{NodeSettings, Settings, SettingsError, SettingsErrors, UserSettings};
+use super::{
+    DatabaseSettings, NodeSettings, Settings, SettingsError, SettingsErrors, UserSettings,
+};
 use crate::id::ShardId;
 use crate::topology::NodeRole;
 
@@ -69,6 +71,7 @@ fn read_root(root: &DeTable<'_>, problems: &mut Problems<'_>) -> Settings {
         cluster: reader.section(),
         nodes: reader.list("node", read_node),
         users: reader.list("user", read_user),
+        databases: reader.list("database", DatabaseSettings::read),
         listen: reader.section(),
         pool: reader.section(),
         health: reader.section(),
@@ -80,9 +83,14 @@ fn read_root(root: &DeTable<'_>, problems: &mut Problems<'_>) -> Settings {
     reader.refuse_the_rest();
     check::name_nodes(&mut settings.nodes);
     // `list` noted the lines by number; checks speak of names.
-    for (index, node) in settings.nodes.iter().enumerate() {
-        if let Some(line) = problems.lines.get(&format!("node[{index}]")).copied() {
-            problems.lines.insert(format!("node.{}", node.name), line);
+    let nodes = settings.nodes.iter().map(|node| &node.name).enumerate();
+    let users = settings.users.iter().map(|user| &user.name).enumerate();
+    let databases = settings.databases.iter().map(|database| &database.name).enumerate();
+    let named = nodes.map(|item| ("node", item));
+    let named = named.chain(users.map(|item| ("user", item)));
+    for (list, (index, name)) in named.chain(databases.map(|item| ("database", item))) {
+        if let Some(line) = problems.lines.get(&format!("{list}[{index}]")).copied() {
+            problems.lines.insert(format!("{list}.{name}"), line);
         }
     }
     settings
@@ -105,12 +113,22 @@ fn read_user(reader: &mut Reader<'_, '_, '_>) -> Option<UserSettings> {
     let password_file = reader.take("password_file", String::new(), &Range::Any);
     let password_command = reader.take("password_command", PasswordCommand::default(), &Range::Any);
     let passfile = reader.take("passfile", String::new(), &Range::Any);
+    let pool_mode = reader.optional("pool_mode");
+    let pool_size = reader.optional("pool_size");
     let name = reader.required("name")?;
-    Some(UserSettings { name, password, password_file, password_command, passfile })
+    Some(UserSettings {
+        name,
+        password,
+        password_file,
+        password_command,
+        passfile,
+        pool_mode,
+        pool_size,
+    })
 }
 
 /// Takes settings out of one table and refuses what is left.
-struct Reader<'t, 'i, 'p> {
+pub(super) struct Reader<'t, 'i, 'p> {
     path: String,
     table: &'t DeTable<'i>,
     span: Span<usize>,
@@ -137,7 +155,7 @@ impl<'t, 'i, 'p> Reader<'t, 'i, 'p> {
         self.table.get(name)
     }
 
-    fn optional<T: Value>(&mut self, name: &'static str) -> Option<T> {
+    pub(super) fn optional<T: Value>(&mut self, name: &'static str) -> Option<T> {
         let value = self.get(name)?;
         let path = self.path_of(name);
         let line = self.problems.line(&value.span());
@@ -147,7 +165,7 @@ impl<'t, 'i, 'p> Reader<'t, 'i, 'p> {
             .ok()
     }
 
-    fn required<T: Value>(&mut self, name: &'static str) -> Option<T> {
+    pub(super) fn required<T: Value>(&mut self, name: &'static str) -> Option<T> {
         let is_there = self.table.get(name).is_some();
         let value = self.optional(name);
         if !is_there {

@@ -30,6 +30,10 @@ fn between<T>(from: T, to: T) -> Range<T> {
     Range::Between(from..=to)
 }
 
+pub(super) fn pool_sizes() -> Range<u32> {
+    between(1, 10_000)
+}
+
 section! {
     /// `[cluster]`: which database this is.
     ClusterSettings["cluster"] {
@@ -90,7 +94,9 @@ section! {
 section! {
     /// `[pool]`: backends, for each node and login.
     PoolSettings["pool"] {
-        /// For how long a client holds a backend: "transaction".
+        /// For how long a client holds a backend: "session", until it leaves; "transaction"; or
+        /// "statement", where transaction blocks are refused. The proxy's pools. A `[[database]]` or
+        /// a `[[user]]` may have its own.
         ///
         /// Default: "transaction". Reload: restart.
         mode: PoolMode = PoolMode::Transaction, Range::Any;
@@ -106,10 +112,11 @@ section! {
         ///
         /// Range: 0 to 10000; 0 is half of `size`, and at least one. Default: 0. Reload: restart.
         pin_limit: u32 = 0, between(0, 10_000);
-        /// Backends to one node under one login, at most.
+        /// Backends to one node of one database under one login, at most. A `[[database]]` or a
+        /// `[[user]]` may have its own.
         ///
         /// Range: 1 to 10000. Default: 20. Reload: restart.
-        size: u32 = 20, between(1, 10_000);
+        size: u32 = 20, pool_sizes();
         /// How long an acquire waits for a free backend before it fails.
         ///
         /// Unit: duration. Range: 1ms to 10m. Default: 5s. Reload: live.
@@ -431,6 +438,11 @@ pub struct UserSettings {
     /// A file of lines `host:port:database:user:password`, as libpq's `~/.pgpass`. Not for the proxy,
     /// which has one password for a user on all nodes. Default: "", none.
     pub passfile: String,
+    /// For how long a client holds a backend, under this login at the nodes. Default: as the
+    /// database's.
+    pub pool_mode: Option<PoolMode>,
+    /// Backends to one node, at most, for each database under this login. Default: as the database's.
+    pub pool_size: Option<u32>,
 }
 
 pub(super) fn check_all(settings: &Settings, problems: &mut Vec<(String, String)>) {

@@ -121,7 +121,7 @@ fn all_problems_are_reported_at_once_with_their_lines() {
             "pgherd.toml:4: pool.acquire_timeout: expected a duration such as \"5s\", \
              found integer",
             "pgherd.toml:3: pool.idle_timout: unknown; did you mean `idle_timeout`?",
-            "pgherd.toml:6: colour: unknown; known here are cluster, node, user, listen, pool, \
+            "pgherd.toml:6: colour: unknown; known here are cluster, node, user, database, listen, pool, \
              health, retry, routing, transactions, tls",
         ]
     );
@@ -357,4 +357,38 @@ fn a_value_out_of_range_is_refused_also_where_a_program_has_set_it() {
     let paths: Vec<_> = found.0.iter().filter_map(|error| error.setting.as_deref()).collect();
     assert_eq!(paths, ["pool.size", "health.interval", "retry.multiplier"]);
     assert!(found.0[0].problem.contains("0 is out of range (1 to 10000)"), "{found}");
+}
+
+#[test]
+fn databases_are_checked_each_under_its_name() {
+    let text = r#"
+node = [{ host = "h", role = "coordinator" }]
+[[user]]
+name = "u"
+pool_size = 0
+[[database]]
+name = "a"
+user = "nobody"
+pool_mode = "forever"
+[[database]]
+name = "a"
+pool_size = 20000
+"#;
+    let refused = Settings::from_toml(text, "f").unwrap_err().to_string();
+    assert!(
+        refused.contains("f:9: database.pool_mode: `forever` is not one of session, "),
+        "{refused}"
+    );
+    let text = text.replace("pool_mode = \"forever\"", "");
+    let refused = Settings::from_toml(&text, "f").unwrap_err();
+    let refused: Vec<String> = refused.0.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        refused,
+        [
+            "f:10: database.a: `user = \"nobody\"` is no [[user]]",
+            "f:10: database.a: two databases are called `a`",
+            "f:10: database.a: pool_size: 20000 is out of range (1 to 10000)",
+            "f:3: user.u: pool_size: 0 is out of range (1 to 10000)",
+        ]
+    );
 }

@@ -193,8 +193,12 @@ words! {
 words! {
     /// For how long a client holds a backend.
     PoolMode {
+        /// Until the client leaves.
+        Session = "session",
         /// For one transaction.
         Transaction = "transaction",
+        /// For one transaction, which no statement may keep open.
+        Statement = "statement",
     }
 }
 

@@ -17,6 +17,13 @@ pub enum Method {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserId(pub u16);
 
+impl UserId {
+    /// Its place among the settings' users.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
 /// One user: a client that logs in under this name, and the login pgherd uses at the nodes for
 /// it.
 pub struct User {
@@ -73,7 +80,7 @@ impl Users {
 
     /// The user with this id.
     pub fn get(&self, id: UserId) -> &User {
-        &self.users[usize::from(id.0)]
+        &self.users[id.index()]
     }
 
     /// The secret to check a login against; for an unknown name one that nothing fits, so that

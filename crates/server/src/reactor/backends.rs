@@ -22,6 +22,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use pgherd_core::settings::PoolMode;
 use pgherd_core::topology::Topology;
 use pgherd_wire::backend::{Report, Severity};
 use pgherd_wire::replies::Show;
@@ -32,6 +33,7 @@ use super::outbox::Outbox;
 use super::{Driver, PoolKey, READ, READS_PER_TURN, Readiness, Todo, Token, Worker};
 use crate::backend::login::Welcome;
 use crate::backend::{Identity, Login, LoginStep};
+use crate::databases::Database;
 use crate::relay::downstream::{self, Errors, Observer, Stop};
 use crate::relay::{BackendRelay, Parameters};
 
@@ -48,6 +50,7 @@ pub struct Backend<S> {
     ended: bool,
     write_error: Option<std::io::Error>,
     pub(super) pool: PoolKey,
+    pub(super) database: Arc<Database>,
     pub(super) address: SocketAddr,
     pub(super) phase: Phase,
     pub(super) relay: BackendRelay,
@@ -67,6 +70,8 @@ pub struct Backend<S> {
     lent_at: Instant,
     // Its client keeps it although it runs nothing: it holds what cannot be had elsewhere.
     pub(super) is_pinned: bool,
+    // Its client keeps it until it leaves: session pooling.
+    is_session: bool,
     // What the node has answered to a question of ours.
     rows: Vec<asking::Row>,
 }
@@ -89,6 +94,11 @@ impl<S> Backend<S> {
     /// Whether the client may send more: the backend's socket has taken everything so far.
     pub(super) fn takes_more(&self) -> bool {
         self.outbox.is_empty()
+    }
+
+    /// Whether its client keeps it although it runs nothing.
+    pub(super) fn is_kept(&self) -> bool {
+        self.is_pinned || self.is_session
     }
 
     /// Whether its session is asked what it holds: its client can do nothing until that is known.
@@ -127,6 +137,10 @@ impl<D: Driver> Worker<D> {
     pub(super) fn open_backend(&mut self, pool: PoolKey) {
         let address = self.proxy.addresses[pool.node.index()];
         let (serial, applied) = (self.serial(), self.intern(Parameters::default()));
+        let of_pool = self.pool(pool);
+        let (database, mode) = (Arc::clone(&of_pool.database), of_pool.plan.mode);
+        let mut relay = BackendRelay::default();
+        relay.refuses_blocks = mode == PoolMode::Statement;
         let key = self.backends.vacant_key();
         match self.driver.connect(address, Token::Backend(Entry::new(key, serial))) {
             Ok(stream) => {
@@ -138,9 +152,10 @@ impl<D: Driver> Worker<D> {
                     ended: false,
                     write_error: None,
                     pool,
+                    database,
                     address,
                     phase: Phase::Connecting,
-                    relay: BackendRelay::default(),
+                    relay,
                     reported: Parameters::default(),
                     applied,
                     pid: 0,
@@ -151,6 +166,7 @@ impl<D: Driver> Worker<D> {
                     asked_at: self.now,
                     lent_at: self.now,
                     is_pinned: false,
+                    is_session: mode == PoolMode::Session,
                     rows: Vec::new(),
                 });
             }
@@ -189,8 +205,8 @@ impl<D: Driver> Worker<D> {
         let Self { proxy, backends, .. } = self;
         let backend = &mut backends[key];
         let user = proxy.users.get(backend.pool.user);
-        let identity =
-            Identity { user: &user.name, password: &user.password, database: &proxy.database };
+        let database = &backend.database.on_nodes;
+        let identity = Identity { user: &user.name, password: &user.password, database };
         let mut out = Vec::new();
         backend.phase = Phase::LoggingIn(Box::new(Login::start(identity, &mut out)));
         if let Err(error) = backend.outbox.write(&mut backend.stream, [&out[..]].into_iter()) {
@@ -270,8 +286,8 @@ impl<D: Driver> Worker<D> {
         let backend = &mut backends[key];
         let Phase::LoggingIn(login) = &mut backend.phase else { return Ok(0) };
         let user = proxy.users.get(backend.pool.user);
-        let identity =
-            Identity { user: &user.name, password: &user.password, database: &proxy.database };
+        let database = &backend.database.on_nodes;
+        let identity = Identity { user: &user.name, password: &user.password, database };
         let mut out = Vec::new();
         let mut random = |bytes: &mut [u8]| driver.random(bytes);
         let step = login.on_bytes(input, identity, keys, &mut random, &mut out);
@@ -365,6 +381,10 @@ impl<D: Driver> Worker<D> {
             self.backends[key].rows.push(row?);
         }
         self.note_parameters(key, seen.parameters);
+        if progress.stop == Stop::Block {
+            self.refuse_block(key);
+            return Ok(progress.consumed);
+        }
         let backend = &self.backends[key];
         if let Phase::Leased { client } = backend.phase
             && backend.relay.replies.is_copying_in()
@@ -394,6 +414,20 @@ impl<D: Driver> Worker<D> {
                 }
             }
         }
+    }
+
+    /// A statement has left a transaction open, where pooling is by statement.
+    fn refuse_block(&mut self, key: usize) {
+        let backend = &self.backends[key];
+        let Phase::Leased { client } = backend.phase else { return };
+        let message = format!(
+            "transaction blocks are refused: a client of database \"{}\" holds a backend for one \
+             statement (pool mode \"statement\")",
+            backend.database.name
+        );
+        let detail = "the transaction is rolled back";
+        let hint = "leave BEGIN out, or set the pool mode to \"transaction\"";
+        self.dismiss(client, &fatal(sqlstate::FEATURE_NOT_SUPPORTED, &message, detail, hint));
     }
 
     /// A Query or Sync was settled: goes on to the next phase where nothing else is owed.
@@ -439,6 +473,12 @@ impl<D: Driver> Worker<D> {
             }
             Phase::Connecting | Phase::LoggingIn(_) | Phase::Idle | Phase::Parked => {}
         }
+    }
+
+    /// Which of a node's pools it is, for people: `database "app" and user "clerk"`.
+    pub(super) fn pool_name(&self, pool: PoolKey) -> String {
+        let (database, user) = (self.proxy.databases.get(pool.database), pool.user);
+        format!("database \"{}\" and user \"{}\"", database.name, self.proxy.users.get(user).name)
     }
 
     pub(super) fn node_name(&self, pool: PoolKey) -> String {

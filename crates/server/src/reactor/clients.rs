@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use pgherd_core::pool::Acquired;
+use pgherd_core::settings::PoolMode;
 use pgherd_wire::backend::{self, Authentication, Report, Severity};
 use pgherd_wire::frame::MAX_MESSAGE;
 use pgherd_wire::startup::PROTOCOL_3_2;
@@ -32,7 +33,7 @@ use super::{
     Driver, Judge, PARAMETER_SETS, PoolKey, READ, READS_PER_TURN, Readiness, Striking, Todo, Token,
     WelcomeKey, Worker,
 };
-use crate::auth::UserId;
+use crate::databases::Account;
 use crate::relay::survey::{self, Access, Survey};
 use crate::relay::upstream::{self, Extent, Known, Stop};
 use crate::relay::{ClientRelay, Parameters, Splice, downstream};
@@ -59,7 +60,8 @@ pub(super) struct Client<S> {
     resumes: bool,
     phase: Phase,
     pub(super) serial: u64,
-    user: UserId,
+    // None before it is logged in.
+    account: Option<Arc<Account>>,
     long_key: bool,
     secret: [u8; 32],
     // Whether it has still to be told that it is logged in.
@@ -190,7 +192,7 @@ impl<D: Driver> Worker<D> {
             resumes: false,
             phase: Phase::LoggingIn(Box::default()),
             serial,
-            user: UserId(0),
+            account: None,
             long_key: false,
             secret,
             greeting: true,
@@ -349,7 +351,8 @@ impl<D: Driver> Worker<D> {
         let Self { clients, proxy, driver, .. } = self;
         let client = &mut clients[key];
         let Phase::LoggingIn(login) = &mut client.phase else { return None };
-        let rules = Rules { method: proxy.method, users: &proxy.users, database: &proxy.database };
+        let rules =
+            Rules { method: proxy.method, users: &proxy.users, databases: &proxy.databases };
         let mut out = Vec::new();
         let mut random = |bytes: &mut [u8]| driver.random(bytes);
         let (used, step) = login.on_bytes(input, rules, &mut random, &mut out);
@@ -377,8 +380,12 @@ impl<D: Driver> Worker<D> {
     /// `said` is what the login has still to say.
     fn authenticated(&mut self, key: usize, request: Request, said: Vec<u8>) {
         let parameters = self.intern(request.parameters);
+        let account = match self.proxy.databases.account(&request.database, request.user) {
+            Ok(account) => account,
+            Err(error) => return self.no_database(key, &error),
+        };
         let client = &mut self.clients[key];
-        client.user = request.user;
+        client.account = Some(account);
         client.long_key = request.protocol >= PROTOCOL_3_2;
         client.parameters = Arc::clone(&parameters);
         client.at_login = Arc::clone(&parameters);
@@ -401,15 +408,16 @@ impl<D: Driver> Worker<D> {
     /// What a client's welcome is kept under: the same for all that differ in `application_name`
     /// only. `None` for one whose name the server would spell in another way.
     fn welcome_key(&mut self, key: usize) -> Option<WelcomeKey> {
-        let Client { user, at_login, .. } = &self.clients[key];
-        let (user, parameters) = (*user, Arc::clone(at_login));
+        let client = &self.clients[key];
+        let (account, parameters) = (client.account(), Arc::clone(&client.at_login));
+        let (database, user) = (account.database.id, account.login);
         let Some(name) = parameters.get(NAME) else {
-            return Some(WelcomeKey { user, parameters, is_named: false });
+            return Some(WelcomeKey { database, user, parameters, is_named: false });
         };
         let is_plain = name.bytes().all(|byte| matches!(byte, b' '..=b'~'));
         is_plain.then(|| {
             let parameters = self.intern(parameters.without(NAME));
-            WelcomeKey { user, parameters, is_named: true }
+            WelcomeKey { database, user, parameters, is_named: true }
         })
     }
 
@@ -459,6 +467,8 @@ impl<D: Driver> Worker<D> {
         let routes = self.routes();
         let Self { clients, judge, .. } = self;
         let client = &mut clients[key];
+        // What a whole session does needs the primary.
+        let routes = routes && client.account().mode != PoolMode::Session;
         let judge = routes.then_some(judge as &mut dyn survey::MayRead);
         match survey::survey(&client.relay, input, judge) {
             Ok(Survey::NeedMore) => None,
@@ -552,8 +562,8 @@ impl<D: Driver> Worker<D> {
     /// Asks for a backend; the client holds it, or waits.
     fn acquire(&mut self, key: usize, access: Access) {
         let client = &self.clients[key];
-        let (user, excluded) = (client.user, client.excluded);
-        let pool_key = PoolKey { node: self.choose(access, user, excluded), user };
+        let account = client.account();
+        let pool_key = PoolKey::of(account, self.choose(access, account, client.excluded));
         let routes = self.routes();
         let now = self.now;
         let client = &mut self.clients[key];
@@ -707,6 +717,11 @@ impl<D: Driver> Worker<D> {
 }
 
 impl<S> Client<S> {
+    /// The database and the user that it has logged in with.
+    fn account(&self) -> &Arc<Account> {
+        self.account.as_ref().expect("a client asks for backends once it is logged in")
+    }
+
     /// Whether the one batch it may send at a time was sent and is not answered yet.
     fn awaits_answer(&self, backend: &crate::relay::BackendRelay) -> bool {
         self.relay.is_between_messages() && backend.replies.is_ready_owed()

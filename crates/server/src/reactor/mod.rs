@@ -43,6 +43,7 @@ use slab::Slab;
 
 use crate::auth::{Method, UserId, Users};
 use crate::backend::KeyCache;
+use crate::databases::{Account, DatabaseId, Databases};
 use crate::pins::Pins;
 use crate::relay::survey::{Access, MayRead};
 use crate::relay::{Classify, Parameters, Splice, StatementTable};
@@ -66,8 +67,8 @@ pub struct Proxy {
     pub method: Method,
     /// Who may log in.
     pub users: Users,
-    /// The one database there is.
-    pub database: String,
+    /// What they may name as their database.
+    pub databases: Databases,
     /// Nodes and their health, published by the control plane.
     pub topology: Arc<ArcSwap<Topology>>,
     /// The control plane's ear.
@@ -100,8 +101,6 @@ pub struct Proxy {
     pub pins: Pins,
     /// Whether they may be.
     pub pin: PinPolicy,
-    /// How many of one pool.
-    pub pin_limit: usize,
     /// How long a backend may stay idle.
     pub idle_timeout: Duration,
     /// How old a backend may get; it is closed when its lease ends.
@@ -116,7 +115,7 @@ pub struct Proxy {
 
 impl std::fmt::Debug for Proxy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Proxy").field("database", &self.database).finish_non_exhaustive()
+        f.debug_struct("Proxy").field("databases", &self.databases).finish_non_exhaustive()
     }
 }
 
@@ -174,6 +173,7 @@ const PARAMETER_SETS: usize = 1024;
 /// `application_name`, which is not among the parameters then.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct WelcomeKey {
+    database: DatabaseId,
     user: UserId,
     parameters: Arc<Parameters>,
     is_named: bool,
@@ -321,6 +321,8 @@ impl<D: Driver> Worker<D> {
             Mail::Cancel { client, secret, by } => self.cancel(client, &secret, by),
             Mail::Cancelled(entry) => self.close_requester(entry),
             Mail::Backend(key, backend) => self.adopt_backend(key, *backend),
+            // Where there is no pool, nobody waits and nothing is idle.
+            Mail::Balance(key) if !self.pools.contains_key(&key) => {}
             Mail::Balance(key) => self.balance(key),
             Mail::Drain => self.drain(),
         }
@@ -338,6 +340,10 @@ impl<D: Driver> Worker<D> {
         let keys: Vec<PoolKey> = self.pools.keys().copied().collect();
         for key in keys {
             self.time_out_pool(key);
+            if self.pools.get(&key).is_some_and(|pool| pool.is_done(now)) {
+                self.pools.remove(&key);
+                self.proxy.shares.dropped(key);
+            }
         }
         self.work_off();
     }
@@ -380,10 +386,10 @@ impl<D: Driver> Worker<D> {
 
     /// The node for an access: a healthy replica, else the primary. `excluded` holds the nodes
     /// (by bit) that this client has just seen fail.
-    fn choose(&self, access: Access, user: UserId, excluded: u64) -> NodeId {
+    fn choose(&self, access: Access, account: &Account, excluded: u64) -> NodeId {
         let topology = self.proxy.topology.load();
         let group = topology.coordinator();
-        let pool_of = |node: NodeId| self.pools.get(&PoolKey { node, user });
+        let pool_of = |node: NodeId| self.pools.get(&PoolKey::of(account, node));
         let usable = |node: &NodeId| {
             let is_excluded = excluded & node_bit(*node) != 0;
             let pool = pool_of(*node);
@@ -411,7 +417,9 @@ impl<D: Driver> Worker<D> {
 
     fn pool(&mut self, key: PoolKey) -> &mut CorePool {
         let Self { pools, proxy, core, .. } = self;
-        pools.entry(key).or_insert_with(|| CorePool::new(&proxy.shares, key, *core))
+        pools
+            .entry(key)
+            .or_insert_with(|| CorePool::new(&proxy.shares, &proxy.databases, key, *core))
     }
 
     fn drain(&mut self) {

@@ -1,6 +1,6 @@
 //! The pools of one core, and how cores share a limit.
 //!
-//! Each core has a pool of its own for each node and user. They share [`Slots`], and tell one
+//! Each core has a pool of its own for each node, database and login. They share [`Slots`], and tell one
 //! another how many idle backends they have and whose waiters have lost patience: a backend moves
 //! only when a waiter on another core would otherwise wait for more than [`PATIENCE`], because a
 //! move costs as much as a short transaction, and two if the other core has to be woken for it.
@@ -11,9 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pgherd_core::id::NodeId;
-use pgherd_core::pool::{Pool, Slots};
+use pgherd_core::pool::{Pool, PoolLoad, Slots};
+use pgherd_core::settings::PoolPlan;
 
 use crate::auth::UserId;
+use crate::databases::{Account, Database, DatabaseId, Databases};
 
 /// A waiter of another core that has waited this much longer than our own first is served
 /// before it: 10 ms, a few transactions' time.
@@ -24,13 +26,22 @@ const UNFAIR: Duration = Duration::from_millis(10);
 /// is far below what a person, or a time-out, notices.
 const PATIENCE: Duration = Duration::from_millis(2);
 
-/// The backends of one user at one node.
+/// The backends of one login in one database at one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PoolKey {
     /// Where the backends are.
     pub node: NodeId,
+    /// Which of the databases there.
+    pub database: DatabaseId,
     /// Who they are logged in as.
     pub user: UserId,
+}
+
+impl PoolKey {
+    /// Those that serve the clients of an account at a node.
+    pub(super) fn of(account: &Account, node: NodeId) -> Self {
+        Self { node, database: account.database.id, user: account.login }
+    }
 }
 
 /// What the cores know of each other's pools for one key.
@@ -52,26 +63,33 @@ struct CoreShare {
 #[derive(Debug)]
 pub struct Shares {
     cores: usize,
-    pool_size: usize,
     started: Instant,
     by_key: Mutex<HashMap<PoolKey, Arc<Share>>>,
 }
 
 impl Shares {
-    /// For pools of `pool_size` backends over `cores` cores.
-    pub fn new(cores: usize, pool_size: usize, started: Instant) -> Self {
-        Self { cores, pool_size, started, by_key: Mutex::default() }
+    /// For pools over `cores` cores.
+    pub fn new(cores: usize, started: Instant) -> Self {
+        Self { cores, started, by_key: Mutex::default() }
     }
 
-    fn get(&self, key: PoolKey) -> Arc<Share> {
+    fn get(&self, key: PoolKey, plan: &PoolPlan) -> Arc<Share> {
         let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
         let share = by_key.entry(key).or_insert_with(|| {
             Arc::new(Share {
-                slots: Arc::new(Slots::new(self.pool_size)),
+                slots: Arc::new(Slots::new(plan.size)),
                 cores: (0..self.cores).map(|_| CoreShare::default()).collect(),
             })
         });
         Arc::clone(share)
+    }
+
+    /// A core has dropped its pool. The last one takes the share along.
+    pub(super) fn dropped(&self, key: PoolKey) {
+        let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        if by_key.get(&key).is_some_and(|share| Arc::strong_count(share) == 1) {
+            by_key.remove(&key);
+        }
     }
 
     fn since_start(&self, at: Instant) -> u64 {
@@ -85,6 +103,8 @@ impl Shares {
 #[derive(Debug)]
 pub(super) struct CorePool {
     pub(super) pool: Pool<usize, usize>,
+    pub(super) database: Arc<Database>,
+    pub(super) plan: PoolPlan,
     share: Arc<Share>,
     core: usize,
     // Until when the first waiter waits for the backends of this core alone.
@@ -94,10 +114,19 @@ pub(super) struct CorePool {
 }
 
 impl CorePool {
-    pub(super) fn new(shares: &Shares, key: PoolKey, core: usize) -> Self {
-        let share = shares.get(key);
+    pub(super) fn new(shares: &Shares, databases: &Databases, key: PoolKey, core: usize) -> Self {
+        let database = databases.get(key.database);
+        let plan = databases.plan(&database, key.user);
+        let share = shares.get(key, &plan);
         let pool = Pool::new(Arc::clone(&share.slots));
-        Self { pool, share, core, patient_until: None, last_error: None }
+        Self { pool, database, plan, share, core, patient_until: None, last_error: None }
+    }
+
+    /// Whether nothing would be lost with it, and it may never be needed again.
+    pub(super) fn is_done(&self, now: Instant) -> bool {
+        !self.database.is_listed
+            && self.pool.load() == PoolLoad::default()
+            && !self.pool.is_backing_off(now)
     }
 
     /// Tells the other cores what is idle and waiting here. Called after each change, and
@@ -160,11 +189,27 @@ impl CorePool {
 
 #[cfg(test)]
 mod tests {
+    use pgherd_core::Settings;
     use pgherd_core::pool::{Acquired, Placed};
 
     use super::*;
+    use crate::auth::Users;
 
-    const KEY: PoolKey = PoolKey { node: NodeId(0), user: UserId(0) };
+    const KEY: PoolKey = PoolKey { node: NodeId(0), database: DatabaseId(0), user: UserId(0) };
+
+    /// Two cores with a pool of `size` backends for both.
+    fn two_cores(size: usize, start: Instant) -> (Shares, [CorePool; 2]) {
+        let text = format!(
+            "node = [{{ host = \"h\", role = \"coordinator\" }}]\nuser = [{{ name = \"u\" }}]\n\
+             pool = {{ size = {size} }}"
+        );
+        let settings = Settings::from_toml(&text, "test").unwrap();
+        let users = Users::new([("u".to_owned(), String::new())], |bytes| bytes.fill(7));
+        let databases = Databases::new(&settings, &users);
+        let shares = Shares::new(2, start);
+        let pools = [0, 1].map(|core| CorePool::new(&shares, &databases, KEY, core));
+        (shares, pools)
+    }
 
     /// A waiter gets a backend that is opened for it.
     fn lend(pool: &mut CorePool, waiter: usize, backend: usize, now: Instant) {
@@ -175,8 +220,7 @@ mod tests {
     #[test]
     fn a_waiter_is_patient_with_its_own_core_and_then_asks_the_others() {
         let start = Instant::now();
-        let shares = Shares::new(2, 2, start);
-        let [mut here, mut there] = [0, 1].map(|core| CorePool::new(&shares, KEY, core));
+        let (shares, [mut here, mut there]) = two_cores(2, start);
         lend(&mut here, 1, 10, start);
         lend(&mut there, 2, 20, start);
         assert_eq!(there.pool.release(20, start), Placed::Idle);
@@ -193,8 +237,7 @@ mod tests {
     #[test]
     fn where_no_backend_can_come_back_nobody_is_patient() {
         let start = Instant::now();
-        let shares = Shares::new(2, 1, start);
-        let [mut here, mut there] = [0, 1].map(|core| CorePool::new(&shares, KEY, core));
+        let (shares, [mut here, mut there]) = two_cores(1, start);
         lend(&mut there, 1, 10, start);
         assert_eq!(here.pool.acquire(2, start), Acquired::Queued { open: false });
         assert_eq!(here.publish(&shares, start), None);

@@ -28,6 +28,9 @@ pub enum Stop {
     NeedMore,
     /// A Query or Sync was settled.
     Ready,
+    /// A Query or Sync was settled with a transaction open, which is not told to a client that may
+    /// not have one.
+    Block,
     /// The next message in the input is an error, before which the client would see at most
     /// what precedes rows. The caller may withhold both, or call again with [`Errors::Pass`].
     FirstError,
@@ -119,7 +122,13 @@ pub fn relay(
         }
         let verdict = backend.replies.on_reply(frame.tag)?;
         match frame.tag {
-            backend::READY => backend.tx = backend::ready(body)?,
+            backend::READY => {
+                backend.tx = backend::ready(body)?;
+                if backend.refuses_blocks && !backend.tx.is_idle() && verdict.show == Show::Client {
+                    at += frame.size;
+                    break Stop::Block;
+                }
+            }
             backend::COMMAND_COMPLETE => {
                 note_command(client.as_deref_mut(), backend, body, verdict.show);
             }

@@ -57,6 +57,8 @@ pub struct BackendRelay {
     pub suspicion: Suspicion,
     /// Whether what runs is our own, and its rows are for the observer.
     pub tells_rows: bool,
+    /// Whether the client is not told that a transaction is open: it may not have one.
+    pub refuses_blocks: bool,
     /// Whether messages were sent that begin a transaction which only a Sync, still to come, will
     /// end.
     pub awaits_sync: bool,

@@ -11,6 +11,7 @@ use pgherd_wire::startup::{self, FirstPacket, PROTOCOL_3_0, PROTOCOL_3_2, Startu
 use pgherd_wire::{HEADER, sqlstate};
 
 use crate::auth::{Method, UserId, Users};
+use crate::databases::{Databases, NoDatabase};
 use crate::relay::Parameters;
 
 /// The longest message of a login: 64 KiB, above the startup packet's own limit of 10,000
@@ -24,8 +25,8 @@ pub struct Rules<'a> {
     pub method: Method,
     /// Who may log in.
     pub users: &'a Users,
-    /// The one database there is.
-    pub database: &'a str,
+    /// What they may name as their database.
+    pub databases: &'a Databases,
 }
 
 /// What a client that is logged in asked for.
@@ -33,6 +34,8 @@ pub struct Rules<'a> {
 pub struct Request {
     /// Who it is.
     pub user: UserId,
+    /// What it names as its database, which is served.
+    pub database: String,
     /// The protocol it was told it speaks: 3.0 or 3.2.
     pub protocol: u32,
     /// Session parameters it wants.
@@ -68,6 +71,7 @@ enum State {
 #[derive(Debug)]
 struct Pending {
     name: String,
+    database: String,
     protocol: u32,
     parameters: Parameters,
 }
@@ -199,15 +203,8 @@ impl Login {
         let database = startup.parameter("database").filter(|name| !name.is_empty());
         let database = database.unwrap_or(name);
         let parameters = parameters(startup)?;
-        let pending = Pending { name: name.to_owned(), protocol, parameters };
-        // Also told to strangers, as PostgreSQL does not: here names are in the settings, and
-        // there is only one.
-        if database != rules.database {
-            return Err(Refusal::new(
-                sqlstate::NO_SUCH_DATABASE,
-                format!("no such database: {database}"),
-            ));
-        }
+        let (name, database) = (name.to_owned(), database.to_owned());
+        let pending = Pending { name, database, protocol, parameters };
         match rules.method {
             Method::Trust => Ok(Some(accept(pending, rules)?)),
             Method::Scram => {
@@ -226,8 +223,13 @@ fn accept(pending: Pending, rules: Rules<'_>) -> Result<LoginStep, Refusal> {
             format!("role \"{}\" is not known to pgherd", pending.name),
         ));
     };
-    let Pending { protocol, parameters, .. } = pending;
-    Ok(LoginStep::Authenticated(Request { user, protocol, parameters }))
+    let Pending { database, protocol, parameters, .. } = pending;
+    // Not told to strangers, as in PostgreSQL.
+    if !rules.databases.serves(&database) {
+        let unknown = NoDatabase::Unknown(database);
+        return Err(Refusal::new(sqlstate::NO_SUCH_DATABASE, unknown.to_string()));
+    }
+    Ok(LoginStep::Authenticated(Request { user, database, protocol, parameters }))
 }
 
 /// Settles on 3.0 or 3.2, and says so where the client asked for more than that.

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pgherd_core::Settings;
-use pgherd_core::settings::{Secret, UserSettings};
+use pgherd_core::settings::{PasswordCommand, Secret, UserSettings};
 use tracing::warn;
 
 use command::Command;
@@ -110,8 +110,12 @@ pub async fn with_passwords(mut settings: Settings) -> Result<Settings, Password
             Source::Passfile(_) => Secret::default(),
             Source::Command(command) => command.run().await?,
         };
-        let name = std::mem::take(&mut user.name);
-        *user = UserSettings { name, password, ..UserSettings::default() };
+        *user = UserSettings {
+            password,
+            password_file: String::new(),
+            password_command: PasswordCommand::default(),
+            ..std::mem::take(user)
+        };
     }
     Ok(settings)
 }

@@ -35,7 +35,7 @@ fn a_password_is_one_line() {
 }
 
 fn command(script: &str) -> Arc<Command> {
-    Arc::new(Command::new(pgherd_core::settings::PasswordCommand::new(["sh", "-c", script])))
+    Arc::new(Command::new(PasswordCommand::new(["sh", "-c", script])))
 }
 
 #[tokio::test]
@@ -48,7 +48,7 @@ async fn a_command_that_fails_is_named_with_its_complaint_and_without_its_output
     assert!(fails("true").await.ends_with("printed what holds no password"));
     let error = fails("head -c 100000 /dev/zero | tr '\\0' x").await;
     assert!(error.ends_with("printed more than 16384 bytes"), "{error}");
-    let nothing = Command::new(pgherd_core::settings::PasswordCommand::new(["/nowhere/command"]));
+    let nothing = Command::new(PasswordCommand::new(["/nowhere/command"]));
     assert!(nothing.run().await.unwrap_err().to_string().contains("cannot be run"));
 }
 

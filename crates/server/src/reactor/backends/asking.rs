@@ -49,16 +49,18 @@ enum Refusal {
 }
 
 impl<D: Driver> Worker<D> {
-    /// The client has all its answers and no transaction is open: its lease ends, unless its session
-    /// has to be asked first what it holds, or is pinned.
+    /// The client has all its answers and no transaction is open: its lease ends, unless it has the
+    /// backend until it leaves, or its session has to be asked first what it holds, or is pinned.
     pub(super) fn end_turn(&mut self, key: usize, client: usize) {
         let backend = &mut self.backends[key];
-        if backend.relay.suspicion.is_due() {
+        // A session that was only greeted has run nothing and needs no backend yet.
+        let stays = backend.is_session && !self.clients[client].replay.is_unsent();
+        if !stays && backend.relay.suspicion.is_due() {
             backend.phase = Phase::Asking { client: Some(client), is_asked: false };
             backend.asked_at = self.now;
             return self.ask_what_is_held(key);
         }
-        if backend.is_pinned {
+        if stays || backend.is_pinned {
             self.clients[client].resume();
             if self.draining {
                 return self.dismiss_if_idle(client);
@@ -164,6 +166,7 @@ impl<D: Driver> Worker<D> {
         let cause = backend.relay.suspicion.cause(&kinds_of(held));
         let pin = Pin {
             node: self.node_name(pool),
+            database: self.backends[key].database.name.to_string(),
             user: self.proxy.users.get(pool.user).name.to_string(),
             client: cancel_pid(self.core, client),
             backend: backend.pid,
@@ -171,7 +174,8 @@ impl<D: Driver> Worker<D> {
             statement: cause.unwrap_or("not known").to_owned(),
             since: self.now,
         };
-        let (id, limit) = ((self.core, backend.serial), self.proxy.pin_limit);
+        let id = (self.core, backend.serial);
+        let limit = self.pool(pool).plan.pin_limit;
         match self.proxy.pins.add(id, pool, limit, pin) {
             Ok(()) => {}
             Err(pinned) => return Err(Refusal::Limit { pinned, limit }),

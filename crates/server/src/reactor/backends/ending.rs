@@ -35,7 +35,7 @@ impl<D: Driver> Worker<D> {
                 tracing::warn!(%node, pid, %loss, "backend lost while in use");
                 let backend = &self.backends[key];
                 let is_idle = matches!(phase, Phase::Asking { .. })
-                    || backend.is_pinned
+                    || backend.is_kept()
                         && (backend.relay.is_quiet() || matches!(phase, Phase::Syncing { .. }));
                 let last = match is_idle && !backend.relay.said_goodbye {
                     true => LastSeen::IdleWithState,

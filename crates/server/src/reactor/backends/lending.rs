@@ -78,8 +78,9 @@ impl<D: Driver> Worker<D> {
 
     /// Makes a backend fit for the next client and places it.
     pub(super) fn clean(&mut self, key: usize) {
-        let relay = &self.backends[key].relay;
-        match relay.suspicion.is_dirty() || !relay.tx.is_idle() {
+        let Backend { relay, is_session, .. } = &self.backends[key];
+        // A whole session may have left what nobody has seen, in the bodies of functions.
+        match *is_session || relay.suspicion.is_dirty() || !relay.tx.is_idle() {
             true => self.reset(key),
             false => self.place(key),
         }

@@ -108,9 +108,10 @@ impl<D: Driver> Worker<D> {
         // Open, or being opened, over all cores; the waiters are those of this one.
         let (open, size) = (pool.pool.slots().used(), pool.pool.slots().limit());
         let waiting = pool.pool.load().waiting + 1;
+        let pool_name = self.pool_name(pool_key);
         let message = format!(
             "no free backend on node {node} after {waited:.1?} (limit {limit:?}; {open} of {size} \
-             in use, {waiting} waiting)"
+             in use, {waiting} waiting in the pool of {pool_name})"
         );
         let pins = self.proxy.pins.described(pool_key, self.now);
         let (detail, hint) = match &self.pool(pool_key).last_error {

@@ -7,6 +7,7 @@ use pgherd_wire::backend::Report;
 use pgherd_wire::sqlstate;
 
 use super::{Client, Phase};
+use crate::databases::NoDatabase;
 use crate::reactor::backends::fatal;
 use crate::reactor::driver::Entry;
 use crate::reactor::{Driver, Todo, Worker};
@@ -38,7 +39,7 @@ impl<D: Driver> Worker<D> {
             Phase::Idle | Phase::LoggingIn(_) => true,
             Phase::Holding { backend } => {
                 let backend = &self.backends[backend];
-                backend.is_pinned && !backend.is_asked() && backend.relay.is_quiet()
+                backend.is_kept() && !backend.is_asked() && backend.relay.is_quiet()
             }
             Phase::Waiting { .. } | Phase::Syncing { .. } | Phase::Cancelling | Phase::Leaving => {
                 false
@@ -48,6 +49,19 @@ impl<D: Driver> Worker<D> {
             let message = "terminating connection because pgherd is shutting down";
             self.dismiss(key, &fatal(sqlstate::ADMIN_SHUTDOWN, message, "", ""));
         }
+    }
+
+    /// A client that is authenticated cannot have the database it asks for.
+    pub(super) fn no_database(&mut self, key: usize, error: &NoDatabase) {
+        let message = error.to_string();
+        let (code, hint) = match error {
+            NoDatabase::Unknown(_) => (sqlstate::NO_SUCH_DATABASE, ""),
+            NoDatabase::TooMany(_) => (
+                sqlstate::LIMIT_EXCEEDED,
+                "list the databases in the settings, each as a [[database]]",
+            ),
+        };
+        self.dismiss(key, &fatal(code, &message, "", hint));
     }
 
     pub(super) fn refused(&mut self, key: usize, refused: &Refused) {

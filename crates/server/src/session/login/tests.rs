@@ -1,4 +1,5 @@
 use super::*;
+use pgherd_core::Settings;
 use pgherd_wire::scram::{ClientExchange, Keys};
 use proptest::prelude::*;
 
@@ -6,8 +7,14 @@ fn no_random(bytes: &mut [u8]) {
     bytes.fill(7);
 }
 
-fn users() -> Users {
-    Users::new([("alice".to_owned(), "secret".to_owned())], no_random)
+/// Alice, and the database "app".
+fn served() -> (Users, Databases) {
+    let text = "cluster = { database = \"app\" }\nuser = [{ name = \"alice\" }]\n\
+                node = [{ host = \"h\", role = \"coordinator\" }]";
+    let settings = Settings::from_toml(text, "test").unwrap();
+    let users = Users::new([("alice".to_owned(), "secret".to_owned())], no_random);
+    let databases = Databases::new(&settings, &users);
+    (users, databases)
 }
 
 fn startup(protocol: u32, parameters: &[(&str, &str)]) -> Vec<u8> {
@@ -18,8 +25,8 @@ fn startup(protocol: u32, parameters: &[(&str, &str)]) -> Vec<u8> {
 
 /// Runs a login of `user` with `password`, feeding `step` bytes at a time.
 fn log_in(user: &str, password: &str, step: usize) -> (LoginStep, Vec<u8>) {
-    let users = users();
-    let rules = Rules { method: Method::Scram, users: &users, database: "app" };
+    let (users, databases) = served();
+    let rules = Rules { method: Method::Scram, users: &users, databases: &databases };
     let mut login = Login::default();
     let feed = |login: &mut Login, bytes: &[u8]| {
         let (mut pending, mut out) = (Vec::new(), Vec::new());
@@ -72,8 +79,8 @@ fn unknown_user_and_wrong_password_read_the_same() {
 
 #[test]
 fn encryption_is_declined_and_the_login_goes_on() {
-    let users = users();
-    let rules = Rules { method: Method::Trust, users: &users, database: "app" };
+    let (users, databases) = served();
+    let rules = Rules { method: Method::Trust, users: &users, databases: &databases };
     let mut bytes = vec![0, 0, 0, 8, 4, 210, 22, 47, 0, 0, 0, 8, 4, 210, 22, 48];
     bytes.extend(startup(PROTOCOL_3_0, &[("user", "alice"), ("database", "app")]));
     let mut out = Vec::new();
@@ -83,8 +90,8 @@ fn encryption_is_declined_and_the_login_goes_on() {
 }
 
 fn trusted(protocol: u32, parameters: &[(&str, &str)]) -> (LoginStep, Vec<u8>) {
-    let users = users();
-    let rules = Rules { method: Method::Trust, users: &users, database: "app" };
+    let (users, databases) = served();
+    let rules = Rules { method: Method::Trust, users: &users, databases: &databases };
     let mut out = Vec::new();
     let bytes = startup(protocol, parameters);
     (Login::default().on_bytes(&bytes, rules, &mut no_random, &mut out).1, out)
@@ -154,8 +161,8 @@ proptest! {
         ]),
         tail in prop::collection::vec(any::<u8>(), 0..60),
     ) {
-        let users = users();
-        let rules = Rules { method: Method::Scram, users: &users, database: "app" };
+        let (users, databases) = served();
+        let rules = Rules { method: Method::Scram, users: &users, databases: &databases };
         let bytes = [head, tail].concat();
         let mut out = Vec::new();
         Login::default().on_bytes(&bytes, rules, &mut no_random, &mut out);

@@ -1,0 +1,180 @@
+//! What clients may name as their database, and what holds there for each of them.
+//!
+//! In: the settings; the names and logins that clients come with. Out: an [`Account`] for each
+//! database and user, which all its clients share.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pgherd_core::Settings;
+use pgherd_core::settings::{DatabaseSettings, PoolMode, PoolPlan};
+
+use crate::auth::{UserId, Users};
+
+/// Databases under names that only `"*"` lets in, known at the same time: each may have pools.
+const MOST_UNLISTED: usize = 1000;
+
+/// Which database it is. Never given to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DatabaseId(pub u32);
+
+/// A database as clients see it.
+#[derive(Debug)]
+pub struct Database {
+    /// Which it is.
+    pub id: DatabaseId,
+    /// What clients call it.
+    pub name: Box<str>,
+    /// What it is called on the nodes.
+    pub on_nodes: Box<str>,
+    /// Whether the settings name it, and not `"*"`.
+    pub is_listed: bool,
+    settings: Arc<DatabaseSettings>,
+}
+
+/// A database and a user: what holds for the clients that come with the two.
+#[derive(Debug)]
+pub struct Account {
+    /// The database.
+    pub database: Arc<Database>,
+    /// Whose pool of the database its clients are served from: their own user, or the one that the
+    /// database has for all.
+    pub login: UserId,
+    /// For how long a client holds a backend.
+    pub mode: PoolMode,
+}
+
+/// Why a client cannot have its database.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoDatabase {
+    /// Neither is it listed, nor is there `"*"`.
+    #[error("database \"{0}\" does not exist")]
+    Unknown(String),
+    /// As many as there may be are in use.
+    #[error("{0} databases that the settings do not list are in use, and no more may be")]
+    TooMany(usize),
+}
+
+/// All databases.
+///
+/// The lock guards those that were made for clients, and is held for a look at them: at a login, and
+/// when a pool is made.
+#[derive(Debug)]
+pub struct Databases {
+    settings: Settings,
+    listed: Vec<Arc<Database>>,
+    any: Option<Arc<DatabaseSettings>>,
+    logins: HashMap<String, UserId>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    unlisted: HashMap<Box<str>, Arc<Database>>,
+    accounts: HashMap<(DatabaseId, UserId), Arc<Account>>,
+    next: u32,
+}
+
+impl Databases {
+    /// Those of the settings, whose users these are.
+    pub fn new(settings: &Settings, users: &Users) -> Self {
+        let (mut listed, mut any) = (Vec::new(), None);
+        for of_one in settings.served_databases() {
+            let of_one = Arc::new(of_one);
+            if of_one.is_any() {
+                any = Some(of_one);
+            } else {
+                let name = of_one.name.clone();
+                let id = u32::try_from(listed.len()).expect("settings fit into memory");
+                listed.push(Arc::new(Database::new(DatabaseId(id), &name, of_one, true)));
+            }
+        }
+        let next = u32::try_from(listed.len()).expect("settings fit into memory");
+        let find = |name: &String| Some((name.clone(), users.find(name)?));
+        Self {
+            settings: settings.clone(),
+            listed,
+            any,
+            logins: settings.users.iter().filter_map(|user| find(&user.name)).collect(),
+            known: Mutex::new(Known { next, ..Known::default() }),
+        }
+    }
+
+    /// Whether clients may name it.
+    pub fn serves(&self, name: &str) -> bool {
+        self.any.is_some() || self.listed(name).is_some()
+    }
+
+    /// The account of a database and a user.
+    ///
+    /// # Errors
+    /// [`NoDatabase`].
+    pub fn account(&self, name: &str, user: UserId) -> Result<Arc<Account>, NoDatabase> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let database = match self.listed(name) {
+            Some(database) => Arc::clone(database),
+            None => known.unlisted(name, self.any.as_ref())?,
+        };
+        let account = known.accounts.entry((database.id, user)).or_insert_with(|| {
+            let login = self.logins.get(&database.settings.user).copied().unwrap_or(user);
+            let mode = self.plan(&database, login).mode;
+            Arc::new(Account { database, login, mode })
+        });
+        Ok(Arc::clone(account))
+    }
+
+    /// The database with this id, which somebody has to hold.
+    pub(crate) fn get(&self, id: DatabaseId) -> Arc<Database> {
+        if let Some(listed) = self.listed.get(id.0 as usize) {
+            return Arc::clone(listed);
+        }
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let unlisted = known.unlisted.values().find(|database| database.id == id);
+        Arc::clone(unlisted.expect("a database is known for as long as it is held"))
+    }
+
+    /// What holds for the pools of a database under a login at the nodes.
+    pub(crate) fn plan(&self, database: &Database, login: UserId) -> PoolPlan {
+        PoolPlan::new(&self.settings, &database.settings, &self.settings.users[login.index()])
+    }
+
+    fn listed(&self, name: &str) -> Option<&Arc<Database>> {
+        self.listed.iter().find(|database| *database.name == *name)
+    }
+}
+
+impl Known {
+    fn unlisted(
+        &mut self,
+        name: &str,
+        any: Option<&Arc<DatabaseSettings>>,
+    ) -> Result<Arc<Database>, NoDatabase> {
+        let any = any.ok_or_else(|| NoDatabase::Unknown(name.to_owned()))?;
+        if let Some(database) = self.unlisted.get(name) {
+            return Ok(Arc::clone(database));
+        }
+        if self.unlisted.len() >= MOST_UNLISTED {
+            // Those that neither a client nor a pool holds: an account is held by its clients.
+            self.accounts.retain(|_, account| Arc::strong_count(account) > 1);
+            self.unlisted.retain(|_, database| Arc::strong_count(database) > 1);
+        }
+        if self.unlisted.len() >= MOST_UNLISTED {
+            return Err(NoDatabase::TooMany(MOST_UNLISTED));
+        }
+        let id = DatabaseId(self.next);
+        self.next += 1;
+        let database = Arc::new(Database::new(id, name, Arc::clone(any), false));
+        self.unlisted.insert(name.into(), Arc::clone(&database));
+        Ok(database)
+    }
+}
+
+impl Database {
+    fn new(id: DatabaseId, name: &str, settings: Arc<DatabaseSettings>, is_listed: bool) -> Self {
+        let on_nodes = settings.on_nodes(name).into();
+        Self { id, name: name.into(), on_nodes, is_listed, settings }
+    }
+}
+
+#[cfg(test)]
+mod tests;
