@@ -25,7 +25,10 @@ pub struct Held {
     pub role: Option<String>,
     /// `SET SESSION AUTHORIZATION`, or who has logged in.
     pub session_user: String,
-    /// What is there beside settings, [`Leftovers::prepared`] not counted.
+    /// Statements made with PREPARE: their names, and the texts in which they were made.
+    pub prepared: Vec<(String, String)>,
+    /// What is there beside those. Counted as prepared: statements whose name or text is not
+    /// ASCII, since the bytes mean something else under another `client_encoding`.
     pub leftovers: Leftovers,
 }
 
@@ -56,7 +59,11 @@ pub fn script<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
          UNION ALL SELECT 'temporary', '', pg_catalog.count(*)::pg_catalog.text \
          FROM pg_catalog.pg_depend \
          WHERE refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass \
-         AND refobjid = pg_catalog.pg_my_temp_schema()",
+         AND refobjid = pg_catalog.pg_my_temp_schema() \
+         UNION ALL SELECT 'prepared', \
+         pg_catalog.encode(pg_catalog.textsend(name), 'hex'), \
+         pg_catalog.encode(pg_catalog.textsend(statement), 'hex') \
+         FROM pg_catalog.pg_prepared_statements WHERE from_sql",
     );
     let mut lead = " UNION ALL SELECT 'setting', given.name, \
          pg_catalog.current_setting(given.name, true) FROM (VALUES ('";
@@ -93,6 +100,10 @@ impl Held {
                 "channels" => held.leftovers.channels = value.parse().ok()?,
                 "locks" => held.leftovers.advisory_locks = value.parse().ok()?,
                 "temporary" => held.leftovers.temporary = value != "0",
+                "prepared" => match (ascii(&bytes(name?)?), ascii(&bytes(value)?)) {
+                    (Some(name), Some(text)) => held.prepared.push((name, text)),
+                    _ => held.leftovers.prepared += 1,
+                },
                 _ => return None,
             }
         }
@@ -103,6 +114,21 @@ impl Held {
         limit.clone_into(&mut held.statement_timeout);
         Some(held)
     }
+}
+
+fn bytes(hex: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let pairs = hex.as_bytes().chunks(2);
+    pairs
+        .map(|pair| match pair {
+            [high, low] => u8::try_from(digit(*high)? << 4 | digit(*low)?).ok(),
+            _ => None,
+        })
+        .collect()
+}
+
+fn ascii(bytes: &[u8]) -> Option<String> {
+    if bytes.is_ascii() { String::from_utf8(bytes.to_vec()).ok() } else { None }
 }
 
 /// A time as PostgreSQL shows it.
@@ -191,6 +217,24 @@ mod tests {
         assert_eq!(held.settings, settings);
         assert_eq!(held.role.as_deref(), Some("clerk"));
         assert_eq!(held.leftovers.to_string(), "2 advisory locks, temporary relations");
+    }
+
+    #[test]
+    fn statements_made_with_prepare_are_read_if_they_are_ascii() {
+        let mut rows = CLEAN.to_vec();
+        rows.push([
+            Some("prepared"),
+            Some("70"),
+            Some("5052455041524520702041532053454c4543542031"),
+        ]);
+        rows.push([Some("prepared"), Some("e9"), Some("31")]);
+        let held = Held::read(rows.clone()).unwrap();
+        assert_eq!(held.prepared, [("p".to_owned(), "PREPARE p AS SELECT 1".to_owned())]);
+        assert_eq!(held.leftovers.to_string(), "1 prepared statement");
+        for broken in ["7", "7g", "é"] {
+            rows[8][1] = Some(broken);
+            assert_eq!(Held::read(rows.clone()), None, "{broken}");
+        }
     }
 
     #[test]

@@ -364,3 +364,75 @@ async fn a_pinned_session_that_is_lost_is_reported_and_its_backend_is_free() {
     assert_eq!(value(&next, "select 1").await, "1");
     assert!(world.server().pins().is_empty());
 }
+
+/// The SQLSTATE of a statement that fails.
+async fn code(client: &Client, sql: &str) -> String {
+    let error = client.simple_query(sql).await.unwrap_err();
+    error.code().map_or_else(|| error.to_string(), |code| code.code().to_owned())
+}
+
+#[tokio::test]
+async fn statements_made_with_prepare_go_along_with_their_client() {
+    let world = world(1, "");
+    let (one, two) = (world.connect().await, world.connect().await);
+    for (client, name) in [(&one, "one"), (&two, "two")] {
+        client.batch_execute(&format!("prepare p (int) as select $1 || '{name}'")).await.unwrap();
+    }
+    // It outlives its transaction, whatever becomes of that.
+    one.batch_execute("begin").await.unwrap();
+    one.batch_execute("prepare \"Q\" as select 'q' -- of one").await.unwrap();
+    one.batch_execute("rollback").await.unwrap();
+    for number in 0..50 {
+        for (client, name) in [(&one, "one"), (&two, "two")] {
+            let said = value(client, &format!("execute p ({number})")).await;
+            assert_eq!(said, format!("{number}{name}"));
+        }
+        assert_eq!(value(&one, "execute \"Q\"").await, "q");
+        assert_eq!(code(&two, "execute \"Q\"").await, "26000");
+    }
+    assert_eq!(
+        value(&two, "select count(*) from pg_prepared_statements where from_sql").await,
+        "1"
+    );
+    assert!(world.server().pins().is_empty());
+    one.batch_execute("deallocate p").await.unwrap();
+    assert_eq!(value(&two, "execute p (7)").await, "7two");
+    assert_eq!(code(&one, "execute p (7)").await, "26000");
+    assert_eq!(value(&one, "execute \"Q\"").await, "q");
+    two.batch_execute("discard all").await.unwrap();
+    assert_eq!(code(&two, "execute p (7)").await, "26000");
+    let fresh = world.connect().await;
+    assert_eq!(value(&fresh, "select count(*) from pg_prepared_statements").await, "0");
+}
+
+#[tokio::test]
+async fn a_statement_that_cannot_be_prepared_again_is_gone_and_its_client_is_not() {
+    let world = world(1, "");
+    let (one, two) = (world.connect().await, world.connect().await);
+    one.batch_execute("create table gone (id int)").await.unwrap();
+    one.batch_execute("prepare q as select * from gone").await.unwrap();
+    one.batch_execute("set statement_timeout to '7s'").await.unwrap();
+    value(&two, "select 1").await;
+    two.batch_execute("drop table gone").await.unwrap();
+    assert_eq!(code(&one, "execute q").await, "26000");
+    assert_eq!(value(&one, "show statement_timeout").await, "7s");
+}
+
+#[tokio::test]
+async fn a_statement_whose_text_holds_more_than_its_prepare_keeps_its_backend() {
+    let world = world(2, "");
+    let (one, two) = (world.connect().await, world.connect().await);
+    one.batch_execute("create table log (id int)").await.unwrap();
+    let text = "insert into log values (1); prepare p as select count(*) from log";
+    one.batch_execute(text).await.unwrap();
+    eventually("it is pinned", || only_pin(&world).is_some()).await;
+    let pin = only_pin(&world).unwrap();
+    assert_eq!((&*pin.holds, &*pin.statement), ("1 prepared statement", text));
+    for _ in 0..20 {
+        assert_eq!(code(&two, "execute p").await, "26000");
+        assert_eq!(value(&one, "execute p").await, "1");
+    }
+    one.batch_execute("deallocate p").await.unwrap();
+    eventually("it is not pinned any more", || only_pin(&world).is_none()).await;
+    assert_eq!(code(&one, "execute p").await, "26000");
+}

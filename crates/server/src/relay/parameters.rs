@@ -1,8 +1,8 @@
-//! Session parameters that follow a client from backend to backend.
+//! What follows a client from backend to backend: session parameters, and what it made with PREPARE.
 //!
 //! These are what the client asked for at login, and later changes: those that the server reported
-//! to it (ParameterStatus), and those that it was asked for. A backend remembers what was last applied to it, so a client that
-//! wants the same costs nothing.
+//! to it (ParameterStatus), and those that it was asked for. A backend remembers what was last
+//! applied to it, so a client that wants the same costs nothing.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,15 +14,19 @@ const ROLE: &str = "role";
 
 /// Names and values, in order of name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Parameters(BTreeMap<Box<str>, Box<str>>);
+pub struct Parameters {
+    settings: BTreeMap<Box<str>, Box<str>>,
+    // The PREPARE of each statement, by its name.
+    prepared: BTreeMap<Box<str>, Box<str>>,
+}
 
 impl Parameters {
     /// The value of a parameter, whose name is compared without case as the server does.
     pub fn get(&self, name: &str) -> Option<&str> {
-        match self.0.get(name) {
+        match self.settings.get(name) {
             Some(value) => Some(value),
             None => self
-                .0
+                .settings
                 .iter()
                 .find(|(key, _)| key.eq_ignore_ascii_case(name))
                 .map(|(_, value)| &**value),
@@ -31,20 +35,36 @@ impl Parameters {
 
     /// Sets a parameter, keeping the spelling of a name that is there.
     pub fn set(&mut self, name: &str, value: &str) {
-        let spelt = self.0.keys().find(|key| key.eq_ignore_ascii_case(name)).cloned();
-        self.0.insert(spelt.unwrap_or_else(|| name.into()), value.into());
+        let spelt = self.settings.keys().find(|key| key.eq_ignore_ascii_case(name)).cloned();
+        self.settings.insert(spelt.unwrap_or_else(|| name.into()), value.into());
     }
 
     /// The same without one of them.
     #[must_use]
     pub fn without(&self, name: &str) -> Self {
-        let others = self.0.iter().filter(|(key, _)| !key.eq_ignore_ascii_case(name));
-        Self(others.map(|(name, value)| (name.clone(), value.clone())).collect())
+        let mut others = self.clone();
+        others.settings.retain(|key, _| !key.eq_ignore_ascii_case(name));
+        others
+    }
+
+    /// The statement `name` was made by this PREPARE, of which the text is the only statement.
+    pub fn prepare(&mut self, name: &str, text: &str) {
+        self.prepared.insert(name.into(), text.into());
+    }
+
+    /// Has these statements, and no others.
+    pub fn set_prepared_of(&mut self, other: &Self) {
+        self.prepared.clone_from(&other.prepared);
+    }
+
+    /// Whether there are statements made with PREPARE.
+    pub fn has_prepared(&self) -> bool {
+        !self.prepared.is_empty()
     }
 
     /// Names and values in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (&**name, &**value))
+        self.settings.iter().map(|(name, value)| (&**name, &**value))
     }
 
     /// A number for what these parameters make of a statement's text; the same for sets that
@@ -70,15 +90,32 @@ impl Parameters {
 
     /// Whether nothing was asked for.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.settings.is_empty() && self.prepared.is_empty()
     }
 
-    /// The statements that turn a session with `applied` into one with `self`; empty when
-    /// there is nothing to do.
+    /// The queries that turn a session with `applied` into one with `self`; empty when there is
+    /// nothing to do. Each PREPARE is one of its own, as the node remembers the text it came in.
+    pub fn change_from(&self, applied: &Self) -> Vec<String> {
+        let mut first = String::new();
+        for (name, text) in &applied.prepared {
+            if self.prepared.get(name) != Some(text) {
+                first.push_str("DEALLOCATE ");
+                push_quoted(&mut first, name, '"');
+                first.push(';');
+            }
+        }
+        first.push_str(&self.settings_from(applied));
+        let here = |name, text| applied.prepared.get(name) == Some(text);
+        let missing = self.prepared.iter().filter(|(name, text)| !here(*name, *text));
+        let missing = missing.map(|(_, text)| String::from(&**text));
+        Some(first).filter(|first| !first.is_empty()).into_iter().chain(missing).collect()
+    }
+
+    /// The statements that set what differs.
     ///
     /// Under its own rights and not those of a role that was set: that is put back first, and set
     /// last.
-    pub fn change_from(&self, applied: &Self) -> String {
+    fn settings_from(&self, applied: &Self) -> String {
         let mut sql = String::new();
         let (role, last_role) = (self.get(ROLE), applied.get(ROLE));
         let is_role = |name: &str| name.eq_ignore_ascii_case(ROLE);
@@ -148,9 +185,11 @@ mod tests {
         let wanted = parameters(&[("timezone", "UTC"), ("search_path", "a, \"$user\"")]);
         assert_eq!(
             wanted.change_from(&applied),
-            r#"SELECT pg_catalog.set_config('search_path', 'a, "$user"', false);RESET "application_name";"#
+            [
+                r#"SELECT pg_catalog.set_config('search_path', 'a, "$user"', false);RESET "application_name";"#
+            ]
         );
-        assert_eq!(wanted.change_from(&wanted), "");
+        assert!(wanted.change_from(&wanted).is_empty());
     }
 
     #[test]
@@ -161,15 +200,15 @@ mod tests {
             |name, value| format!("SELECT pg_catalog.set_config('{name}', '{value}', false);");
         assert_eq!(
             clerk.change_from(&boss),
-            format!("RESET ROLE;{}{}", set("work_mem", "1MB"), set("role", "clerk"))
+            [format!("RESET ROLE;{}{}", set("work_mem", "1MB"), set("role", "clerk"))]
         );
-        assert_eq!(Parameters::default().change_from(&boss), "RESET ROLE;");
+        assert_eq!(Parameters::default().change_from(&boss), ["RESET ROLE;"]);
         let more = parameters(&[("role", "boss"), ("work_mem", "1MB")]);
         assert_eq!(
             more.change_from(&boss),
-            format!("RESET ROLE;{}{}", set("work_mem", "1MB"), set("role", "boss"))
+            [format!("RESET ROLE;{}{}", set("work_mem", "1MB"), set("role", "boss"))]
         );
-        assert_eq!(boss.change_from(&boss), "");
+        assert!(boss.change_from(&boss).is_empty());
     }
 
     #[test]
@@ -188,11 +227,34 @@ mod tests {
     }
 
     #[test]
+    fn statements_are_prepared_last_each_in_a_query_of_its_own_and_others_deallocated_first() {
+        let mut one = parameters(&[("role", "clerk")]);
+        one.prepare("p", "PREPARE p AS SELECT 1 -- one");
+        one.prepare("Q\"", "PREPARE \"Q\"\"\" AS SELECT 2");
+        let mut two = Parameters::default();
+        two.prepare("p", "PREPARE p AS SELECT 3");
+        assert_eq!(
+            one.change_from(&two),
+            [
+                "DEALLOCATE \"p\";SELECT pg_catalog.set_config('role', 'clerk', false);",
+                "PREPARE \"Q\"\"\" AS SELECT 2",
+                "PREPARE p AS SELECT 1 -- one",
+            ]
+        );
+        assert!(one.change_from(&one).is_empty());
+        let none = Parameters::default();
+        assert_eq!(none.change_from(&one), ["DEALLOCATE \"Q\"\"\";DEALLOCATE \"p\";RESET ROLE;"]);
+        assert_eq!(one.flavour(), parameters(&[("role", "clerk")]).flavour());
+    }
+
+    #[test]
     fn values_cannot_break_out_of_their_quotes() {
         let wanted = parameters(&[("application_name", r"'; drop table x; -- \'")]);
         assert_eq!(
             wanted.change_from(&Parameters::default()),
-            r"SELECT pg_catalog.set_config('application_name',  E'''; drop table x; -- \\''', false);"
+            [
+                r"SELECT pg_catalog.set_config('application_name',  E'''; drop table x; -- \\''', false);"
+            ]
         );
     }
 }

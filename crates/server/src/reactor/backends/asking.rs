@@ -13,8 +13,8 @@ use pgherd_wire::sqlstate;
 use super::{Loss, Phase, fatal};
 use crate::pins::Pin;
 use crate::reactor::cancels::cancel_pid;
-use crate::reactor::{Driver, Todo, Worker};
-use crate::relay::Parameters;
+use crate::reactor::{Driver, Judge, Todo, Worker};
+use crate::relay::{Classify, Parameters};
 
 /// The setting of which the node cannot say whether it was set.
 const LIMIT: &str = "statement_timeout";
@@ -37,6 +37,9 @@ pub(super) fn read_row(body: &[u8]) -> Result<Row, WireError> {
 /// Bytes of names and values of settings that go along with one client: 64 KiB. Programs that set
 /// more set another name each time.
 const MOST_SETTINGS: usize = 64 * 1024;
+
+/// Bytes of the statements made with PREPARE that go along with one client: 64 KiB.
+const MOST_PREPARED: usize = 64 * 1024;
 
 /// Why a session is not served any longer.
 enum Refusal {
@@ -110,11 +113,11 @@ impl<D: Driver> Worker<D> {
             let column = |at: usize| row.get(at).and_then(Option::as_deref);
             [column(0), column(1), column(2)]
         }));
-        let Some(held) = held else {
+        let Some(mut held) = held else {
             let said = "it was asked what the session holds and answered something else";
             return self.lose_backend(key, &Loss::Said(said.to_owned()));
         };
-        let mut there = parameters_of(&held);
+        let mut there = parameters_of(&mut held, &mut self.judge);
         // Set to its default, or reset?
         if !self.backends[key].relay.suspicion.has_reset()
             && self.clients[client].parameters.get(LIMIT).is_some()
@@ -145,14 +148,15 @@ impl<D: Driver> Worker<D> {
         // What it has reset is for it what it has asked for at its login.
         backend.phase = Phase::Syncing { client, wanted };
         self.clients[client].syncing(key);
-        self.ask(key, &change);
+        change.iter().for_each(|sql| self.ask(key, sql));
     }
 
     /// Remembers the settings of a client's session: those that it has asked for at its login, and
-    /// those that are there.
+    /// those that are there, as are the statements made with PREPARE.
     fn carry(&mut self, client: usize, there: &Parameters) -> Arc<Parameters> {
         let mut wanted = (*self.clients[client].at_login).clone();
         there.iter().for_each(|(name, value)| wanted.set(name, value));
+        wanted.set_prepared_of(there);
         self.set_parameters(client, wanted);
         Arc::clone(&self.clients[client].parameters)
     }
@@ -266,12 +270,26 @@ impl<D: Driver> Worker<D> {
     }
 }
 
-/// The settings of a session, and its role.
-fn parameters_of(held: &Held) -> Parameters {
+/// The settings of a session, its role, and its statements made with PREPARE.
+///
+/// One that cannot be made elsewhere counts as left over: the text that it came in holds more than
+/// the PREPARE, or they take too many bytes.
+fn parameters_of(held: &mut Held, judge: &mut Judge) -> Parameters {
     let mut parameters = Parameters::default();
     held.settings.iter().for_each(|(name, value)| parameters.set(name, value));
     if let Some(role) = &held.role {
         parameters.set("role", role);
+    }
+    let mut bytes = 0;
+    for (name, text) in &held.prepared {
+        let class = judge.classify(text.as_bytes());
+        let is_all = class.statements == 1 && class.leaves_state == Some(StateKind::Prepared);
+        bytes += name.len() + text.len();
+        if is_all && bytes <= MOST_PREPARED {
+            parameters.prepare(name, text);
+        } else {
+            held.leftovers.prepared += 1;
+        }
     }
     parameters
 }
@@ -294,6 +312,7 @@ fn kinds_of(held: &Held) -> Vec<StateKind> {
         (held.leftovers.cursors > 0, StateKind::HoldCursor),
         (held.leftovers.channels > 0, StateKind::Listen),
         (held.leftovers.advisory_locks > 0, StateKind::AdvisoryLock),
+        (held.leftovers.prepared > 0, StateKind::Prepared),
         (held.leftovers.temporary, StateKind::Temporary),
     ];
     found.into_iter().filter_map(|(is_there, kind)| is_there.then_some(kind)).collect()

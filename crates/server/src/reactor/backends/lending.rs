@@ -26,7 +26,7 @@ impl<D: Driver> Worker<D> {
         }
         backend.phase = Phase::Syncing { client, wanted: Arc::clone(wanted) };
         self.clients[client].syncing(key);
-        self.ask(key, &change);
+        change.iter().for_each(|sql| self.ask(key, sql));
     }
 
     pub(super) fn lend(&mut self, key: usize, client: usize) {

@@ -7,6 +7,7 @@ use pgherd_wire::sqlstate;
 use super::{Phase, TRIES};
 use crate::reactor::backends::{LastSeen, Loss, fatal};
 use crate::reactor::{Driver, PoolKey, Worker, node_bit};
+use crate::relay::Parameters;
 use crate::relay::survey::Access;
 
 impl<D: Driver> Worker<D> {
@@ -28,14 +29,22 @@ impl<D: Driver> Worker<D> {
         if self.take_called_off(key) && !is_pinned && !matches!(loss, Loss::Parameters { .. }) {
             return self.called_off(key);
         }
-        let Self { clients, judge, .. } = self;
-        let client = &mut clients[key];
-        if let Loss::Parameters { raw, .. } = loss
+        let client = &mut self.clients[key];
+        if let Loss::Parameters { said, raw } = loss
             && !is_pinned
         {
-            client.send([&raw[..]].into_iter());
-            return self.leave(key);
+            if !client.parameters.has_prepared() {
+                client.send([&raw[..]].into_iter());
+                return self.leave(key);
+            }
+            // What a statement names may be gone. Whoever runs it is told that it is, too.
+            tracing::info!(%said, "what a client made with PREPARE cannot be made again");
+            let mut parameters = (*client.parameters).clone();
+            parameters.set_prepared_of(&Parameters::default());
+            self.set_parameters(key, parameters);
         }
+        let Self { clients, judge, .. } = self;
+        let client = &mut clients[key];
         if !is_pinned && (waited_for_parameters || client.may_move(judge)) {
             if matches!(loss, Loss::ReadOnly(_)) {
                 client.strike(judge);
