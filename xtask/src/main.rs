@@ -7,6 +7,7 @@ mod bindings;
 mod command;
 #[cfg(test)]
 mod examples;
+mod fuzz;
 mod package;
 mod setup;
 mod tools;
@@ -22,7 +23,7 @@ struct Task {
     run: fn(&[String]) -> Result<()>,
 }
 
-const TASKS: [Task; 10] = [
+const TASKS: [Task; 11] = [
     Task { name: "setup", about: "install what building and testing need", run: setup_only },
     Task {
         name: "check",
@@ -30,6 +31,11 @@ const TASKS: [Task; 10] = [
         run: check,
     },
     Task { name: "test", about: "set up, then all tests, against real servers", run: test },
+    Task {
+        name: "fuzz",
+        about: "fuzz what reads from the network ([TARGET...] [--for MINUTES])",
+        run: fuzz::run,
+    },
     Task { name: "demo", about: "set up, then the main job on a real cluster", run: demo },
     Task {
         name: "bench",

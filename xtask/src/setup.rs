@@ -50,6 +50,14 @@ pub(crate) fn run(wheels: bool) -> Result<Vec<(String, String)>> {
     Ok(Vec::new())
 }
 
+/// Installs a C++ compiler where there is none: the fuzzer is written in it.
+pub(crate) fn cpp_compiler() -> Result<()> {
+    match tools::exists("c++") {
+        true => Ok(()),
+        false => install(&["g++"], "a C++ compiler"),
+    }
+}
+
 fn has_postgresql() -> bool {
     let named = std::env::var_os("PGHERD_PG_BIN").map(PathBuf::from);
     let configured = command::output(Command::new("pg_config").arg("--bindir")).map(PathBuf::from);

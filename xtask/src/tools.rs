@@ -1,11 +1,23 @@
 //! What is on this machine.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::command;
 
 /// Whether a program is on the PATH.
 pub(crate) fn exists(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+/// The target that the compiler builds for by itself.
+pub(crate) fn host() -> Result<String> {
+    let version = command::output(Command::new("rustc").arg("-vV")).context("no rustc here")?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc does not say what it builds for")?.to_owned())
 }
 
 /// Whether PgBouncer is on the PATH, or where Debian puts it.

@@ -10,6 +10,8 @@
 pub mod balance;
 pub mod health;
 pub mod held;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 pub mod id;
 pub mod pool;
 pub mod reset;

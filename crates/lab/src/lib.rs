@@ -1,7 +1,8 @@
 //! Worlds to test pgherd in.
 //!
 //! Real PostgreSQL clusters with streaming replicas ([`Cluster`]), a TCP link that fails on
-//! command ([`Link`]), load ([`Pgbench`]), and poolers in between ([`PgBouncer`], [`Pooler`]).
+//! command ([`Link`]), load ([`Pgbench`]), poolers in between ([`PgBouncer`], [`Pooler`]), and bytes
+//! that nobody should send ([`hostile`]).
 //! Blocking, on `std`: a test may use it from wherever it runs.
 //!
 //! Everything a cluster started ends with it, whatever becomes of the program that started it:
@@ -11,6 +12,7 @@ mod account;
 pub mod cluster;
 pub mod engine;
 pub mod guardian;
+pub mod hostile;
 pub mod link;
 pub mod load;
 pub mod node;

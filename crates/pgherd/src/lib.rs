@@ -59,6 +59,9 @@ pub use cluster::{
     NodeReport, NodeStatistics, ParseCacheStatistics, PreparedStatistics, QueryTypeStatistics,
     ReplicaHealth, Start, Statistics, WorkerHealth,
 };
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub use conn::hostile;
 pub use conn::{ConnectError, ConnectStep, Distrust, PasswordError, TlsError, with_passwords};
 pub use error::{Error, ErrorKind};
 pub use health::{HealthMonitor, NoPrimary, ProbeAnswer};

@@ -11,6 +11,8 @@ pub mod auth;
 pub mod backend;
 mod control;
 pub mod databases;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod pins;
 pub mod reactor;
 pub mod relay;

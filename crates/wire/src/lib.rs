@@ -12,6 +12,8 @@ pub mod backend;
 pub mod error;
 pub mod frame;
 pub mod frontend;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 pub mod md5;
 pub mod replies;
 pub mod scram;

@@ -127,7 +127,7 @@ impl Secret {
 /// kept for as long as the server's salt and iterations stay the same.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Keys {
-    client: Key,
+    pub(crate) client: Key,
     server: Key,
 }
 

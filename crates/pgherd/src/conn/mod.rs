@@ -15,6 +15,8 @@ mod cutter;
 mod dial;
 mod error;
 mod exchange;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod line;
 mod lines;
 mod lingering;

@@ -104,4 +104,6 @@ impl BackendRelay {
 }
 
 #[cfg(test)]
+pub(crate) mod recorded;
+#[cfg(test)]
 mod tests;

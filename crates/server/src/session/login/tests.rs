@@ -1,7 +1,6 @@
 use super::*;
 use pgherd_core::Settings;
 use pgherd_wire::scram::{ClientExchange, Keys};
-use proptest::prelude::*;
 
 fn no_random(bytes: &mut [u8]) {
     bytes.fill(7);
@@ -148,23 +147,5 @@ fn newer_protocols_are_negotiated_down_to_what_we_speak() {
         let (step, out) = trusted(asked, &pairs);
         let LoginStep::Authenticated(request) = step else { panic!("{step:?}") };
         assert_eq!((request.protocol, out.first() == Some(&b'v')), (told, negotiated));
-    }
-}
-
-proptest! {
-    #[test]
-    fn no_bytes_make_it_panic(
-        head in prop::sample::select(vec![
-            vec![],
-            vec![0, 0, 0, 8, 4, 210, 22, 47],
-            startup(PROTOCOL_3_0, &[("user", "alice"), ("database", "app")]),
-        ]),
-        tail in prop::collection::vec(any::<u8>(), 0..60),
-    ) {
-        let (users, databases) = served();
-        let rules = Rules { method: Method::Scram, users: &users, databases: &databases };
-        let bytes = [head, tail].concat();
-        let mut out = Vec::new();
-        Login::default().on_bytes(&bytes, rules, &mut no_random, &mut out);
     }
 }

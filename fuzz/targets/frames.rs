@@ -1,0 +1,9 @@
+//! The framing of messages.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pgherd_lab::hostile::in_any_pieces;
+use pgherd_wire::hostile::frames;
+
+fuzz_target!(init: pgherd_fuzz::init(), |input: &[u8]| in_any_pieces(input, frames));
