@@ -10,6 +10,7 @@
 //! | Asking     | holds it   | tells what the session holds             | Leased, Cleaning    |
 //! | Cleaning   | -          | swallowed; an error closes the backend   | placed              |
 //! | Parked     | -          | a cancel request is still on its way     | placed              |
+//! | Abandoned  | -          | swallowed: what runs was cancelled       | closed by the node  |
 
 mod asking;
 mod ending;
@@ -38,6 +39,10 @@ use crate::relay::downstream::{self, Errors, Observer, Stop};
 use crate::relay::{BackendRelay, Parameters};
 
 pub(super) use loss::{LastSeen, Loss};
+
+/// Replies that a backend may owe before its client is held back: 4,096. More than a pipeline needs
+/// to be kept full, and no more than 100 kB.
+const MOST_OWED: usize = 4096;
 
 /// One connection to a node.
 #[derive(Debug)]
@@ -88,6 +93,7 @@ pub(super) enum Phase {
     Asking { client: Option<usize>, is_asked: bool },
     Cleaning,
     Parked,
+    Abandoned { since: Instant },
 }
 
 impl<S> Backend<S> {
@@ -99,6 +105,14 @@ impl<S> Backend<S> {
     /// Whether its client keeps it although it runs nothing.
     pub(super) fn is_kept(&self) -> bool {
         self.is_pinned || self.is_session
+    }
+
+    /// Whether so many replies are owed that its client is not to send more before some have come,
+    /// which they will: one of the batches has ended. Not while it reads a COPY: then it waits for
+    /// the client.
+    pub(super) fn owes_a_lot(&self) -> bool {
+        let replies = &self.relay.replies;
+        replies.len() > MOST_OWED && replies.is_ready_owed() && !replies.is_copying_in()
     }
 
     /// Whether its session is asked what it holds: its client can do nothing until that is known.
@@ -435,6 +449,13 @@ impl<D: Driver> Worker<D> {
         let backend = &mut self.backends[key];
         backend.relay.resets = false;
         if !backend.relay.replies.is_empty() {
+            // Not as soon as it may: it would go on by one batch at a time.
+            if let Phase::Leased { client } = backend.phase
+                && backend.relay.replies.len() <= MOST_OWED / 2
+                && self.clients[client].is_held_back()
+            {
+                self.todo.push_back(Todo::Client(client));
+            }
             return;
         }
         match &backend.phase {
@@ -471,7 +492,11 @@ impl<D: Driver> Worker<D> {
                     self.todo.push_back(Todo::Client(client));
                 }
             }
-            Phase::Connecting | Phase::LoggingIn(_) | Phase::Idle | Phase::Parked => {}
+            Phase::Connecting
+            | Phase::LoggingIn(_)
+            | Phase::Idle
+            | Phase::Parked
+            | Phase::Abandoned { .. } => {}
         }
     }
 

@@ -148,6 +148,12 @@ impl<S: Read + std::io::Write> Client<S> {
         let _ = survey::survey(&self.relay, self.replay.bytes(), Some(&mut Striking(judge)));
     }
 
+    /// Whether what is kept is the beginning of one message.
+    fn is_mid_message(&self) -> bool {
+        let first = Frame::read(&self.stash, MAX_MESSAGE);
+        matches!(first, Ok(Some(frame)) if self.stash.len() < frame.size)
+    }
+
     /// Whether the end of its connection was announced: what it sent before is carried out.
     fn has_said_goodbye(&self) -> bool {
         self.terminates || self.stash.ends_with(&[frontend::TERMINATE, 0, 0, 0, 4])
@@ -156,6 +162,11 @@ impl<S: Read + std::io::Write> Client<S> {
     /// Whether it has said goodbye and waits only for what it has begun.
     pub(super) fn is_terminating(&self) -> bool {
         self.terminates
+    }
+
+    /// Whether there is something of it to go on with, as soon as it may.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.readable || self.resumes
     }
 
     /// It was given a backend whose parameters are being set.
@@ -250,6 +261,7 @@ impl<D: Driver> Worker<D> {
                     let answers = (client.terminates || client.one_batch)
                         && client.awaits_answer(&backend.relay);
                     !backend.takes_more()
+                        || backend.owes_a_lot()
                         || backend.is_asked()
                         || !client.outbox.is_empty()
                         || answers
@@ -288,20 +300,27 @@ impl<D: Driver> Worker<D> {
         let client = &mut self.clients[key];
         let mut buffer = std::mem::take(&mut self.buffer);
         let stashed = client.stash.len();
-        // As much again as is there: a long Parse is then copied a few times and not for each
-        // 64 KiB of it.
-        let room = stashed + READ.max(stashed);
-        if buffer.len() < room {
-            buffer.resize(room, 0);
+        // Nothing can be made of a long Parse before its end is there. Looking at it for each few
+        // bytes that come would take the longer the more there is.
+        let only_adds = stashed > READ && client.is_mid_message();
+        let start = if only_adds { 0 } else { stashed };
+        let end = start + READ;
+        if buffer.len() < end {
+            buffer.resize(end, 0);
         }
-        match client.stream.read(&mut buffer[stashed..]) {
+        match client.stream.read(&mut buffer[start..end]) {
             Ok(0) => self.close_client(key),
             Ok(n) => {
                 // A short read has drained the socket, unless its end is behind it.
-                client.readable = stashed + n == buffer.len() || client.ended;
-                buffer[..stashed].copy_from_slice(&client.stash);
-                client.stash.clear();
-                self.client_sent(key, &buffer[..stashed + n]);
+                client.readable = n == READ || client.ended;
+                if only_adds {
+                    client.stash.extend_from_slice(&buffer[..n]);
+                    client.resumes |= !client.is_mid_message();
+                } else {
+                    buffer[..stashed].copy_from_slice(&client.stash);
+                    client.stash.clear();
+                    self.client_sent(key, &buffer[..stashed + n]);
+                }
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 client.readable = false;
@@ -506,6 +525,12 @@ impl<D: Driver> Worker<D> {
             return None;
         }
         if client.one_batch && client.awaits_answer(&backend.relay) {
+            return None;
+        }
+        if !backend.takes_more() || backend.owes_a_lot() {
+            // One read may hold thousands of batches, and each may make us send more than it is
+            // long: a statement that its backend has to parse first.
+            client.resume();
             return None;
         }
         splice.clear();

@@ -14,8 +14,10 @@ impl<D: Driver> Worker<D> {
         let (pool_key, pid) = (backend.pool, backend.pid);
         let phase = std::mem::replace(&mut backend.phase, Phase::Parked);
         let node = self.node_name(pool_key);
-        // An idle backend may be ended by somebody, or by a time-out: the probe knows better.
-        if loss.may_be_node() && !matches!(phase, Phase::Idle) {
+        // An idle backend may be ended by somebody, or by a time-out: the probe knows better. One that
+        // was abandoned was to end.
+        let may_be_node = !matches!(phase, Phase::Idle | Phase::Abandoned { .. });
+        if loss.may_be_node() && may_be_node {
             (self.proxy.failures)(pool_key.node, &loss.to_string());
         }
         match phase {
@@ -48,6 +50,11 @@ impl<D: Driver> Worker<D> {
             }
             Phase::Asking { client: None, .. } | Phase::Cleaning | Phase::Parked => {
                 tracing::info!(%node, pid, %loss, "backend lost");
+                self.drop_backend(key);
+                self.slot_freed(pool_key);
+            }
+            Phase::Abandoned { .. } => {
+                tracing::debug!(%node, pid, %loss, "abandoned backend ended");
                 self.drop_backend(key);
                 self.slot_freed(pool_key);
             }

@@ -9,6 +9,7 @@ use pgherd_wire::replies::{Expect, Show};
 
 use super::{Backend, Loss, Phase};
 use crate::reactor::driver::Entry;
+use crate::reactor::outbox::Outbox;
 use crate::reactor::{Driver, Mail, PoolKey, Todo, Token, Worker};
 
 impl<D: Driver> Worker<D> {
@@ -111,11 +112,23 @@ impl<D: Driver> Worker<D> {
             return self.clean(key);
         }
         // Something still runs, or the backend has half a message: it ends with its connection.
-        // But it does not look at that before it has something to say, which may be in hours.
-        if !is_answered {
-            self.send_cancel(key, None);
+        if is_answered {
+            return self.close_backend(key);
         }
-        self.close_backend(key);
+        // But it does not look at that before it has something to say, which may be in hours.
+        backend.phase = Phase::Abandoned { since: self.now };
+        backend.outbox = Outbox::default();
+        self.driver.shutdown_write(&backend.stream);
+        self.cancel_abandoned(key);
+        // What its client did not take may be in the way of the end.
+        self.todo.push_back(Todo::Backend(key));
+    }
+
+    /// Has the node cancel what an abandoned backend runs. A request that comes before the statement
+    /// that it is for does nothing, so there may have to be others.
+    pub(super) fn cancel_abandoned(&mut self, key: usize) {
+        self.backends[key].asked_at = self.now;
+        self.send_cancel(key, None);
     }
 
     /// A free and clean backend goes to the next in need, unless it is too old.

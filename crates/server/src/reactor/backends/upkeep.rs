@@ -14,11 +14,18 @@ impl<D: Driver> Worker<D> {
             Phase::Syncing { .. } | Phase::Asking { .. } | Phase::Cleaning => {
                 now.saturating_duration_since(backend.asked_at) > limit
             }
+            Phase::Abandoned { since } => now.saturating_duration_since(since) > limit,
             Phase::Idle | Phase::Leased { .. } | Phase::Parked => false,
         });
         for key in late {
             self.lose_backend(key, &Loss::TimedOut(limit));
         }
+        let still_runs = self.backends_where(|backend| {
+            matches!(backend.phase, Phase::Abandoned { .. })
+                && now > backend.asked_at
+                && backend.cancels == 0
+        });
+        still_runs.into_iter().for_each(|key| self.cancel_abandoned(key));
         let lifetime = self.proxy.max_lifetime;
         let old = self.backends_where(|backend| {
             matches!(backend.phase, Phase::Idle) && age(backend) > lifetime
