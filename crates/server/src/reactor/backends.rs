@@ -36,13 +36,9 @@ use crate::backend::login::Welcome;
 use crate::backend::{Identity, Login, LoginStep};
 use crate::databases::Database;
 use crate::relay::downstream::{self, Errors, Observer, Stop};
-use crate::relay::{BackendRelay, Parameters};
+use crate::relay::{BackendRelay, MOST_OWED, Parameters};
 
 pub(super) use loss::{LastSeen, Loss};
-
-/// Replies that a backend may owe before its client is held back: 4,096. More than a pipeline needs
-/// to be kept full, and no more than 100 kB.
-const MOST_OWED: usize = 4096;
 
 /// One connection to a node.
 #[derive(Debug)]
@@ -105,14 +101,6 @@ impl<S> Backend<S> {
     /// Whether its client keeps it although it runs nothing.
     pub(super) fn is_kept(&self) -> bool {
         self.is_pinned || self.is_session
-    }
-
-    /// Whether so many replies are owed that its client is not to send more before some have come,
-    /// which they will: one of the batches has ended. Not while it reads a COPY: then it waits for
-    /// the client.
-    pub(super) fn owes_a_lot(&self) -> bool {
-        let replies = &self.relay.replies;
-        replies.len() > MOST_OWED && replies.is_ready_owed() && !replies.is_copying_in()
     }
 
     /// Whether its session is asked what it holds: its client can do nothing until that is known.

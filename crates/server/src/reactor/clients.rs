@@ -261,7 +261,7 @@ impl<D: Driver> Worker<D> {
                     let answers = (client.terminates || client.one_batch)
                         && client.awaits_answer(&backend.relay);
                     !backend.takes_more()
-                        || backend.owes_a_lot()
+                        || backend.relay.owes_a_lot()
                         || backend.is_asked()
                         || !client.outbox.is_empty()
                         || answers
@@ -527,19 +527,24 @@ impl<D: Driver> Worker<D> {
         if client.one_batch && client.awaits_answer(&backend.relay) {
             return None;
         }
-        if !backend.takes_more() || backend.owes_a_lot() {
+        if !backend.takes_more() || backend.relay.owes_a_lot() {
             // One read may hold thousands of batches, and each may make us send more than it is
             // long: a statement that its backend has to parse first.
             client.resume();
             return None;
         }
         splice.clear();
+        // What follows the one that could be run again leaves in as few writes as it came in.
+        let extent = match client.one_batch || client.replay.is_recording() {
+            true => Extent::OneBatch,
+            false => Extent::All,
+        };
         let progress = upstream::relay(
             &mut client.relay,
             &mut backend.relay,
             &mut Known { table: &proxy.statements, judge },
             input,
-            Extent::OneBatch,
+            extent,
             splice,
         );
         let progress = match progress {

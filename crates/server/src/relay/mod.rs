@@ -22,6 +22,10 @@ pub use suspicion::{Classify, Suspicion};
 use pgherd_wire::TxStatus;
 use pgherd_wire::replies::{Replies, Show};
 
+/// Replies that a backend may owe before its client is held back: 4,096. More than a pipeline needs
+/// to be kept full, and no more than 100 kB.
+pub(crate) const MOST_OWED: usize = 4096;
+
 /// The client's side of a relay: what outlives a lease.
 #[derive(Debug, Default)]
 pub struct ClientRelay {
@@ -82,6 +86,14 @@ impl BackendRelay {
     /// Whether nothing is owed and nothing was begun that only a Sync will end.
     pub fn is_answered(&self) -> bool {
         self.replies.is_empty() && !self.replies.is_skipping() && !self.awaits_sync
+    }
+
+    /// Whether so many replies are owed that its client is not to send more before some have come,
+    /// which they will: one of the batches has ended. Not while it reads a COPY: then it waits for
+    /// the client.
+    pub fn owes_a_lot(&self) -> bool {
+        let replies = &self.replies;
+        replies.len() > MOST_OWED && replies.is_ready_owed() && !replies.is_copying_in()
     }
 
     /// Whether its client has seen the beginning of a message and not yet the end.

@@ -53,6 +53,11 @@ impl Splice {
         }
     }
 
+    /// How many bytes of it are not of the input.
+    pub fn added(&self) -> usize {
+        self.own.len()
+    }
+
     /// The stretches to write; `input` is the slice the ranges were taken from.
     pub fn slices<'a>(&'a self, input: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + Clone {
         self.pieces.iter().map(move |piece| match piece {

@@ -348,6 +348,33 @@ fn what_one_client_prepares_is_bounded() {
 }
 
 #[test]
+fn batches_leave_together_unless_each_makes_a_statement_be_sent() {
+    let mut pair = Pair::new();
+    let mut bytes = Vec::new();
+    let long = "x".repeat(50_000);
+    parse(&mut bytes, "mine", &format!("select '{long}'"));
+    sync(&mut bytes);
+    pair.up(&bytes, &mut whole);
+    pair.down(&replies("1Z"), &mut whole);
+    // A new backend, which has confirmed no Parse before the next one is wanted.
+    pair.backend = BackendRelay::default();
+    for (name, batches) in [("", 100), ("mine", 2)] {
+        bytes.clear();
+        for _ in 0..100 {
+            parse(&mut bytes, "", "select 1");
+            bind(&mut bytes, name);
+            execute(&mut bytes);
+            sync(&mut bytes);
+        }
+        let (mut out, Pair { client, backend, table, .. }) = (Splice::default(), &mut pair);
+        let known = &mut Known { table, judge: &mut Parser };
+        let progress =
+            upstream::relay(client, backend, known, &bytes, Extent::All, &mut out).unwrap();
+        assert_eq!(progress.consumed, bytes.len() / 100 * batches, "{name}");
+    }
+}
+
+#[test]
 fn garbage_after_the_login_is_refused_by_its_first_byte() {
     for tag in *b"pR1~" {
         let input = [tag, 0, 0, 0xff, 0];

@@ -21,6 +21,10 @@ const LONGEST_PARSE: usize = 16 * 1024 * 1024;
 /// The longest message whose meaning we need but not its bulk: Describe, Close, Execute.
 const LONGEST_SMALL: usize = 64 * 1024;
 
+/// Bytes that one call adds to its input before it stops behind a batch: 64 KiB. Each batch may
+/// make us send a whole statement first.
+const MOST_ADDED: usize = 64 * 1024;
+
 /// What is known of texts.
 pub struct Known<'k> {
     /// Every prepared statement.
@@ -43,7 +47,8 @@ pub struct Progress {
 pub enum Stop {
     /// The input is used up, or what is left of it is the beginning of a message.
     NeedMore,
-    /// A Query, FunctionCall or Sync was relayed, and the caller wants one batch at a time.
+    /// A Query, FunctionCall or Sync was relayed, and the caller wants one batch at a time, or the
+    /// backend has enough to do.
     EndOfBatch,
     /// The client says goodbye.
     Terminate,
@@ -70,7 +75,8 @@ pub enum Refused {
 /// How much to relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// All there is: further batches may be pipelined to the same backend.
+    /// All there is, as far as the backend may be given that much: further batches may be pipelined
+    /// to it.
     All,
     /// Up to the end of a batch: the next one may belong elsewhere.
     OneBatch,
@@ -113,7 +119,9 @@ pub fn relay(
         };
         at += used;
         let ends = matches!(frame.tag, frontend::QUERY | frontend::SYNC | frontend::FUNCTION_CALL);
-        if ends && client.passing == 0 && extent == Extent::OneBatch {
+        let is_enough =
+            || extent == Extent::OneBatch || out.added() > MOST_ADDED || backend.owes_a_lot();
+        if ends && client.passing == 0 && is_enough() {
             break Stop::EndOfBatch;
         }
     };

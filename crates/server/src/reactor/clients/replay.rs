@@ -38,6 +38,11 @@ impl Replay {
         self.intact
     }
 
+    /// Whether more of the one batch is still to be recorded.
+    pub(super) fn is_recording(&self) -> bool {
+        self.intact && self.batches == 0
+    }
+
     /// Whether nothing of it has been sent.
     pub(in crate::reactor) fn is_unsent(&self) -> bool {
         self.intact && self.bytes.is_empty()
