@@ -21,6 +21,7 @@ pub mod settings;
 pub mod shard;
 pub mod sql;
 pub mod stats;
+pub mod timeouts;
 pub mod topology;
 pub mod txn;
 pub mod units;

@@ -4,10 +4,13 @@
 //! database and user, which all its clients share.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use pgherd_core::Settings;
 use pgherd_core::settings::{DatabaseSettings, PoolMode, PoolPlan};
+use pgherd_core::timeouts::Timeouts;
 
 use crate::auth::{UserId, Users};
 
@@ -29,6 +32,7 @@ pub struct Database {
     pub on_nodes: Box<str>,
     /// Whether the settings name it, and not `"*"`.
     pub is_listed: bool,
+    clients: Places,
     settings: Arc<DatabaseSettings>,
 }
 
@@ -42,6 +46,91 @@ pub struct Account {
     pub login: UserId,
     /// For how long a client holds a backend.
     pub mode: PoolMode,
+    /// How long its clients may do what they do.
+    pub timeouts: Timeouts,
+    // Of the account, and of its user in all databases.
+    clients: Places,
+    of_user: Arc<Places>,
+}
+
+/// Clients that are there, and how many may be.
+#[derive(Debug, Default)]
+struct Places {
+    limit: Option<usize>,
+    taken: AtomicUsize,
+}
+
+/// A client's place in its account, which it gives back when it is dropped.
+#[derive(Debug)]
+#[must_use = "dropping it gives the place back"]
+pub struct Seat(Arc<Account>);
+
+/// As many clients are there as may be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no more clients of {whose} are accepted: {limit} of {limit} are connected")]
+pub struct NoSeat {
+    /// A database or a user.
+    pub whose: String,
+    /// How many may be there.
+    pub limit: usize,
+}
+
+impl Account {
+    /// Takes a place for a client.
+    ///
+    /// # Errors
+    /// [`NoSeat`] if the database or the user has as many clients as it may have.
+    pub fn enter(self: &Arc<Self>, user: &str) -> Result<Seat, NoSeat> {
+        let places = [&self.clients, &self.database.clients, &*self.of_user];
+        for (at, place) in places.iter().enumerate() {
+            if let Err(limit) = place.take() {
+                places[..at].iter().for_each(|place| place.give());
+                let whose = match at {
+                    1 => format!("database \"{}\"", self.database.name),
+                    _ => format!("user \"{user}\""),
+                };
+                return Err(NoSeat { whose, limit });
+            }
+        }
+        Ok(Seat(Arc::clone(self)))
+    }
+}
+
+impl std::ops::Deref for Seat {
+    type Target = Arc<Account>;
+
+    fn deref(&self) -> &Arc<Account> {
+        &self.0
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let Account { clients, database, of_user, .. } = &*self.0;
+        [clients, &database.clients, of_user].into_iter().for_each(Places::give);
+    }
+}
+
+impl Places {
+    fn up_to(limit: Option<usize>) -> Self {
+        Self { limit, ..Self::default() }
+    }
+
+    /// Takes one, or tells the limit.
+    fn take(&self) -> Result<(), usize> {
+        let before = self.taken.fetch_add(1, Ordering::Relaxed);
+        match self.limit.filter(|limit| before >= *limit) {
+            None => Ok(()),
+            Some(limit) => {
+                self.give();
+                Err(limit)
+            }
+        }
+    }
+
+    fn give(&self) {
+        self.taken.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Why a client cannot have its database.
@@ -65,6 +154,7 @@ pub struct Databases {
     listed: Vec<Arc<Database>>,
     any: Option<Arc<DatabaseSettings>>,
     logins: HashMap<String, UserId>,
+    users: Vec<Arc<Places>>,
     known: Mutex<Known>,
 }
 
@@ -86,7 +176,9 @@ impl Databases {
             } else {
                 let name = of_one.name.clone();
                 let id = u32::try_from(listed.len()).expect("settings fit into memory");
-                listed.push(Arc::new(Database::new(DatabaseId(id), &name, of_one, true)));
+                let clients = Places::up_to(settings.client_limit_of_database(&of_one));
+                let id = DatabaseId(id);
+                listed.push(Arc::new(Database::new(id, &name, of_one, true, clients)));
             }
         }
         let next = u32::try_from(listed.len()).expect("settings fit into memory");
@@ -95,6 +187,11 @@ impl Databases {
             settings: settings.clone(),
             listed,
             any,
+            users: settings
+                .users
+                .iter()
+                .map(|user| Arc::new(Places::up_to(settings.client_limit_of_user(user))))
+                .collect(),
             logins: settings.users.iter().filter_map(|user| find(&user.name)).collect(),
             known: Mutex::new(Known { next, ..Known::default() }),
         }
@@ -113,14 +210,23 @@ impl Databases {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let database = match self.listed(name) {
             Some(database) => Arc::clone(database),
-            None => known.unlisted(name, self.any.as_ref())?,
+            None => known.unlisted(name, self.any.as_ref(), &self.settings)?,
         };
         let account = known.accounts.entry((database.id, user)).or_insert_with(|| {
-            let login = self.logins.get(&database.settings.user).copied().unwrap_or(user);
+            let login = self.login_of_all(&database).unwrap_or(user);
             let mode = self.plan(&database, login).mode;
-            Arc::new(Account { database, login, mode })
+            let timeouts = self.settings.client_timeouts(&self.settings.users[user.index()]);
+            let of_user = Arc::clone(&self.users[user.index()]);
+            let clients = Places::default();
+            Arc::new(Account { database, login, mode, timeouts, clients, of_user })
         });
         Ok(Arc::clone(account))
+    }
+
+    /// The shortest time after which an idle client is dismissed, of all users.
+    pub fn shortest_idle_timeout(&self) -> Option<Duration> {
+        let users = self.settings.users.iter();
+        users.filter_map(|user| self.settings.client_timeouts(user).idle).min()
     }
 
     /// The database with this id, which somebody has to hold.
@@ -131,6 +237,29 @@ impl Databases {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let unlisted = known.unlisted.values().find(|database| database.id == id);
         Arc::clone(unlisted.expect("a database is known for as long as it is held"))
+    }
+
+    /// Whether a pool of a database under a login is to be kept ready: all its clients share that
+    /// login, or one of them is there.
+    pub(crate) fn is_kept_ready(&self, database: &Database, login: UserId) -> bool {
+        if self.login_of_all(database).is_some() {
+            return true;
+        }
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let account = known.accounts.get(&(database.id, login));
+        account.is_some_and(|account| account.clients.taken.load(Ordering::Relaxed) > 0)
+    }
+
+    /// The listed databases whose clients share a login, with that, where backends are kept open.
+    pub(crate) fn kept_ready(&self) -> impl Iterator<Item = (DatabaseId, UserId)> {
+        self.listed.iter().filter_map(|database| {
+            let login = self.login_of_all(database)?;
+            (self.plan(database, login).min_idle > 0).then_some((database.id, login))
+        })
+    }
+
+    fn login_of_all(&self, database: &Database) -> Option<UserId> {
+        self.logins.get(&database.settings.user).copied()
     }
 
     /// What holds for the pools of a database under a login at the nodes.
@@ -148,6 +277,7 @@ impl Known {
         &mut self,
         name: &str,
         any: Option<&Arc<DatabaseSettings>>,
+        settings: &Settings,
     ) -> Result<Arc<Database>, NoDatabase> {
         let any = any.ok_or_else(|| NoDatabase::Unknown(name.to_owned()))?;
         if let Some(database) = self.unlisted.get(name) {
@@ -163,16 +293,28 @@ impl Known {
         }
         let id = DatabaseId(self.next);
         self.next += 1;
-        let database = Arc::new(Database::new(id, name, Arc::clone(any), false));
+        let clients = Places::up_to(settings.client_limit_of_database(any));
+        let database = Arc::new(Database::new(id, name, Arc::clone(any), false, clients));
         self.unlisted.insert(name.into(), Arc::clone(&database));
         Ok(database)
     }
 }
 
 impl Database {
-    fn new(id: DatabaseId, name: &str, settings: Arc<DatabaseSettings>, is_listed: bool) -> Self {
+    /// What is run on a backend when it has been opened, and when it has been reset.
+    pub fn connect_query(&self) -> &str {
+        &self.settings.connect_query
+    }
+
+    fn new(
+        id: DatabaseId,
+        name: &str,
+        settings: Arc<DatabaseSettings>,
+        is_listed: bool,
+        clients: Places,
+    ) -> Self {
         let on_nodes = settings.on_nodes(name).into();
-        Self { id, name: name.into(), on_nodes, is_listed, settings }
+        Self { id, name: name.into(), on_nodes, is_listed, clients, settings }
     }
 }
 

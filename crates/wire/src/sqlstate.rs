@@ -18,6 +18,10 @@ pub const PROTOCOL_VIOLATION: &str = "08P01";
 pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
 /// `25006` a write on a read-only node.
 pub const READ_ONLY_TRANSACTION: &str = "25006";
+/// `25P03` a transaction was open for too long without a statement.
+pub const IDLE_IN_TRANSACTION: &str = "25P03";
+/// `25P04` a transaction was open for too long.
+pub const TRANSACTION_TIMEOUT: &str = "25P04";
 /// `26000` no such prepared statement.
 pub const INVALID_STATEMENT_NAME: &str = "26000";
 /// `28000` login refused.
@@ -46,5 +50,7 @@ pub const ADMIN_SHUTDOWN: &str = "57P01";
 pub const CRASH_SHUTDOWN: &str = "57P02";
 /// `57P03` the server is starting up or not accepting connections.
 pub const CANNOT_CONNECT_NOW: &str = "57P03";
+/// `57P05` a session was idle for too long.
+pub const IDLE_SESSION: &str = "57P05";
 /// `XX000` internal error.
 pub const INTERNAL_ERROR: &str = "XX000";

@@ -6,9 +6,6 @@ use std::time::{Duration, Instant};
 /// against any time-out.
 const FIRST: Duration = Duration::from_millis(100);
 
-/// No wait is longer: a node that is back is found within a second.
-const LONGEST: Duration = Duration::from_secs(1);
-
 /// Why a backend could not be opened, as far as its pool cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenFailure {
@@ -18,15 +15,21 @@ pub enum OpenFailure {
     Refused,
 }
 
-/// Waits of 100 ms, 200 ms and so on up to 1 s, each shortened by up to a half at random.
-#[derive(Debug, Default)]
+/// Waits of 100 ms, 200 ms and so on up to the longest, each shortened by up to a half at random.
+#[derive(Debug)]
 pub(super) struct Backoff {
+    longest: Duration,
     failures: u32,
     retry_at: Option<Instant>,
     last: Option<OpenFailure>,
 }
 
 impl Backoff {
+    /// With no wait longer than this.
+    pub(super) fn up_to(longest: Duration) -> Self {
+        Self { longest, failures: 0, retry_at: None, last: None }
+    }
+
     /// `random` is uniform in 0 to 1. Opens that were under way together fail together: only
     /// the first of them counts.
     pub(super) fn on_failure(&mut self, failure: OpenFailure, now: Instant, random: f64) {
@@ -34,13 +37,13 @@ impl Backoff {
         if self.is_on(now) {
             return;
         }
-        let wait = FIRST.saturating_mul(2u32.saturating_pow(self.failures)).min(LONGEST);
+        let wait = FIRST.saturating_mul(2u32.saturating_pow(self.failures)).min(self.longest);
         self.retry_at = Some(now + wait.mul_f64(1.0 - random.clamp(0.0, 1.0) / 2.0));
         self.failures += 1;
     }
 
     pub(super) fn on_success(&mut self) {
-        *self = Self::default();
+        *self = Self::up_to(self.longest);
     }
 
     pub(super) fn is_on(&self, now: Instant) -> bool {
@@ -63,7 +66,7 @@ mod tests {
     #[test]
     fn waits_grow_to_a_second_and_are_shortened_by_up_to_a_half() {
         let mut now = Instant::now();
-        let (mut longest, mut shortest) = (Backoff::default(), Backoff::default());
+        let [mut longest, mut shortest] = [(); 2].map(|()| Backoff::up_to(Duration::from_secs(1)));
         for expected in [100, 200, 400, 800, 1000, 1000] {
             longest.on_failure(OpenFailure::Refused, now, 0.0);
             shortest.on_failure(OpenFailure::Refused, now, 1.0);
@@ -81,7 +84,7 @@ mod tests {
     #[test]
     fn opens_that_fail_together_count_once() {
         let now = Instant::now();
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::up_to(Duration::from_secs(1));
         for late in 0..8 {
             backoff.on_failure(OpenFailure::NodeAway, now + Duration::from_millis(late), 0.0);
         }

@@ -27,23 +27,48 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backoff::Backoff;
+use slots::Reserve;
 
 /// What bounds a pool, beside its [`Slots`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// Backends kept open, busy or idle, also when nobody needs them.
+    /// Backends kept open, busy or idle, also when nobody needs them, over all pools that share the
+    /// slots.
     pub min_open: usize,
     /// Backends being opened at the same time, at most; at least 1.
     pub max_opening: usize,
     /// Acquires that may wait.
     pub max_waiting: usize,
+    /// Which idle backend is lent.
+    pub reuse: Reuse,
+    /// The longest wait between two tries to open a backend after one has failed.
+    pub open_retry: Duration,
+    /// How long the head of the queue has waited when the slots' reserve may be used.
+    pub reserve_after: Duration,
 }
 
-/// Nothing is kept open, and only the slots bound the rest.
+/// Nothing is kept open, only the slots bound the rest, and a node that is back is found within a
+/// second.
 impl Default for Bounds {
     fn default() -> Self {
-        Self { min_open: 0, max_opening: usize::MAX, max_waiting: usize::MAX }
+        Self {
+            min_open: 0,
+            max_opening: usize::MAX,
+            max_waiting: usize::MAX,
+            reuse: Reuse::Newest,
+            open_retry: Duration::from_secs(1),
+            reserve_after: Duration::ZERO,
+        }
     }
+}
+
+/// Which idle backend is lent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reuse {
+    /// The one that was used last: the surplus falls idle and is closed.
+    Newest,
+    /// The one that has been idle longest: all are used alike.
+    Oldest,
 }
 
 /// The answer to an acquire.
@@ -113,6 +138,8 @@ struct Idle<B> {
 struct Waiting<W> {
     waiter: W,
     since: Instant,
+    // Whether it has been told that it waits.
+    is_told: bool,
 }
 
 /// The admission of one pool. See the module's header.
@@ -139,7 +166,7 @@ impl<B, W: PartialEq> Pool<B, W> {
         Self {
             slots,
             bounds,
-            backoff: Backoff::default(),
+            backoff: Backoff::up_to(bounds.open_retry),
             idle: VecDeque::new(),
             waiters: VecDeque::new(),
             busy: 0,
@@ -164,19 +191,18 @@ impl<B, W: PartialEq> Pool<B, W> {
 
     /// Asks for a backend on behalf of `waiter`.
     ///
-    /// The most recently used idle backend is lent at once; otherwise the waiter is queued.
+    /// An idle backend ([`Reuse`] says which) is lent at once; otherwise the waiter is queued.
     pub fn acquire(&mut self, waiter: W, now: Instant) -> Acquired<B> {
         // Idle backends and waiters never exist together, so nobody is overtaken here.
-        if let Some(idle) = self.idle.pop_back() {
-            self.busy += 1;
-            return Acquired::Lease(idle.backend);
+        if let Some(backend) = self.pop_idle() {
+            return Acquired::Lease(backend);
         }
         if self.waiters.len() >= self.bounds.max_waiting {
             return Acquired::Full;
         }
         // Callers on two threads may come in another order than they looked at their clocks.
         let since = self.waiters.back().map_or(now, |last| last.since.max(now));
-        self.waiters.push_back(Waiting { waiter, since });
+        self.waiters.push_back(Waiting { waiter, since, is_told: false });
         Acquired::Queued { open: self.wants_open(now) }
     }
 
@@ -185,12 +211,11 @@ impl<B, W: PartialEq> Pool<B, W> {
     pub fn reacquire(&mut self, waiter: W, since: Instant, now: Instant) -> Acquired<B> {
         self.unborrow();
         self.slots.give();
-        if let Some(idle) = self.idle.pop_back() {
-            self.busy += 1;
-            return Acquired::Lease(idle.backend);
+        if let Some(backend) = self.pop_idle() {
+            return Acquired::Lease(backend);
         }
         let at = self.waiters.partition_point(|waiting| waiting.since < since);
-        self.waiters.insert(at, Waiting { waiter, since });
+        self.waiters.insert(at, Waiting { waiter, since, is_told: false });
         Acquired::Queued { open: self.wants_open(now) }
     }
 
@@ -202,15 +227,45 @@ impl<B, W: PartialEq> Pool<B, W> {
     /// slot came free elsewhere, and at [`Self::retry_at`].
     #[must_use]
     pub fn wants_open(&mut self, now: Instant) -> bool {
-        let opens = self.is_short() && !self.backoff.is_on(now) && self.slots.take();
+        let opens =
+            self.is_short() && !self.backoff.is_on(now) && self.slots.take(self.reserve(now));
         self.opening += usize::from(opens);
         opens
     }
 
     /// Whether more are to be opened than are being opened, as far as the slots allow it.
     pub fn is_short(&self) -> bool {
-        let missing = self.bounds.min_open.saturating_sub(self.busy + self.idle.len());
-        self.opening < self.waiters.len().max(missing).min(self.bounds.max_opening)
+        let lacks_some = self.slots.used() < self.bounds.min_open;
+        self.opening < self.bounds.max_opening && (self.opening < self.waiters.len() || lacks_some)
+    }
+
+    /// Changes how many backends are kept open.
+    pub fn keep_open(&mut self, min_open: usize) {
+        self.bounds.min_open = min_open;
+    }
+
+    /// A limit above the slots that keeps a waiter here from a backend of its own. It has room again
+    /// once another pool under it has closed one: see [`Self::pop_idle_for`].
+    pub fn held_up_by(&self, now: Instant) -> Option<&Arc<Slots>> {
+        let wants = self.opening < self.waiters.len() && !self.backoff.is_on(now);
+        if wants { self.slots.full_above(self.reserve(now)) } else { None }
+    }
+
+    /// Takes out the backend that has been idle longest, for the good of another pool under `limit`;
+    /// its slot is free again. `None` if there is none, or it would not help.
+    pub fn pop_idle_for(&mut self, limit: &Arc<Slots>) -> Option<B> {
+        if self.slots.is_under(limit) { self.pop_oldest_idle() } else { None }
+    }
+
+    /// Since when the backend is idle that has been idle longest.
+    pub fn oldest_idle(&self) -> Option<Instant> {
+        self.idle.iter().map(|idle| idle.since).min()
+    }
+
+    fn reserve(&self, now: Instant) -> Reserve {
+        let since = self.waiters.front().map(|waiting| waiting.since);
+        let has_waited = |since| now.saturating_duration_since(since) >= self.bounds.reserve_after;
+        if since.is_some_and(has_waited) { Reserve::Open } else { Reserve::Kept }
     }
 
     /// Whether opening is put off after a failure.
@@ -289,7 +344,7 @@ impl<B, W: PartialEq> Pool<B, W> {
     /// enough stay open without it; its slot is free again.
     pub fn pop_surplus(&mut self, now: Instant, limit: Duration) -> Option<B> {
         let oldest = self.idle.front()?;
-        let is_kept = self.busy + self.idle.len() <= self.bounds.min_open;
+        let is_kept = self.slots.used() <= self.bounds.min_open;
         if is_kept || now.saturating_duration_since(oldest.since) <= limit {
             return None;
         }
@@ -355,6 +410,30 @@ impl<B, W: PartialEq> Pool<B, W> {
         self.pop_waiter(now)
     }
 
+    /// Takes the head of the queue out if it waits in vain: there is no backend that could be
+    /// released, and the next one is tried for only when `limit` is over.
+    pub fn pop_hopeless(&mut self, now: Instant, limit: Duration) -> Option<(W, Duration)> {
+        let over = self.waiters.front()?.since + limit;
+        let is_late = self.backoff.retry_at().is_some_and(|at| now < at && over <= at);
+        if is_late && self.slots.used() == 0 { self.pop_waiter(now) } else { None }
+    }
+
+    /// Who has waited for `after` or longer and was not told by this yet that it waits.
+    pub fn untold(&mut self, now: Instant, after: Duration) -> Vec<W>
+    where
+        W: Clone,
+    {
+        let has_waited =
+            |waiting: &Waiting<W>| now.saturating_duration_since(waiting.since) >= after;
+        let end = self.waiters.partition_point(has_waited);
+        let late = self.waiters.iter_mut().take(end).filter(|waiting| !waiting.is_told);
+        late.map(|waiting| {
+            waiting.is_told = true;
+            waiting.waiter.clone()
+        })
+        .collect()
+    }
+
     /// When the head of the queue began to wait.
     pub fn oldest_wait(&self) -> Option<Instant> {
         self.waiters.front().map(|waiting| waiting.since)
@@ -375,6 +454,15 @@ impl<B, W: PartialEq> Pool<B, W> {
     /// Takes in a free backend that another pool gave away.
     pub fn adopt(&mut self, backend: B, now: Instant) -> Placed<B, W> {
         self.place(backend, now)
+    }
+
+    fn pop_idle(&mut self) -> Option<B> {
+        let idle = match self.bounds.reuse {
+            Reuse::Newest => self.idle.pop_back(),
+            Reuse::Oldest => self.idle.pop_front(),
+        };
+        self.busy += usize::from(idle.is_some());
+        idle.map(|idle| idle.backend)
     }
 
     fn place(&mut self, backend: B, since: Instant) -> Placed<B, W> {

@@ -410,7 +410,7 @@ impl World {
             if is_quiet(0) && is_quiet(1) {
                 let idle = self.pools.iter().map(|pool| pool.load().idle).collect::<Vec<_>>();
                 let is_full = self.slots.used() == self.slots.limit();
-                let is_stocked = idle.iter().all(|idle| *idle >= self.bounds.min_open);
+                let is_stocked = idle.iter().sum::<usize>() >= self.bounds.min_open;
                 assert!(is_full || is_stocked, "fewer open than should be: {idle:?}");
                 return;
             }
@@ -443,11 +443,114 @@ proptest! {
         (min_open, max_opening, max_waiting) in (0usize..3, 1usize..4, 1usize..9),
         steps in prop::collection::vec((0usize..2, step()), 1..60),
     ) {
-        let mut world = World::new(limit, Bounds { min_open, max_opening, max_waiting });
+        let mut world = World::new(limit, Bounds { min_open, max_opening, max_waiting, ..Bounds::default() });
         for (core, step) in steps {
             world.step(core, step);
             world.check();
         }
         world.rest();
     }
+}
+
+#[test]
+fn the_backend_that_has_been_idle_longest_is_lent_where_all_are_to_be_used_alike() {
+    let bounds = Bounds { reuse: Reuse::Oldest, ..Bounds::default() };
+    let mut pool: Pool<u32, u32> = Pool::with_bounds(Arc::new(Slots::new(2)), bounds);
+    let now = Instant::now();
+    assert_eq!(pool.acquire(1, now), Acquired::Queued { open: true });
+    assert_eq!(pool.acquire(2, now), Acquired::Queued { open: true });
+    assert_eq!(pool.opened(10, now), Placed::Lent(1, 10));
+    assert_eq!(pool.opened(11, now), Placed::Lent(2, 11));
+    assert_eq!(pool.release(10, now), Placed::Idle);
+    assert_eq!(pool.release(11, now), Placed::Idle);
+    for expected in [10, 11, 10] {
+        assert_eq!(pool.acquire(3, now), Acquired::Lease(expected));
+        assert_eq!(pool.release(expected, now), Placed::Idle);
+    }
+}
+
+#[test]
+fn who_waits_is_told_so_once() {
+    let (mut pool, start) = (pool(1), Instant::now());
+    let after = Duration::from_secs(2);
+    assert_eq!(pool.acquire(1, start), Acquired::Queued { open: true });
+    assert_eq!(pool.acquire(2, start + after / 2), Acquired::Queued { open: false });
+    assert!(pool.untold(start + after / 2, after).is_empty());
+    assert_eq!(pool.untold(start + after, after), [1]);
+    assert_eq!(pool.untold(start + after * 2, after), [2]);
+    assert!(pool.untold(start + after * 3, after).is_empty());
+}
+
+#[test]
+fn who_would_wait_in_vain_is_told_at_once() {
+    let bounds = Bounds { open_retry: Duration::from_millis(50), ..Bounds::default() };
+    let mut pool: Pool<u32, u32> = Pool::with_bounds(Arc::new(Slots::new(2)), bounds);
+    let (now, ms) = (Instant::now(), Duration::from_millis);
+    assert_eq!(pool.acquire(1, now), Acquired::Queued { open: true });
+    assert_eq!(pool.pop_hopeless(now, ms(10)), None, "it is being opened");
+    pool.open_failed(OpenFailure::Refused, now, 0.0);
+    assert_eq!(pool.retry_at(), Some(now + ms(50)), "the first wait is no longer than the longest");
+    assert_eq!(pool.pop_hopeless(now, ms(51)), None, "the next try comes in time");
+    assert_eq!(pool.pop_hopeless(now, ms(50)), Some((1, Duration::ZERO)));
+
+    let later = now + ms(50);
+    assert_eq!(pool.acquire(2, later), Acquired::Queued { open: true });
+    assert_eq!(pool.acquire(3, later), Acquired::Queued { open: true });
+    assert_eq!(pool.opened(10, later), Placed::Lent(2, 10));
+    pool.open_failed(OpenFailure::Refused, later, 0.0);
+    assert_eq!(pool.pop_hopeless(later, ms(10)), None, "another may be released");
+}
+
+#[test]
+fn who_has_waited_for_long_may_use_the_reserve() {
+    let after = Duration::from_secs(5);
+    let bounds = Bounds { reserve_after: after, ..Bounds::default() };
+    let slots = Arc::new(Slots::within(1, 1, Vec::new()));
+    let mut pool: Pool<u32, u32> = Pool::with_bounds(slots, bounds);
+    let start = Instant::now();
+    assert_eq!(pool.acquire(1, start), Acquired::Queued { open: true });
+    assert_eq!(pool.opened(10, start), Placed::Lent(1, 10));
+    assert_eq!(pool.acquire(2, start), Acquired::Queued { open: false });
+    assert!(!pool.wants_open(start + after / 2));
+    assert!(pool.wants_open(start + after) && !pool.wants_open(start + after));
+    assert_eq!(pool.opened(11, start + after), Placed::Lent(2, 11));
+    // It is kept like any other, until it has been idle for long.
+    assert_eq!(pool.release(11, start + after), Placed::Idle);
+    assert_eq!(pool.acquire(3, start + after), Acquired::Lease(11));
+}
+
+#[test]
+fn a_pool_that_a_shared_limit_holds_up_has_the_idle_backend_of_another() {
+    let limit = Arc::new(Slots::new(1));
+    let [mut idle, mut short] = [(); 2].map(|()| {
+        let slots = Arc::new(Slots::within(2, 0, vec![Arc::clone(&limit)]));
+        Pool::<u32, u32>::new(slots)
+    });
+    let now = Instant::now();
+    assert_eq!(idle.acquire(1, now), Acquired::Queued { open: true });
+    assert_eq!(idle.opened(10, now), Placed::Lent(1, 10));
+    assert_eq!(short.acquire(2, now), Acquired::Queued { open: false });
+    let held_up_by = Arc::clone(short.held_up_by(now).unwrap());
+    assert!(Arc::ptr_eq(&held_up_by, &limit));
+    assert_eq!(idle.pop_idle_for(&held_up_by), None, "it is busy");
+    assert_eq!(idle.release(10, now), Placed::Idle);
+    assert_eq!(idle.oldest_idle(), Some(now));
+    assert_eq!(idle.pop_idle_for(&held_up_by), Some(10));
+    assert!(short.held_up_by(now).is_none());
+    assert!(short.wants_open(now));
+}
+
+#[test]
+fn pools_that_share_their_slots_keep_the_least_number_together() {
+    let bounds = Bounds { min_open: 2, ..Bounds::default() };
+    let slots = Arc::new(Slots::new(5));
+    let [mut here, mut there] =
+        [(); 2].map(|()| Pool::<u32, u32>::with_bounds(Arc::clone(&slots), bounds));
+    let now = Instant::now();
+    assert!(here.wants_open(now) && there.wants_open(now));
+    assert!(!here.wants_open(now) && !there.wants_open(now));
+    assert_eq!(here.opened(10, now), Placed::Idle);
+    here.keep_open(0);
+    let late = now + Duration::from_secs(60);
+    assert_eq!(here.pop_surplus(late, Duration::from_secs(1)), Some(10));
 }

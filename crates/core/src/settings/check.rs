@@ -120,11 +120,30 @@ fn check_databases(settings: &Settings) -> Vec<(String, String)> {
         if !user.is_empty() && !settings.users.iter().any(|known| known.name == *user) {
             problem(format!("`user = \"{user}\"` is no [[user]]"));
         }
-        let found = [out_of("pool_size", database.pool_size, sections::pool_sizes())];
+        let found = [
+            out_of("pool_size", database.pool_size, sections::pool_sizes()),
+            out_of("min_idle", database.min_idle, sections::few_backends()),
+            out_of("reserve_size", database.reserve_size, sections::few_backends()),
+            out_of("max_backends", database.max_backends, sections::few_backends()),
+            out_of("max_clients", database.max_clients, sections::most_clients()),
+            out_of("acquire_timeout", database.acquire_timeout, sections::acquire_timeouts()),
+            out_of("max_lifetime", database.max_lifetime, sections::lifetimes()),
+        ];
         found.into_iter().flatten().for_each(problem);
     }
     for user in &settings.users {
-        let found = [out_of("pool_size", user.pool_size, sections::pool_sizes())];
+        let limit = |name, limit| out_of(name, limit, sections::client_timeouts());
+        let found = [
+            out_of("pool_size", user.pool_size, sections::pool_sizes()),
+            out_of("reserve_size", user.reserve_size, sections::few_backends()),
+            out_of("max_backends", user.max_backends, sections::few_backends()),
+            out_of("max_clients", user.max_clients, sections::most_clients()),
+            out_of("acquire_timeout", user.acquire_timeout, sections::acquire_timeouts()),
+            limit("query_timeout", user.query_timeout),
+            limit("transaction_timeout", user.transaction_timeout),
+            limit("idle_transaction_timeout", user.idle_transaction_timeout),
+            limit("client_idle_timeout", user.client_idle_timeout),
+        ];
         let path = format!("user.{}", user.name);
         problems.extend(found.into_iter().flatten().map(|problem| (path.clone(), problem)));
     }

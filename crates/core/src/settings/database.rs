@@ -1,5 +1,7 @@
 //! `[[database]]`: what clients may name as their database, and what holds for each.
 
+use std::time::Duration;
+
 use super::reader::Reader;
 use super::section::{Range, Source};
 use super::value::PoolMode;
@@ -22,6 +24,23 @@ pub struct DatabaseSettings {
     pub pool_mode: Option<PoolMode>,
     /// Backends to one node under one login, at most, here. Default: as `pool.size`.
     pub pool_size: Option<u32>,
+    /// Backends to one node that are kept open, here. Default: as `pool.min_idle`.
+    pub min_idle: Option<u32>,
+    /// Backends beyond `pool_size` for who has waited for `pool.reserve_after`. Default: as
+    /// `pool.reserve_size`.
+    pub reserve_size: Option<u32>,
+    /// Backends to one node, at most, for all logins together; 0 is no limit. Default: as
+    /// `pool.max_backends_per_database`.
+    pub max_backends: Option<u32>,
+    /// Clients of it, at most; 0 is no limit. Default: as `listen.max_clients_per_database`.
+    pub max_clients: Option<u32>,
+    /// How long acquires wait for a free backend, here. Default: as `pool.acquire_timeout`.
+    pub acquire_timeout: Option<Duration>,
+    /// How old a backend may get, here. Default: as `pool.max_lifetime`.
+    pub max_lifetime: Option<Duration>,
+    /// What is run on each backend when it has been opened, before any client has it, and again when
+    /// it has been reset. If it fails on a new one that is logged and no more. Default: "", nothing.
+    pub connect_query: String,
 }
 
 impl DatabaseSettings {
@@ -40,7 +59,27 @@ impl DatabaseSettings {
         let user = reader.take("user", String::new(), &Range::Any);
         let pool_mode = reader.optional("pool_mode");
         let pool_size = reader.optional("pool_size");
+        let min_idle = reader.optional("min_idle");
+        let reserve_size = reader.optional("reserve_size");
+        let max_backends = reader.optional("max_backends");
+        let max_clients = reader.optional("max_clients");
+        let acquire_timeout = reader.optional("acquire_timeout");
+        let max_lifetime = reader.optional("max_lifetime");
+        let connect_query = reader.take("connect_query", String::new(), &Range::Any);
         let name = reader.required("name")?;
-        Some(Self { name, database, user, pool_mode, pool_size })
+        Some(Self {
+            name,
+            database,
+            user,
+            pool_mode,
+            pool_size,
+            min_idle,
+            reserve_size,
+            max_backends,
+            max_clients,
+            acquire_timeout,
+            max_lifetime,
+            connect_query,
+        })
     }
 }

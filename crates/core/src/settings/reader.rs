@@ -115,6 +115,14 @@ fn read_user(reader: &mut Reader<'_, '_, '_>) -> Option<UserSettings> {
     let passfile = reader.take("passfile", String::new(), &Range::Any);
     let pool_mode = reader.optional("pool_mode");
     let pool_size = reader.optional("pool_size");
+    let reserve_size = reader.optional("reserve_size");
+    let max_backends = reader.optional("max_backends");
+    let max_clients = reader.optional("max_clients");
+    let acquire_timeout = reader.optional("acquire_timeout");
+    let query_timeout = reader.optional("query_timeout");
+    let transaction_timeout = reader.optional("transaction_timeout");
+    let idle_transaction_timeout = reader.optional("idle_transaction_timeout");
+    let client_idle_timeout = reader.optional("client_idle_timeout");
     let name = reader.required("name")?;
     Some(UserSettings {
         name,
@@ -124,6 +132,14 @@ fn read_user(reader: &mut Reader<'_, '_, '_>) -> Option<UserSettings> {
         passfile,
         pool_mode,
         pool_size,
+        reserve_size,
+        max_backends,
+        max_clients,
+        acquire_timeout,
+        query_timeout,
+        transaction_timeout,
+        idle_transaction_timeout,
+        client_idle_timeout,
     })
 }
 

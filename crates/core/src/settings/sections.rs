@@ -34,6 +34,26 @@ pub(super) fn pool_sizes() -> Range<u32> {
     between(1, 10_000)
 }
 
+pub(super) fn few_backends() -> Range<u32> {
+    between(0, 10_000)
+}
+
+pub(super) fn most_clients() -> Range<u32> {
+    between(0, 1_000_000)
+}
+
+pub(super) fn acquire_timeouts() -> Range<Duration> {
+    between(ms(1), secs(600))
+}
+
+pub(super) fn lifetimes() -> Range<Duration> {
+    between(secs(1), hours(30 * 24))
+}
+
+pub(super) fn client_timeouts() -> Range<Duration> {
+    between(Duration::ZERO, hours(7 * 24))
+}
+
 section! {
     /// `[cluster]`: which database this is.
     ClusterSettings["cluster"] {
@@ -67,6 +87,14 @@ section! {
         ///
         /// Range: 1 to 1000000. Default: 10000. Reload: live.
         max_clients: u32 = 10_000, between(1, 1_000_000);
+        /// Clients of one database, at most; one more is refused. A `[[database]]` may have its own.
+        ///
+        /// Range: 0 to 1000000; 0 is no limit but `max_clients`. Default: 0. Reload: restart.
+        max_clients_per_database: u32 = 0, most_clients();
+        /// Clients of one `[[user]]`, at most, which may have its own; one more is refused.
+        ///
+        /// Range: 0 to 1000000; 0 is no limit but `max_clients`. Default: 0. Reload: restart.
+        max_clients_per_user: u32 = 0, most_clients();
         /// How clients prove who they are: "scram-sha-256", with the password of `[[user]]`,
         /// or "trust", which lets anybody in under any name of `[[user]]`.
         ///
@@ -76,6 +104,36 @@ section! {
         ///
         /// Unit: duration. Range: 100ms to 10m. Default: 15s. Reload: live.
         login_timeout: Duration = secs(15), between(ms(100), secs(600));
+        /// How long a batch of statements may run, from its first message to its last answer. Then it
+        /// is cancelled and its client dismissed. A `[[user]]` may have its own.
+        ///
+        /// Unit: duration. Range: 0 to 7d; 0 is for ever. Default: 0. Reload: restart.
+        /// Why 0: `statement_timeout` of PostgreSQL ends the statement and not the connection.
+        query_timeout: Duration = Duration::ZERO, client_timeouts();
+        /// How long a transaction may be open, whatever runs in it. Then it is rolled back and its
+        /// client dismissed. A `[[user]]` may have its own.
+        ///
+        /// Unit: duration. Range: 0 to 7d; 0 is for ever. Default: 0. Reload: restart.
+        transaction_timeout: Duration = Duration::ZERO, client_timeouts();
+        /// How long a transaction may be open while its client runs nothing. Then it is rolled back
+        /// and its client dismissed. A `[[user]]` may have its own.
+        ///
+        /// Unit: duration. Range: 0 to 7d; 0 is for ever. Default: 0. Reload: restart.
+        idle_transaction_timeout: Duration = Duration::ZERO, client_timeouts();
+        /// How long a client may say nothing while it has no transaction open. Then it is dismissed.
+        /// A `[[user]]` may have its own.
+        ///
+        /// Unit: duration. Range: 0 to 7d; 0 is for ever. Default: 0. Reload: restart.
+        client_idle_timeout: Duration = Duration::ZERO, client_timeouts();
+        /// How long a client waits for a backend before a notice tells it that it does.
+        ///
+        /// Unit: duration. Range: 0 to 10m; 0 never tells it. Default: 2s. Reload: restart.
+        wait_notice: Duration = secs(2), between(Duration::ZERO, secs(600));
+        /// How long a cancel request may take to reach its node. Then it is given up, and its sender
+        /// told by the end of its connection.
+        ///
+        /// Unit: duration. Range: 100ms to 10m. Default: 10s. Reload: restart.
+        cancel_wait_timeout: Duration = secs(10), between(ms(100), secs(600));
         /// How long what was sent to a client may stay unconfirmed before its connection counts as
         /// lost (TCP_USER_TIMEOUT). Linux counts a client that is there and does not read.
         ///
@@ -117,23 +175,68 @@ section! {
         ///
         /// Range: 1 to 10000. Default: 20. Reload: restart.
         size: u32 = 20, pool_sizes();
-        /// How long an acquire waits for a free backend before it fails.
+        /// Backends beyond `size` for a pool where somebody has waited for `reserve_after`. The proxy's
+        /// pools. A `[[database]]` or a `[[user]]` may have its own.
+        ///
+        /// Range: 0 to 10000. Default: 0. Reload: restart.
+        reserve_size: u32 = 0, few_backends();
+        /// How long a client has waited when the reserve is opened.
+        ///
+        /// Unit: duration. Range: 0 to 10m. Default: 1s. Reload: restart.
+        /// Why 1s: well before `acquire_timeout`, and longer than a burst.
+        reserve_after: Duration = secs(1), between(Duration::ZERO, secs(600));
+        /// Backends to one node of one database, at most, for all logins together. Where it is reached
+        /// and a pool needs one more, another's idle backend is closed for it. The proxy's pools. A
+        /// `[[database]]` may have its own.
+        ///
+        /// Range: 0 to 10000; 0 is no limit. Default: 0. Reload: restart.
+        max_backends_per_database: u32 = 0, few_backends();
+        /// The same for one login, for all databases together. A `[[user]]` may have its own.
+        ///
+        /// Range: 0 to 10000; 0 is no limit. Default: 0. Reload: restart.
+        max_backends_per_user: u32 = 0, few_backends();
+        /// How long an acquire waits for a free backend before it fails. A `[[database]]` or a
+        /// `[[user]]` may have its own.
         ///
         /// Unit: duration. Range: 1ms to 10m. Default: 5s. Reload: live.
         /// Why 5s: shorter than the usual 30s client timeout, so the pool gets to say why.
-        acquire_timeout: Duration = secs(5), between(ms(1), secs(600));
+        acquire_timeout: Duration = secs(5), acquire_timeouts();
         /// How long a backend may be idle before it is closed.
         ///
         /// Unit: duration. Range: 1s to 7d. Default: 10m. Reload: live.
         idle_timeout: Duration = secs(600), between(secs(1), hours(7 * 24));
-        /// How old a backend may get; it is closed when it is next released.
+        /// How old a backend may get; it is closed when it is next released, at a time between 90 and
+        /// 100 % of this. A `[[database]]` may have its own.
         ///
         /// Unit: duration. Range: 1s to 30d. Default: 1h. Reload: live.
-        max_lifetime: Duration = hours(1), between(secs(1), hours(30 * 24));
+        max_lifetime: Duration = hours(1), lifetimes();
         /// How long opening a backend may take, login included.
         ///
         /// Unit: duration. Range: 10ms to 10m. Default: 5s. Reload: live.
         connect_timeout: Duration = secs(5), between(ms(10), secs(600));
+        /// The longest wait between two tries to open a backend after one has failed: the first is
+        /// 100ms, or this if it is shorter, and each further one twice as long. Who would wait in vain,
+        /// because the next try comes too late and no backend is open, is told at once. The proxy's
+        /// pools; in the library it is 1s.
+        ///
+        /// Unit: duration. Range: 10ms to 10m. Default: 1s. Reload: restart.
+        open_retry: Duration = secs(1), between(ms(10), secs(600));
+        /// Which idle backend is lent: the one that was used last, so that the others fall idle and are
+        /// closed (false), or the one that has been idle longest, so that all are used alike (true). The
+        /// proxy's pools.
+        ///
+        /// Default: false. Reload: restart.
+        round_robin: bool = false, Range::Any;
+        /// What is run when a backend is reset, after pgherd's own reset. If it fails the backend is
+        /// closed. The proxy's pools.
+        ///
+        /// Default: "", nothing. Reload: restart.
+        reset_query: String = String::new(), Range::Any;
+        /// Whether a backend is reset after each lease, and not only where its client may have left
+        /// something. After a session it always is. The proxy's pools.
+        ///
+        /// Default: false. Reload: restart.
+        reset_always: bool = false, Range::Any;
         /// Memory for what statement texts are, for each loop, and as much again for the texts of
         /// prepared statements.
         ///
@@ -146,10 +249,12 @@ section! {
         /// Reload: restart.
         prepared_per_backend: u32 = 256, between(0, 10_000);
         /// Backends to one node that are kept open, busy or idle, also when nobody needs them;
-        /// never more than `size`. The library's pool.
+        /// never more than `size`. In the proxy for each pool that has been used, as long as a client is
+        /// connected; where all clients of a database share a login, always, and from the start on the
+        /// primary. A `[[database]]` may have its own.
         ///
         /// Range: 0 to 10000. Default: 0. Reload: restart.
-        min_idle: u32 = 0, between(0, 10_000);
+        min_idle: u32 = 0, few_backends();
         /// Backends to one node that are opened at the same time, at most. The library's pool.
         ///
         /// Range: 1 to 10000. Default: 8. Reload: restart.
@@ -162,10 +267,14 @@ section! {
         max_waiting: u32 = 10_000, between(1, 1_000_000);
         /// How long a backend may have been idle to be lent unasked; after that it is asked
         /// first whether it is there, within a quarter of `acquire_timeout`, and replaced if it
-        /// is not. The library's pool.
+        /// is not.
         ///
         /// Unit: duration. Range: 0 to 7d; 0 asks each time. Default: 30s. Reload: restart.
         check_after: Duration = secs(30), between(Duration::ZERO, hours(7 * 24));
+        /// What it is asked then; it is replaced also if this fails. The proxy's pools.
+        ///
+        /// Default: "", an empty query. Reload: restart.
+        check_query: String = String::new(), Range::Any;
         /// How long a backend may be silent before it is asked whether it is there, so that no
         /// firewall takes the connection for abandoned. The library's pool.
         ///
@@ -443,6 +552,25 @@ pub struct UserSettings {
     pub pool_mode: Option<PoolMode>,
     /// Backends to one node, at most, for each database under this login. Default: as the database's.
     pub pool_size: Option<u32>,
+    /// Backends beyond that for who has waited for `pool.reserve_after`. Default: as the database's.
+    pub reserve_size: Option<u32>,
+    /// Backends to one node under this login, at most, for all databases together; 0 is no limit.
+    /// Default: as `pool.max_backends_per_user`.
+    pub max_backends: Option<u32>,
+    /// Clients under this name, at most; 0 is no limit. Default: as `listen.max_clients_per_user`.
+    pub max_clients: Option<u32>,
+    /// How long its acquires wait for a free backend. Default: as the database's.
+    pub acquire_timeout: Option<Duration>,
+    /// How long a batch of its clients may run; 0 is for ever. Default: as `listen.query_timeout`.
+    pub query_timeout: Option<Duration>,
+    /// How long a transaction of its clients may be open; 0 is for ever. Default: as
+    /// `listen.transaction_timeout`.
+    pub transaction_timeout: Option<Duration>,
+    /// How long one may be open while nothing runs; 0 is for ever. Default: as
+    /// `listen.idle_transaction_timeout`.
+    pub idle_transaction_timeout: Option<Duration>,
+    /// How long its clients may say nothing; 0 is for ever. Default: as `listen.client_idle_timeout`.
+    pub client_idle_timeout: Option<Duration>,
 }
 
 pub(super) fn check_all(settings: &Settings, problems: &mut Vec<(String, String)>) {

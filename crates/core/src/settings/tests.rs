@@ -7,6 +7,7 @@ use super::*;
 use crate::id::ShardId;
 use crate::retry::Jitter;
 use crate::shard::ShardFunction;
+use crate::timeouts::Timeouts;
 use crate::topology::NodeRole;
 
 const WHOLE: &str = r#"
@@ -391,4 +392,32 @@ pool_size = 20000
             "f:3: user.u: pool_size: 0 is out of range (1 to 10000)",
         ]
     );
+}
+
+#[test]
+fn a_users_limits_go_before_those_of_all() {
+    let text = r#"
+node = [{ host = "h", role = "coordinator" }]
+[listen]
+query_timeout = "1s"
+transaction_timeout = "2s"
+idle_transaction_timeout = "3s"
+client_idle_timeout = "4s"
+[[user]]
+name = "usual"
+[[user]]
+name = "other"
+query_timeout = "10s"
+transaction_timeout = "20s"
+idle_transaction_timeout = "0s"
+client_idle_timeout = "40s"
+"#;
+    let settings = Settings::from_toml(text, "f").unwrap();
+    let [usual, other] = [0, 1].map(|at| settings.client_timeouts(&settings.users[at]));
+    let all = |timeouts: &Timeouts| {
+        let Timeouts { query, transaction, idle_transaction, idle } = *timeouts;
+        [query, transaction, idle_transaction, idle].map(|limit| limit.map(|limit| limit.as_secs()))
+    };
+    assert_eq!(all(&usual), [Some(1), Some(2), Some(3), Some(4)]);
+    assert_eq!(all(&other), [Some(10), Some(20), None, Some(40)]);
 }

@@ -65,6 +65,7 @@ impl Limits {
             min_open: self.min_idle,
             max_opening: self.max_opening,
             max_waiting: self.max_waiting,
+            ..Bounds::default()
         }
     }
 

@@ -4,7 +4,9 @@
 //! |------------|------------|------------------------------------------|---------------------|
 //! | Connecting | -          | -                                        | LoggingIn           |
 //! | LoggingIn  | -          | goes to the login                        | lent or Idle        |
+//! | Introducing| -          | to the connect query; an error is logged | lent or Idle        |
 //! | Idle       | -          | a notice, or the node says goodbye       | lent, or closed     |
+//! | Checking   | waits      | it is there                              | Syncing or Leased   |
 //! | Syncing    | waits      | the client's parameters are being set    | Leased              |
 //! | Leased     | holds it   | relayed                                  | Asking, Cleaning or placed |
 //! | Asking     | holds it   | tells what the session holds             | Leased, Cleaning    |
@@ -23,7 +25,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use pgherd_core::pool::lifetime;
 use pgherd_core::settings::PoolMode;
+use pgherd_core::timeouts::Doing;
 use pgherd_core::topology::Topology;
 use pgherd_wire::backend::{Report, Severity};
 use pgherd_wire::replies::Show;
@@ -65,14 +69,24 @@ pub struct Backend<S> {
     pub(super) cancels: u32,
     pub(super) serial: u64,
     opened_at: Instant,
+    // When it is too old to be kept.
+    expires_at: Instant,
     // When it was last asked something on our own behalf.
     asked_at: Instant,
     // When it was last lent.
     lent_at: Instant,
+    // When it was last free.
+    idle_since: Instant,
+    // When its client's transaction began, and when the client last had something to wait for, or
+    // nothing any more.
+    began_at: Instant,
+    changed_at: Instant,
     // Its client keeps it although it runs nothing: it holds what cannot be had elsewhere.
     pub(super) is_pinned: bool,
     // Its client keeps it until it leaves: session pooling.
     is_session: bool,
+    // It is reset after each lease: a client may leave what nobody sees, in the bodies of functions.
+    resets_always: bool,
     // What the node has answered to a question of ours.
     rows: Vec<asking::Row>,
 }
@@ -82,20 +96,55 @@ pub struct Backend<S> {
 pub(super) enum Phase {
     Connecting,
     LoggingIn(Box<Login>),
+    Introducing,
     Idle,
+    // Its waiter has waited since then.
+    Checking { client: usize, since: Instant },
     Syncing { client: usize, wanted: Arc<Parameters> },
     Leased { client: usize },
     // No client: it has gone meanwhile. Not asked: a cancel request is still on its way.
     Asking { client: Option<usize>, is_asked: bool },
-    Cleaning,
+    Cleaning { rest: Rest },
     Parked,
     Abandoned { since: Instant },
+}
+
+/// What a reset has still to do behind what runs now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// `pool.reset_query`, and the database's connect query.
+    Queries,
+    /// The connect query.
+    ConnectQuery,
+    Nothing,
 }
 
 impl<S> Backend<S> {
     /// Whether the client may send more: the backend's socket has taken everything so far.
     pub(super) fn takes_more(&self) -> bool {
         self.outbox.is_empty()
+    }
+
+    /// What its client does, if it is lent.
+    fn doing(&self) -> Doing {
+        let (since, began) = (self.changed_at, self.began_at);
+        if !self.relay.is_answered() {
+            Doing::Running { since, began }
+        } else if self.relay.tx.is_idle() {
+            Doing::Idle { since }
+        } else {
+            Doing::IdleInTransaction { since, began }
+        }
+    }
+
+    /// Its client begins a batch, unless one is under way.
+    pub(super) fn begins(&mut self, now: Instant) {
+        if self.relay.is_answered() {
+            self.changed_at = now;
+            if self.relay.tx.is_idle() {
+                self.began_at = now;
+            }
+        }
     }
 
     /// Whether its client keeps it although it runs nothing.
@@ -141,6 +190,8 @@ impl<D: Driver> Worker<D> {
         let (serial, applied) = (self.serial(), self.intern(Parameters::default()));
         let of_pool = self.pool(pool);
         let (database, mode) = (Arc::clone(&of_pool.database), of_pool.plan.mode);
+        let max_lifetime = of_pool.plan.max_lifetime;
+        let expires_at = self.now + lifetime(max_lifetime, self.random_fraction());
         let mut relay = BackendRelay::default();
         relay.refuses_blocks = mode == PoolMode::Statement;
         let key = self.backends.vacant_key();
@@ -165,10 +216,15 @@ impl<D: Driver> Worker<D> {
                     cancels: 0,
                     serial,
                     opened_at: self.now,
+                    expires_at,
                     asked_at: self.now,
                     lent_at: self.now,
+                    idle_since: self.now,
+                    began_at: self.now,
+                    changed_at: self.now,
                     is_pinned: false,
                     is_session: mode == PoolMode::Session,
+                    resets_always: mode == PoolMode::Session || self.proxy.reset_always,
                     rows: Vec::new(),
                 });
             }
@@ -306,10 +362,23 @@ impl<D: Driver> Worker<D> {
         backend.reported = welcome.parameters;
         backend.pid = welcome.pid;
         backend.secret = welcome.secret;
-        backend.phase = Phase::Idle;
-        let pool_key = backend.pool;
-        let (pid, now) = (backend.pid, self.now);
+        let (pool_key, pid) = (backend.pool, backend.pid);
+        let database = Arc::clone(&backend.database);
         tracing::debug!(node = %self.node_name(pool_key), pid, "backend opened");
+        if database.connect_query().is_empty() {
+            return self.introduced(key);
+        }
+        self.backends[key].phase = Phase::Introducing;
+        self.ask(key, database.connect_query());
+    }
+
+    /// A new backend is fit for clients.
+    fn introduced(&mut self, key: usize) {
+        let (backend, now) = (&mut self.backends[key], self.now);
+        backend.phase = Phase::Idle;
+        backend.idle_since = now;
+        backend.relay.shown = false;
+        let pool_key = backend.pool;
         self.counts(pool_key.node).opens.add_one();
         let pool = self.pool(pool_key);
         pool.last_error = None;
@@ -344,6 +413,14 @@ impl<D: Driver> Worker<D> {
             let error = &input[progress.consumed..];
             let (fields, size) = downstream::first_error(error)?;
             let ends = downstream::ends_connection(&fields);
+            if matches!(backend.phase, Phase::Introducing) && !ends {
+                let (node, said) = (self.node_name(self.backends[key].pool), fields.message);
+                tracing::warn!(%node, said, code = fields.code, "the connect query failed");
+                // The same error is not looked at again.
+                self.backends[key].relay.shown = true;
+                let rest = self.relay_reply(key, &input[progress.consumed..])?;
+                return Ok(progress.consumed + rest);
+            }
             let Some(client) = holder.as_deref_mut().filter(|_| !is_asked) else {
                 let said = format!("{} (SQLSTATE {})", fields.message, fields.code);
                 return Err(match backend.phase {
@@ -395,6 +472,7 @@ impl<D: Driver> Worker<D> {
             self.todo.push_back(Todo::Client(client));
         }
         if progress.stop == Stop::Ready {
+            self.backends[key].changed_at = self.now;
             let backend = &self.backends[key];
             if matches!(backend.phase, Phase::Leased { .. }) {
                 self.counts(backend.pool.node).batches.add_one();
@@ -465,7 +543,17 @@ impl<D: Driver> Worker<D> {
                 let client = *client;
                 self.asked(key, client);
             }
-            Phase::Cleaning => self.has_reset(key),
+            Phase::Cleaning { .. } => self.has_reset(key),
+            Phase::Introducing => self.introduced(key),
+            Phase::Checking { client, .. } => {
+                let client = *client;
+                backend.idle_since = self.now;
+                if self.take_called_off(client) {
+                    self.called_off(client);
+                    return self.place(key);
+                }
+                self.link(key, client);
+            }
             Phase::Leased { client } => {
                 let client = *client;
                 if self.clients[client].is_terminating() {

@@ -118,7 +118,7 @@ impl<D: Driver> Worker<D> {
     }
 
     pub(super) fn time_out_cancels(&mut self) {
-        let (now, limit) = (self.now, self.proxy.connect_timeout);
+        let (now, limit) = (self.now, self.proxy.cancel_wait_timeout);
         let late: Vec<usize> = self
             .cancels
             .iter()
@@ -126,7 +126,10 @@ impl<D: Driver> Worker<D> {
             .map(|(key, _)| key)
             .collect();
         for key in late {
-            tracing::warn!(?limit, "a node did not take a cancel request in time");
+            tracing::warn!(
+                ?limit,
+                "a node did not take a cancel request in time (listen.cancel_wait_timeout)"
+            );
             self.end_cancel(key);
         }
     }

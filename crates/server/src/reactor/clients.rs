@@ -17,15 +17,16 @@ mod replay;
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use pgherd_core::pool::Acquired;
 use pgherd_core::settings::PoolMode;
+use pgherd_core::timeouts::Timeouts;
 use pgherd_wire::backend::{self, Authentication, Report, Severity};
 use pgherd_wire::frame::MAX_MESSAGE;
 use pgherd_wire::startup::PROTOCOL_3_2;
 use pgherd_wire::{Frame, TxStatus, frontend, sqlstate};
 
-use super::backends::fatal;
 use super::cancels::cancel_pid;
 use super::driver::Entry;
 use super::outbox::Outbox;
@@ -33,7 +34,7 @@ use super::{
     Driver, Judge, PARAMETER_SETS, PoolKey, READ, READS_PER_TURN, Readiness, Striking, Todo, Token,
     WelcomeKey, Worker,
 };
-use crate::databases::Account;
+use crate::databases::{Account, Seat};
 use crate::relay::survey::{self, Access, Survey};
 use crate::relay::upstream::{self, Extent, Known, Stop};
 use crate::relay::{ClientRelay, Parameters, Splice, downstream};
@@ -41,6 +42,9 @@ use crate::session::{Login, LoginStep, Request, Rules};
 
 /// Nodes tried for one batch before the client is told.
 const TRIES: u32 = 5;
+
+/// Connections beyond `listen.max_clients` that are heard out, because they may be requests to cancel.
+const EXTRA: usize = 100;
 
 /// The parameter in which clients differ most and that changes nothing.
 const NAME: &str = "application_name";
@@ -60,10 +64,14 @@ pub(super) struct Client<S> {
     resumes: bool,
     phase: Phase,
     pub(super) serial: u64,
+    // When it last began to wait, or had nothing more to do.
+    since: Instant,
     // None before it is logged in.
-    account: Option<Arc<Account>>,
+    seat: Option<Seat>,
     long_key: bool,
     secret: [u8; 32],
+    // More clients are there than may be: only a request to cancel is still taken from it.
+    is_extra: bool,
     // Whether it has still to be told that it is logged in.
     greeting: bool,
     // Bytes of stale CopyData still to be skipped.
@@ -174,6 +182,22 @@ impl<S: Read + std::io::Write> Client<S> {
         self.phase = Phase::Syncing { backend };
     }
 
+    /// It waits on for a backend of this pool, because the one it was to have was gone.
+    pub(super) fn waits(&mut self, pool: PoolKey) {
+        let access = if self.one_batch { Access::ReadOnly } else { Access::ReadWrite };
+        self.phase = Phase::Waiting { pool, access };
+    }
+
+    /// When it began to wait for a backend.
+    pub(super) fn waits_since(&self) -> Instant {
+        self.since
+    }
+
+    /// Its limits, if it has logged in.
+    pub(super) fn timeouts(&self) -> Option<&Timeouts> {
+        self.seat.as_ref().map(|seat| &seat.timeouts)
+    }
+
     /// What is kept of its bytes may be looked at again.
     pub(super) fn resume(&mut self) {
         self.resumes = true;
@@ -203,7 +227,9 @@ impl<D: Driver> Worker<D> {
             resumes: false,
             phase: Phase::LoggingIn(Box::default()),
             serial,
-            account: None,
+            since: self.now,
+            seat: None,
+            is_extra: false,
             long_key: false,
             secret,
             greeting: true,
@@ -220,12 +246,9 @@ impl<D: Driver> Worker<D> {
         });
         self.deadline(self.now + self.proxy.login_timeout, key, serial);
         let before = self.proxy.clients.fetch_add(1, Ordering::Relaxed);
-        if before >= self.proxy.max_clients {
-            let limit = self.proxy.max_clients;
-            let message =
-                format!("no more clients are accepted: {before} of {limit} are connected");
-            let hint = "raise max_clients, or close what is not used";
-            self.dismiss(key, &fatal(sqlstate::TOO_MANY_CONNECTIONS, &message, "", hint));
+        self.clients[key].is_extra = before >= self.proxy.max_clients;
+        if before >= self.proxy.max_clients + EXTRA {
+            self.too_many(key);
         }
     }
 
@@ -375,6 +398,11 @@ impl<D: Driver> Worker<D> {
         let mut out = Vec::new();
         let mut random = |bytes: &mut [u8]| driver.random(bytes);
         let (used, step) = login.on_bytes(input, rules, &mut random, &mut out);
+        let cancels = matches!(step, LoginStep::Cancel { .. });
+        if client.is_extra && !cancels && login.has_begun() {
+            self.too_many(key);
+            return Some(used);
+        }
         if let LoginStep::Authenticated(request) = step {
             self.authenticated(key, request, out);
             return Some(used);
@@ -401,15 +429,26 @@ impl<D: Driver> Worker<D> {
         let parameters = self.intern(request.parameters);
         let account = match self.proxy.databases.account(&request.database, request.user) {
             Ok(account) => account,
-            Err(error) => return self.no_database(key, &error),
+            Err(error) => {
+                self.clients[key].send([&said[..]].into_iter());
+                return self.no_database(key, &error);
+            }
+        };
+        let seat = match account.enter(&self.proxy.users.get(request.user).name) {
+            Ok(seat) => seat,
+            Err(error) => {
+                self.clients[key].send([&said[..]].into_iter());
+                return self.no_seat(key, &error);
+            }
         };
         let client = &mut self.clients[key];
-        client.account = Some(account);
+        client.seat = Some(seat);
         client.long_key = request.protocol >= PROTOCOL_3_2;
         client.parameters = Arc::clone(&parameters);
         client.at_login = Arc::clone(&parameters);
         client.relay.statements.set_flavour(parameters.flavour());
         client.phase = Phase::Idle;
+        client.since = self.now;
         let kind = self.welcome_key(key);
         match kind.and_then(|kind| Some((self.welcomes.get(&kind)?, kind.is_named))) {
             Some((welcome, is_named)) => {
@@ -519,7 +558,7 @@ impl<D: Driver> Worker<D> {
     }
 
     fn client_relay(&mut self, key: usize, backend_key: usize, input: &[u8]) -> Option<usize> {
-        let Self { clients, backends, splice, proxy, todo, judge, .. } = self;
+        let Self { clients, backends, splice, proxy, todo, judge, now, .. } = self;
         let (client, backend) = (&mut clients[key], &mut backends[backend_key]);
         if backend.is_asked() {
             return None;
@@ -533,6 +572,7 @@ impl<D: Driver> Worker<D> {
             client.resume();
             return None;
         }
+        backend.begins(*now);
         splice.clear();
         // What follows the one that could be run again leaves in as few writes as it came in.
         let extent = match client.one_batch || client.replay.is_recording() {
@@ -597,16 +637,26 @@ impl<D: Driver> Worker<D> {
         let routes = self.routes();
         let now = self.now;
         let client = &mut self.clients[key];
+        client.since = now;
         client.one_batch = routes && access == Access::ReadOnly;
         client.replay.begin();
         client.relay.statements.begin_tentative();
         client.phase = Phase::Waiting { pool: pool_key, access };
-        match self.pool(pool_key).pool.acquire(key, now) {
+        let pool = self.pool(pool_key);
+        let acquired = pool.pool.acquire(key, now);
+        let (shares_a_limit, has_failed) = (pool.shares_a_limit, pool.pool.retry_at().is_some());
+        match acquired {
             Acquired::Lease(backend) => self.link(backend, key),
             Acquired::Queued { open: true } => self.open_backend(pool_key),
             // The proxy's pools bound their queues by the number of clients: none is full.
             Acquired::Queued { open: false } | Acquired::Full => {
                 self.ask_other_cores(pool_key);
+                if shares_a_limit {
+                    self.balance(pool_key);
+                }
+                if has_failed {
+                    self.fail_the_hopeless(pool_key);
+                }
             }
         }
     }
@@ -630,6 +680,7 @@ impl<D: Driver> Worker<D> {
         if matches!(client.phase, Phase::Holding { .. }) {
             client.phase = Phase::Idle;
         }
+        client.since = self.now;
         client.replay.end();
         client.relay.statements.end_tentative();
         client.resume();
@@ -749,7 +800,7 @@ impl<D: Driver> Worker<D> {
 impl<S> Client<S> {
     /// The database and the user that it has logged in with.
     fn account(&self) -> &Arc<Account> {
-        self.account.as_ref().expect("a client asks for backends once it is logged in")
+        self.seat.as_deref().expect("a client asks for backends once it is logged in")
     }
 
     /// Whether the one batch it may send at a time was sent and is not answered yet.

@@ -84,6 +84,14 @@ pub enum Mail<S> {
     /// The sender has waiters and the receiver may have an idle backend, or the sender gave
     /// back a slot the receiver's waiters can use.
     Balance(PoolKey),
+    /// A waiter of the sender, in this pool, is held up by a limit that the receiver's idle backends
+    /// count against: close one of them, and tell the sender to balance.
+    MakeRoom {
+        /// The sender.
+        core: usize,
+        /// Its pool.
+        pool: PoolKey,
+    },
     /// Close what is idle, let the rest finish, and stop.
     Drain,
 }

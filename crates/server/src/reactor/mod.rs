@@ -89,12 +89,14 @@ pub struct Proxy {
     pub clients: AtomicUsize,
     /// Clients accepted at most.
     pub max_clients: usize,
-    /// How long a client may wait for a backend.
-    pub acquire_timeout: Duration,
     /// How long opening a backend may take, login included.
     pub connect_timeout: Duration,
     /// How long a client may take to log in.
     pub login_timeout: Duration,
+    /// How long a client waits before it is told that it does; zero for ever.
+    pub wait_notice: Duration,
+    /// How long a cancel request may take to reach its node.
+    pub cancel_wait_timeout: Duration,
     /// `pool.tcp_user_timeout`.
     pub user_timeout: Duration,
     /// Sessions that are pinned to their backends.
@@ -103,8 +105,16 @@ pub struct Proxy {
     pub pin: PinPolicy,
     /// How long a backend may stay idle.
     pub idle_timeout: Duration,
-    /// How old a backend may get; it is closed when its lease ends.
-    pub max_lifetime: Duration,
+    /// How long a backend may have been idle to be lent unasked.
+    pub check_after: Duration,
+    /// How long it may take to answer then.
+    pub check_limit: Duration,
+    /// What it is asked.
+    pub check_query: String,
+    /// What is run behind each reset; empty for nothing.
+    pub reset_query: String,
+    /// Whether a backend is reset after each lease.
+    pub reset_always: bool,
     /// Picks the replica to read from.
     pub balancer: Balancer,
     /// Bytes of statement texts whose class is kept, per core.
@@ -157,6 +167,8 @@ pub struct Worker<D: Driver> {
     // Deadlines of logins and farewells, in order.
     deadlines: VecDeque<(Instant, usize, u64)>,
     next_serial: u64,
+    // When idle clients are looked through next, if they have a time limit at all.
+    idle_looked_at: Option<Instant>,
     draining: bool,
     // The newest snapshot whose news were acted on, and its primary.
     generation: Generation,
@@ -184,6 +196,7 @@ impl<D: Driver> Worker<D> {
     pub fn new(proxy: Arc<Proxy>, core: usize, driver: D, now: Instant) -> Self {
         let judge = Judge(ClassCache::new(proxy.classifier.clone(), proxy.class_cache_bytes));
         let topology = proxy.topology.load();
+        let idle_looked_at = proxy.databases.shortest_idle_timeout().map(|limit| now + limit);
         let (generation, primary) = (topology.generation(), topology.coordinator().primary);
         Self {
             proxy,
@@ -204,6 +217,7 @@ impl<D: Driver> Worker<D> {
             welcomes: HashMap::new(),
             deadlines: VecDeque::new(),
             next_serial: 0,
+            idle_looked_at,
             draining: false,
             generation,
             primary,
@@ -324,6 +338,7 @@ impl<D: Driver> Worker<D> {
             // Where there is no pool, nobody waits and nothing is idle.
             Mail::Balance(key) if !self.pools.contains_key(&key) => {}
             Mail::Balance(key) => self.balance(key),
+            Mail::MakeRoom { core, pool } => self.make_room_for(core, pool),
             Mail::Drain => self.drain(),
         }
         self.work_off();
@@ -336,7 +351,9 @@ impl<D: Driver> Worker<D> {
             self.client_deadline(key, serial);
         }
         self.time_out_backends();
+        self.time_out_idle_clients();
         self.follow_topology();
+        self.keep_ready();
         let keys: Vec<PoolKey> = self.pools.keys().copied().collect();
         for key in keys {
             self.time_out_pool(key);

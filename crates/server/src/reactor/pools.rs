@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pgherd_core::id::NodeId;
-use pgherd_core::pool::{Pool, PoolLoad, Slots};
+use pgherd_core::pool::{Bounds, Pool, PoolLoad, Slots};
 use pgherd_core::settings::PoolPlan;
 
 use crate::auth::UserId;
@@ -64,31 +64,63 @@ struct CoreShare {
 pub struct Shares {
     cores: usize,
     started: Instant,
-    by_key: Mutex<HashMap<PoolKey, Arc<Share>>>,
+    all: Mutex<All>,
+}
+
+/// The lock guards it, and is held for a look: when a pool is made, and when one is dropped.
+#[derive(Debug, Default)]
+struct All {
+    by_key: HashMap<PoolKey, Arc<Share>>,
+    // At each node: the limits over several pools.
+    limits: HashMap<(NodeId, Scope), Arc<Slots>>,
+}
+
+/// What a limit over several pools is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Scope {
+    Database(DatabaseId),
+    Login(UserId),
 }
 
 impl Shares {
     /// For pools over `cores` cores.
     pub fn new(cores: usize, started: Instant) -> Self {
-        Self { cores, started, by_key: Mutex::default() }
+        Self { cores, started, all: Mutex::default() }
     }
 
     fn get(&self, key: PoolKey, plan: &PoolPlan) -> Arc<Share> {
-        let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let All { by_key, limits } = &mut *all;
         let share = by_key.entry(key).or_insert_with(|| {
+            let scopes = [
+                (Scope::Database(key.database), plan.database_limit),
+                (Scope::Login(key.user), plan.login_limit),
+            ];
+            let above = scopes.into_iter().filter_map(|(scope, limit)| {
+                let limit = limit?;
+                let slots = limits.entry((key.node, scope));
+                Some(Arc::clone(slots.or_insert_with(|| Arc::new(Slots::new(limit)))))
+            });
             Arc::new(Share {
-                slots: Arc::new(Slots::new(plan.size)),
+                slots: Arc::new(Slots::within(plan.size, plan.reserve, above.collect())),
                 cores: (0..self.cores).map(|_| CoreShare::default()).collect(),
             })
         });
         Arc::clone(share)
     }
 
+    /// What counts the backends of a pool, if a core has it.
+    pub(super) fn slots(&self, key: PoolKey) -> Option<Arc<Slots>> {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.by_key.get(&key).map(|share| Arc::clone(&share.slots))
+    }
+
     /// A core has dropped its pool. The last one takes the share along.
     pub(super) fn dropped(&self, key: PoolKey) {
-        let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
-        if by_key.get(&key).is_some_and(|share| Arc::strong_count(share) == 1) {
-            by_key.remove(&key);
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.by_key.get(&key).is_some_and(|share| Arc::strong_count(share) == 1) {
+            all.by_key.remove(&key);
+            all.limits.retain(|_, limit| Arc::strong_count(limit) > 1);
         }
     }
 
@@ -105,6 +137,8 @@ pub(super) struct CorePool {
     pub(super) pool: Pool<usize, usize>,
     pub(super) database: Arc<Database>,
     pub(super) plan: PoolPlan,
+    /// Whether there are limits over several pools, of which this is one.
+    pub(super) shares_a_limit: bool,
     share: Arc<Share>,
     core: usize,
     // Until when the first waiter waits for the backends of this core alone.
@@ -118,8 +152,38 @@ impl CorePool {
         let database = databases.get(key.database);
         let plan = databases.plan(&database, key.user);
         let share = shares.get(key, &plan);
-        let pool = Pool::new(Arc::clone(&share.slots));
-        Self { pool, database, plan, share, core, patient_until: None, last_error: None }
+        let bounds = Bounds {
+            reuse: plan.reuse,
+            open_retry: plan.open_retry,
+            reserve_after: plan.reserve_after,
+            ..Bounds::default()
+        };
+        let pool = Pool::with_bounds(Arc::clone(&share.slots), bounds);
+        Self {
+            pool,
+            database,
+            shares_a_limit: plan.database_limit.is_some() || plan.login_limit.is_some(),
+            plan,
+            share,
+            core,
+            patient_until: None,
+            last_error: None,
+        }
+    }
+
+    /// How many backends it has, and may have: `3 of 5 in use`, and what else bounds them.
+    pub(super) fn fullness(&self) -> String {
+        let (slots, plan) = (self.pool.slots(), &self.plan);
+        let (used, limit) = (slots.used(), slots.limit());
+        let mut said = format!("{used} of {limit} in use");
+        if plan.reserve > 0 {
+            said += &format!(" and {} in reserve", plan.reserve);
+        }
+        for above in slots.above().filter(|above| above.used() >= above.limit()) {
+            said +=
+                &format!(", {} of {} in those it shares a limit with", above.used(), above.limit());
+        }
+        said
     }
 
     /// Whether nothing would be lost with it, and it may never be needed again.

@@ -87,6 +87,11 @@ impl Default for Login {
 }
 
 impl Login {
+    /// Whether it has said who it wants to be: it is no request to cancel.
+    pub fn has_begun(&self) -> bool {
+        !matches!(self.0, State::First { .. })
+    }
+
     /// Takes what it can use of `input`; returns how many bytes, and what to do.
     pub fn on_bytes(
         &mut self,

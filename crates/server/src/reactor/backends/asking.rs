@@ -10,7 +10,7 @@ use pgherd_wire::WireError;
 use pgherd_wire::backend::data_row;
 use pgherd_wire::sqlstate;
 
-use super::{Loss, Phase, fatal};
+use super::{Loss, Phase, Rest, fatal};
 use crate::pins::Pin;
 use crate::reactor::cancels::cancel_pid;
 use crate::reactor::{Driver, Judge, Todo, Worker};
@@ -240,7 +240,7 @@ impl<D: Driver> Worker<D> {
             return self.close_backend(key);
         }
         let in_block = !backend.relay.tx.is_idle();
-        backend.phase = Phase::Cleaning;
+        backend.phase = Phase::Cleaning { rest: Rest::Queries };
         backend.relay.begin_lease();
         if in_block {
             self.ask(key, "ROLLBACK");
@@ -261,6 +261,19 @@ impl<D: Driver> Worker<D> {
             };
             if let Some(deallocate) = answer.deallocate {
                 return self.ask(key, &deallocate);
+            }
+        }
+        let proxy = Arc::clone(&self.proxy);
+        let database = Arc::clone(&backend.database);
+        while let Phase::Cleaning { rest } = &mut backend.phase {
+            let (left, sql) = match rest {
+                Rest::Queries => (Rest::ConnectQuery, &*proxy.reset_query),
+                Rest::ConnectQuery => (Rest::Nothing, database.connect_query()),
+                Rest::Nothing => break,
+            };
+            *rest = left;
+            if !sql.is_empty() {
+                return self.ask(key, sql);
             }
         }
         backend.relay.suspicion.cleaned();

@@ -16,12 +16,15 @@ impl<D: Driver> Worker<D> {
         let node = self.node_name(pool_key);
         // An idle backend may be ended by somebody, or by a time-out: the probe knows better. One that
         // was abandoned was to end.
-        let may_be_node = !matches!(phase, Phase::Idle | Phase::Abandoned { .. });
+        let may_be_node = !matches!(
+            phase,
+            Phase::Idle | Phase::Checking { .. } | Phase::Abandoned { .. }
+        );
         if loss.may_be_node() && may_be_node {
             (self.proxy.failures)(pool_key.node, &loss.to_string());
         }
         match phase {
-            Phase::Connecting | Phase::LoggingIn(_) => {
+            Phase::Connecting | Phase::LoggingIn(_) | Phase::Introducing => {
                 self.drop_backend(key);
                 self.open_failed(pool_key, loss);
             }
@@ -30,6 +33,11 @@ impl<D: Driver> Worker<D> {
                 self.pool(pool_key).pool.remove_idle(|idle| *idle == key);
                 self.drop_backend(key);
                 self.balance(pool_key);
+            }
+            Phase::Checking { client, since } => {
+                tracing::info!(%node, pid, %loss, "idle backend lost");
+                self.drop_backend(key);
+                self.check_failed(client, since, pool_key);
             }
             Phase::Syncing { client, .. }
             | Phase::Leased { client }
@@ -48,7 +56,7 @@ impl<D: Driver> Worker<D> {
                 self.lost_backend(client, pool_key, loss, last);
                 self.slot_freed(pool_key);
             }
-            Phase::Asking { client: None, .. } | Phase::Cleaning | Phase::Parked => {
+            Phase::Asking { client: None, .. } | Phase::Cleaning { .. } | Phase::Parked => {
                 tracing::info!(%node, pid, %loss, "backend lost");
                 self.drop_backend(key);
                 self.slot_freed(pool_key);
@@ -88,9 +96,7 @@ impl<D: Driver> Worker<D> {
         let (node, now) = (self.node_name(pool_key), self.now);
         tracing::warn!(%node, %loss, "cannot open a backend");
         self.counts(pool_key.node).failed_opens.add_one();
-        let mut random = [0; 1];
-        self.driver.random(&mut random);
-        let random = f64::from(random[0]) / f64::from(u8::MAX);
+        let random = self.random_fraction();
         let pool = self.pool(pool_key);
         pool.pool.open_failed(OpenFailure::Refused, now, random);
         pool.last_error = Some(loss.to_string());
@@ -105,9 +111,19 @@ impl<D: Driver> Worker<D> {
                     self.refuse_waiter(client, pool_key, raw, loss);
                 }
             }
-            None => self.reroute_waiters(pool_key),
+            None => {
+                self.reroute_waiters(pool_key);
+                self.fail_the_hopeless(pool_key);
+            }
         }
         self.publish(pool_key);
+    }
+
+    /// Uniform in 0 to 1, for delays: in steps of 1/255.
+    pub(super) fn random_fraction(&mut self) -> f64 {
+        let mut random = [0; 1];
+        self.driver.random(&mut random);
+        f64::from(random[0]) / f64::from(u8::MAX)
     }
 
     /// Waiters for a replica need not wait for it: another node serves them as well.

@@ -1,13 +1,14 @@
 //! Who has a backend next: lent, cleaned, placed, moved to another core.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use pgherd_core::balance::Balance;
-use pgherd_core::pool::Placed;
+use pgherd_core::pool::{Acquired, Placed};
 use pgherd_wire::frontend;
 use pgherd_wire::replies::{Expect, Show};
 
-use super::{Backend, Loss, Phase};
+use super::{Backend, Loss, Phase, Rest};
 use crate::reactor::driver::Entry;
 use crate::reactor::outbox::Outbox;
 use crate::reactor::{Driver, Mail, PoolKey, Todo, Token, Worker};
@@ -16,6 +17,9 @@ impl<D: Driver> Worker<D> {
     /// A waiter or an acquiring client gets this backend: its parameters first.
     pub(in crate::reactor) fn link(&mut self, key: usize, client: usize) {
         let backend = &mut self.backends[key];
+        if self.now.saturating_duration_since(backend.idle_since) > self.proxy.check_after {
+            return self.check(key, client);
+        }
         backend.relay.begin_lease();
         let wanted = &self.clients[client].parameters;
         if Arc::ptr_eq(wanted, &backend.applied) {
@@ -28,6 +32,30 @@ impl<D: Driver> Worker<D> {
         backend.phase = Phase::Syncing { client, wanted: Arc::clone(wanted) };
         self.clients[client].syncing(key);
         change.iter().for_each(|sql| self.ask(key, sql));
+    }
+
+    /// Asks a backend that was idle for long whether it is there, before its client has it.
+    fn check(&mut self, key: usize, client: usize) {
+        let backend = &mut self.backends[key];
+        backend.phase = Phase::Checking { client, since: self.clients[client].waits_since() };
+        self.clients[client].syncing(key);
+        let proxy = Arc::clone(&self.proxy);
+        self.ask(key, &proxy.check_query);
+    }
+
+    /// It was not. Its client goes on waiting, before all who came after it.
+    pub(super) fn check_failed(&mut self, client: usize, since: Instant, pool_key: PoolKey) {
+        let now = self.now;
+        if self.take_called_off(client) {
+            self.called_off(client);
+            return self.slot_freed(pool_key);
+        }
+        self.clients[client].waits(pool_key);
+        match self.pool(pool_key).pool.reacquire(client, since, now) {
+            Acquired::Lease(backend) => self.link(backend, client),
+            Acquired::Queued { open: true } => self.open_backend(pool_key),
+            Acquired::Queued { open: false } | Acquired::Full => self.ask_other_cores(pool_key),
+        }
     }
 
     pub(super) fn lend(&mut self, key: usize, client: usize) {
@@ -79,9 +107,8 @@ impl<D: Driver> Worker<D> {
 
     /// Makes a backend fit for the next client and places it.
     pub(super) fn clean(&mut self, key: usize) {
-        let Backend { relay, is_session, .. } = &self.backends[key];
-        // A whole session may have left what nobody has seen, in the bodies of functions.
-        match *is_session || relay.suspicion.is_dirty() || !relay.tx.is_idle() {
+        let Backend { relay, resets_always, .. } = &self.backends[key];
+        match *resets_always || relay.suspicion.is_dirty() || !relay.tx.is_idle() {
             true => self.reset(key),
             false => self.place(key),
         }
@@ -107,7 +134,7 @@ impl<D: Driver> Worker<D> {
             && !relay.awaits_sync
             && !relay.replies.is_uncertain()
             && backend.outbox.is_empty();
-        backend.phase = Phase::Cleaning;
+        backend.phase = Phase::Cleaning { rest: Rest::Nothing };
         if is_fit {
             return self.clean(key);
         }
@@ -138,10 +165,11 @@ impl<D: Driver> Worker<D> {
             backend.phase = Phase::Parked;
             return;
         }
-        if self.now.saturating_duration_since(backend.opened_at) > self.proxy.max_lifetime {
+        if self.now >= backend.expires_at {
             return self.close_backend(key);
         }
         backend.phase = Phase::Idle;
+        backend.idle_since = self.now;
         backend.relay.shown = false;
         let (pool_key, now) = (backend.pool, self.now);
         if let Some(core) = self.core_in_need(pool_key) {
@@ -170,7 +198,6 @@ impl<D: Driver> Worker<D> {
 
     /// Gives idle backends to cores in need, and opens for waiters where slots came free.
     pub(in crate::reactor) fn balance(&mut self, pool_key: PoolKey) {
-        let now = self.now;
         self.publish(pool_key);
         if let Some(core) = self.core_in_need(pool_key)
             && let Some(backend) = self.pool(pool_key).pool.give_idle()
@@ -178,7 +205,15 @@ impl<D: Driver> Worker<D> {
             self.publish(pool_key);
             return self.move_backend(backend, core);
         }
-        if self.pool(pool_key).pool.wants_open(now) {
+        self.open_wanted(pool_key);
+        if self.ask_for_room(pool_key) {
+            self.open_wanted(pool_key);
+        }
+    }
+
+    fn open_wanted(&mut self, pool_key: PoolKey) {
+        let now = self.now;
+        while self.pool(pool_key).pool.wants_open(now) {
             self.open_backend(pool_key);
         }
     }

@@ -1,21 +1,28 @@
 //! What time and the health of nodes do to backends.
 
+use std::sync::Arc;
+
+use pgherd_core::pool::Slots;
 use pgherd_wire::frontend;
 
 use super::{Backend, Loss, Phase};
-use crate::reactor::{Driver, PoolKey, Worker};
+use crate::reactor::{Driver, Mail, PoolKey, Worker};
 
 impl<D: Driver> Worker<D> {
     pub(in crate::reactor) fn time_out_backends(&mut self) {
         let (now, limit) = (self.now, self.proxy.connect_timeout);
         let age = |backend: &Backend<_>| now.saturating_duration_since(backend.opened_at);
         let late = self.backends_where(|backend| match backend.phase {
-            Phase::Connecting | Phase::LoggingIn(_) => age(backend) > limit,
-            Phase::Syncing { .. } | Phase::Asking { .. } | Phase::Cleaning => {
-                now.saturating_duration_since(backend.asked_at) > limit
-            }
+            Phase::Connecting | Phase::LoggingIn(_) | Phase::Introducing => age(backend) > limit,
+            Phase::Syncing { .. }
+            | Phase::Asking { is_asked: true, .. }
+            | Phase::Cleaning { .. } => now.saturating_duration_since(backend.asked_at) > limit,
             Phase::Abandoned { since } => now.saturating_duration_since(since) > limit,
-            Phase::Idle | Phase::Leased { .. } | Phase::Parked => false,
+            Phase::Asking { is_asked: false, .. }
+            | Phase::Checking { .. }
+            | Phase::Idle
+            | Phase::Leased { .. }
+            | Phase::Parked => false,
         });
         for key in late {
             self.lose_backend(key, &Loss::TimedOut(limit));
@@ -26,9 +33,17 @@ impl<D: Driver> Worker<D> {
                 && backend.cancels == 0
         });
         still_runs.into_iter().for_each(|key| self.cancel_abandoned(key));
-        let lifetime = self.proxy.max_lifetime;
+        let check_limit = self.proxy.check_limit;
+        let silent = self.backends_where(|backend| {
+            matches!(backend.phase, Phase::Checking { .. })
+                && now.saturating_duration_since(backend.asked_at) > check_limit
+        });
+        for key in silent {
+            self.lose_backend(key, &Loss::TimedOut(check_limit));
+        }
+        self.time_out_holders();
         let old = self.backends_where(|backend| {
-            matches!(backend.phase, Phase::Idle) && age(backend) > lifetime
+            matches!(backend.phase, Phase::Idle) && now >= backend.expires_at
         });
         for key in old {
             let pool_key = self.backends[key].pool;
@@ -36,6 +51,21 @@ impl<D: Driver> Worker<D> {
             self.say_goodbye(key);
         }
         self.time_out_cancels();
+    }
+
+    /// Dismisses clients that hold backends and do what they do for too long.
+    fn time_out_holders(&mut self) {
+        let mut overdue = Vec::new();
+        for (_, backend) in &self.backends {
+            let Phase::Leased { client } = backend.phase else { continue };
+            let Some(timeouts) = self.clients[client].timeouts() else { continue };
+            if let Some(over) = timeouts.overdue(backend.doing(), self.now) {
+                overdue.push((client, over));
+            }
+        }
+        for (client, over) in overdue {
+            self.dismiss_overdue(client, over);
+        }
     }
 
     /// A node that was taken out of rotation may never answer again what it was asked: whoever
@@ -90,18 +120,93 @@ impl<D: Driver> Worker<D> {
 
     pub(in crate::reactor) fn time_out_pool(&mut self, pool_key: PoolKey) {
         let now = self.now;
-        let (wait, idle) = (self.proxy.acquire_timeout, self.proxy.idle_timeout);
+        let (wait, idle) = (self.pool(pool_key).plan.acquire_timeout, self.proxy.idle_timeout);
         while let Some((client, waited)) = self.pool(pool_key).pool.pop_expired(now, wait) {
             self.waited_too_long(client, pool_key, waited);
         }
+        self.fail_the_hopeless(pool_key);
+        let notice = self.proxy.wait_notice;
+        if !notice.is_zero() {
+            for client in self.pool(pool_key).pool.untold(now, notice) {
+                self.tell_waiter(client, pool_key);
+            }
+        }
         while let Some(backend) = self.pool(pool_key).pool.pop_surplus(now, idle) {
             self.say_goodbye(backend);
+        }
+        let plan = &self.pool(pool_key).plan;
+        if plan.min_idle > 0 {
+            let (min_idle, database) = (plan.min_idle, Arc::clone(&self.pool(pool_key).database));
+            let is_ready = self.proxy.databases.is_kept_ready(&database, pool_key.user);
+            let min_idle = if is_ready && !self.draining { min_idle } else { 0 };
+            self.pool(pool_key).pool.keep_open(min_idle);
         }
         if self.draining {
             let all: Vec<usize> = self.pool(pool_key).pool.drain_idle().collect();
             all.into_iter().for_each(|backend| self.say_goodbye(backend));
         }
         self.balance(pool_key);
+    }
+
+    /// Databases whose clients share a login have their pool before the first of them comes. One core
+    /// opens the backends.
+    pub(in crate::reactor) fn keep_ready(&mut self) {
+        if self.core > 0 || self.draining {
+            return;
+        }
+        let (proxy, node) = (Arc::clone(&self.proxy), self.primary);
+        for (database, user) in proxy.databases.kept_ready() {
+            self.pool(PoolKey { node, database, user });
+        }
+    }
+
+    /// Closes an idle backend of this core where a limit over several pools keeps a waiter of `pool`
+    /// from one of its own; the one that has been idle longest.
+    fn make_room(&mut self, pool_key: PoolKey, limit: &Arc<Slots>) -> bool {
+        let others = self
+            .pools
+            .iter()
+            .filter(|(key, pool)| **key != pool_key && pool.pool.slots().is_under(limit));
+        let idle = others.filter_map(|(key, pool)| Some((pool.pool.oldest_idle()?, *key)));
+        let Some((_, key)) = idle.min() else { return false };
+        let Some(backend) = self.pool(key).pool.pop_idle_for(limit) else { return false };
+        self.say_goodbye(backend);
+        self.publish(key);
+        true
+    }
+
+    /// The same for a pool of another core.
+    pub(in crate::reactor) fn make_room_for(&mut self, core: usize, pool_key: PoolKey) {
+        let Some(slots) = self.proxy.shares.slots(pool_key) else { return };
+        let full = slots.above().find(|above| above.used() >= above.limit());
+        if let Some(full) = full
+            && self.make_room(pool_key, full)
+        {
+            self.driver.post(core, Mail::Balance(pool_key));
+        }
+    }
+
+    /// Has others make room, if a limit over several pools keeps a waiter from a backend. `true` if it
+    /// was done at once.
+    pub(super) fn ask_for_room(&mut self, pool_key: PoolKey) -> bool {
+        let now = self.now;
+        let Some(limit) = self.pool(pool_key).pool.held_up_by(now).cloned() else { return false };
+        if self.make_room(pool_key, &limit) {
+            return true;
+        }
+        let own = self.core;
+        for core in (0..self.proxy.cores).filter(|core| *core != own) {
+            self.driver.post(core, Mail::MakeRoom { core: own, pool: pool_key });
+        }
+        false
+    }
+
+    /// Who waits for a backend that cannot come in time is told so.
+    pub(in crate::reactor) fn fail_the_hopeless(&mut self, pool_key: PoolKey) {
+        let (now, wait) = (self.now, self.pool(pool_key).plan.acquire_timeout);
+        while let Some((client, waited)) = self.pool(pool_key).pool.pop_hopeless(now, wait) {
+            self.waited_too_long(client, pool_key, waited);
+        }
     }
 
     pub(super) fn say_goodbye(&mut self, key: usize) {

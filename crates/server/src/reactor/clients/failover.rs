@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pgherd_wire::backend::{Report, Severity};
 use pgherd_wire::sqlstate;
 
 use super::{Phase, TRIES};
@@ -112,20 +113,27 @@ impl<D: Driver> Worker<D> {
     ) {
         self.counts(pool_key.node).errors.add_one();
         let node = self.node_name(pool_key);
-        let limit = self.proxy.acquire_timeout;
         let pool = self.pool(pool_key);
+        let limit = pool.plan.acquire_timeout;
+        let retry_at = pool.pool.retry_at();
         // Open, or being opened, over all cores; the waiters are those of this one.
-        let (open, size) = (pool.pool.slots().used(), pool.pool.slots().limit());
+        let fullness = pool.fullness();
         let waiting = pool.pool.load().waiting + 1;
-        let pool_name = self.pool_name(pool_key);
+        let (pool_name, now) = (self.pool_name(pool_key), self.now);
         let message = format!(
-            "no free backend on node {node} after {waited:.1?} (limit {limit:?}; {open} of {size} \
-             in use, {waiting} waiting in the pool of {pool_name})"
+            "no free backend on node {node} after {waited:.1?} (limit {limit:?}; {fullness}, \
+             {waiting} waiting in the pool of {pool_name})"
         );
         let pins = self.proxy.pins.described(pool_key, self.now);
         let (detail, hint) = match &self.pool(pool_key).last_error {
             Some(error) => (
-                format!("the last try to open one failed: {error}"),
+                match retry_at.and_then(|at| at.checked_duration_since(now)) {
+                    Some(wait) => format!(
+                        "the last try to open one failed: {error}; the next is in {wait:.1?} \
+                         (pool.open_retry)"
+                    ),
+                    None => format!("the last try to open one failed: {error}"),
+                },
                 "see whether the node is up and has connections left",
             ),
             None if !pins.is_empty() => (
@@ -138,6 +146,34 @@ impl<D: Driver> Worker<D> {
             }
         };
         self.dismiss(key, &fatal(sqlstate::TOO_MANY_CONNECTIONS, &message, &detail, hint));
+    }
+
+    /// A waiter is told that it waits.
+    pub(in crate::reactor) fn tell_waiter(&mut self, key: usize, pool_key: PoolKey) {
+        let Some(client) = self.clients.get(key) else { return };
+        // Before a login is done it would be taken for a part of that.
+        if client.greeting {
+            return;
+        }
+        let waited = self.now.saturating_duration_since(client.since);
+        let (node, pool_name) = (self.node_name(pool_key), self.pool_name(pool_key));
+        let pool = self.pool(pool_key);
+        let fullness = pool.fullness();
+        let (waiting, limit) = (pool.pool.load().waiting, pool.plan.acquire_timeout);
+        let message = format!(
+            "the client is queued: it has waited for {waited:.1?} for a backend on node {node} (limit \
+             {limit:?}; {fullness}, {waiting} waiting in the pool of {pool_name})"
+        );
+        let mut out = Vec::new();
+        Report {
+            severity: Severity::Notice,
+            code: sqlstate::WARNING,
+            message: &message,
+            detail: "",
+            hint: "",
+        }
+        .put(&mut out);
+        self.clients[key].send([&out[..]].into_iter());
     }
 
     /// The node refused the login for good; `raw` is what it said, if it said anything.

@@ -3,11 +3,12 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use pgherd_core::timeouts::{Doing, Limit, Overdue};
 use pgherd_wire::backend::Report;
 use pgherd_wire::sqlstate;
 
 use super::{Client, Phase};
-use crate::databases::NoDatabase;
+use crate::databases::{NoDatabase, NoSeat};
 use crate::reactor::backends::fatal;
 use crate::reactor::driver::Entry;
 use crate::reactor::{Driver, Todo, Worker};
@@ -30,6 +31,60 @@ impl<D: Driver> Worker<D> {
             Phase::Cancelling | Phase::Leaving => self.close_client(key),
             _ => {}
         }
+    }
+
+    /// Dismisses clients without a backend that have said nothing for too long.
+    ///
+    /// They are looked through when the first of them may be due, and not at each tick: there may be
+    /// many thousands.
+    pub(in crate::reactor) fn time_out_idle_clients(&mut self) {
+        let (now, shortest) = (self.now, self.proxy.databases.shortest_idle_timeout());
+        if self.idle_looked_at.is_none_or(|at| now < at) {
+            return;
+        }
+        let mut next = shortest.map(|limit| now + limit);
+        let mut overdue = Vec::new();
+        for (key, client) in &self.clients {
+            let Some(timeouts) = client.timeouts() else { continue };
+            if !matches!(client.phase, Phase::Idle) {
+                continue;
+            }
+            let doing = Doing::Idle { since: client.since };
+            match timeouts.overdue(doing, now) {
+                Some(over) => overdue.push((key, over)),
+                None => next = next.into_iter().chain(timeouts.due(doing)).min(),
+            }
+        }
+        self.idle_looked_at = next;
+        for (key, over) in overdue {
+            self.dismiss_overdue(key, over);
+        }
+    }
+
+    /// A client has done what it does for too long.
+    pub(in crate::reactor) fn dismiss_overdue(&mut self, key: usize, over: Overdue) {
+        let (code, detail, hint) = match over.which {
+            Limit::Query => (
+                sqlstate::QUERY_CANCELED,
+                "it is cancelled at the node",
+                "raise query_timeout, or look for what it waits for",
+            ),
+            Limit::Transaction => (
+                sqlstate::TRANSACTION_TIMEOUT,
+                "it is rolled back",
+                "raise transaction_timeout, or make the transaction shorter",
+            ),
+            Limit::IdleTransaction => (
+                sqlstate::IDLE_IN_TRANSACTION,
+                "it is rolled back",
+                "raise idle_transaction_timeout, or look for what the program waits for",
+            ),
+            Limit::Idle => {
+                (sqlstate::IDLE_SESSION, "", "connect again, or raise client_idle_timeout")
+            }
+        };
+        let message = format!("the connection is ended because {over}");
+        self.dismiss(key, &fatal(code, &message, detail, hint));
     }
 
     /// Sees a client off that neither runs nor waits for anything, because pgherd stops.
@@ -62,6 +117,21 @@ impl<D: Driver> Worker<D> {
             ),
         };
         self.dismiss(key, &fatal(code, &message, "", hint));
+    }
+
+    /// Its database or its user has as many clients as it may have.
+    pub(super) fn no_seat(&mut self, key: usize, error: &NoSeat) {
+        let hint = "raise its max_clients, or close what is not used";
+        let message = error.to_string();
+        self.dismiss(key, &fatal(sqlstate::TOO_MANY_CONNECTIONS, &message, "", hint));
+    }
+
+    /// There are as many clients as there may be.
+    pub(super) fn too_many(&mut self, key: usize) {
+        let limit = self.proxy.max_clients;
+        let message = format!("no more clients are accepted: {limit} of {limit} are connected");
+        let hint = "raise max_clients, or close what is not used";
+        self.dismiss(key, &fatal(sqlstate::TOO_MANY_CONNECTIONS, &message, "", hint));
     }
 
     pub(super) fn refused(&mut self, key: usize, refused: &Refused) {
@@ -104,6 +174,7 @@ impl<D: Driver> Worker<D> {
         let deadline = self.now + FAREWELL;
         let client = &mut self.clients[key];
         client.phase = Phase::Leaving;
+        client.seat = None;
         client.stash = Vec::new();
         let serial = client.serial;
         if client.outbox.is_empty() {
