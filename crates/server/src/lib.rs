@@ -7,6 +7,7 @@
 //! ([`relay`]). The control plane (`control`) is the library's health monitor, on a thread of
 //! its own.
 
+mod addresses;
 pub mod auth;
 pub mod backend;
 mod control;

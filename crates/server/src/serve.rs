@@ -1,13 +1,14 @@
 //! A running proxy: its socket, its cores, its control plane.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use pgherd::PasswordError;
 use pgherd_core::balance::Balancer;
 use pgherd_core::route::RoutePolicy;
@@ -17,6 +18,7 @@ use pgherd_core::sql::Classifier;
 use pgherd_core::topology::{Node, Topology, TopologyError};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::addresses::{self, Addresses, LookUp};
 use crate::auth::{Method, Users};
 use crate::control::ControlPlane;
 use crate::databases::Databases;
@@ -133,6 +135,10 @@ impl Server {
     /// # Errors
     /// [`ServeError`] says what is wrong with the settings or the system.
     pub fn start(settings: &Settings) -> Result<Self, ServeError> {
+        Self::start_with(settings, addresses::system())
+    }
+
+    fn start_with(settings: &Settings, look_up: LookUp) -> Result<Self, ServeError> {
         let topology = settings.topology()?;
         let policy = settings.route_policy()?;
         if settings.users.is_empty() {
@@ -145,7 +151,9 @@ impl Server {
             return Err(ServeError::BindingRequired);
         }
         let settings = &with_passwords(settings)?;
-        let addresses = topology.nodes().iter().map(resolve).collect::<Result<_, _>>()?;
+        let find = |node| resolve(node, &look_up);
+        let found = topology.nodes().iter().map(find).collect::<Result<Vec<_>, _>>()?;
+        let addresses: Addresses = Arc::new(ArcSwap::from_pointee(found));
         let (address, listener) = listen(&settings.listen.address, settings.listen.port)?;
         let count = match settings.listen.workers {
             0 => std::thread::available_parallelism().map_or(1, NonZero::get).min(MOST_CORES),
@@ -154,7 +162,8 @@ impl Server {
         let mut watched = settings.clone();
         // As the cores dial, or a node that takes TLS only would count as well.
         watched.tls.mode = TlsMode::Disable;
-        let control = ControlPlane::start(Arc::new(watched), topology)?;
+        let control =
+            ControlPlane::start(Arc::new(watched), topology, Arc::clone(&addresses), look_up)?;
         let proxy = Arc::new(proxy(settings, policy, &control, addresses, count));
         let (cores, mailboxes) = cores(count)?;
         let stopper = Stopper(Arc::clone(&mailboxes));
@@ -232,7 +241,7 @@ fn proxy(
     settings: &Settings,
     policy: RoutePolicy,
     control: &ControlPlane,
-    addresses: Vec<SocketAddr>,
+    addresses: Addresses,
     cores: usize,
 ) -> Proxy {
     let random = |bytes: &mut [u8]| {
@@ -282,14 +291,14 @@ fn proxy(
     }
 }
 
-fn resolve(node: &Node) -> Result<SocketAddr, ServeError> {
+fn resolve(node: &Node, look_up: &LookUp) -> Result<SocketAddr, ServeError> {
     let fail = |source| ServeError::Resolve {
         node: node.name.to_string(),
         host: node.host.to_string(),
         source,
     };
-    let mut found = (&*node.host, node.port).to_socket_addrs().map_err(fail)?;
-    found.next().ok_or_else(|| fail(io::ErrorKind::NotFound.into()))
+    let found = look_up(&node.host, node.port).map_err(fail)?;
+    found.first().copied().ok_or_else(|| fail(io::ErrorKind::NotFound.into()))
 }
 
 fn listen(address: &str, port: u16) -> Result<(SocketAddr, TcpListener), ServeError> {
@@ -308,7 +317,37 @@ fn listen(address: &str, port: u16) -> Result<(SocketAddr, TcpListener), ServeEr
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::net::TcpStream;
+    use std::sync::Mutex;
+
+    use pgherd_wire::startup;
+
     use super::*;
+
+    #[test]
+    fn a_node_is_found_where_its_name_leads_now() {
+        let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let (first, second) = (listen(), listen());
+        let leads_to = Arc::new(Mutex::new(first.local_addr().unwrap()));
+        let now = Arc::clone(&leads_to);
+        let look_up: LookUp = Arc::new(move |_, _| Ok(vec![*now.lock().unwrap()]));
+        let text = "node = [{ host = \"node.test\", role = \"coordinator\" }]\n\
+                    user = [{ name = \"u\" }]\n[listen]\nport = 0\nauth = \"trust\"\n\
+                    [pool]\ndns_ttl = \"100ms\"\nconnect_timeout = \"100ms\"\nacquire_timeout = \"1m\"";
+        let server =
+            Server::start_with(&Settings::from_toml(text, "test").unwrap(), look_up).unwrap();
+        let mut client = TcpStream::connect(server.address()).unwrap();
+        let mut out = Vec::new();
+        let parameters = [("user", "u"), ("database", "postgres")];
+        startup::put_startup(&mut out, startup::PROTOCOL_3_0, parameters);
+        client.write_all(&out).unwrap();
+        // Neither says anything, so the proxy tries again and again.
+        first.accept().unwrap();
+        *leads_to.lock().unwrap() = second.local_addr().unwrap();
+        second.accept().unwrap();
+        server.stopper().stop();
+    }
 
     #[test]
     fn what_requires_tls_to_the_nodes_is_refused_at_start() {

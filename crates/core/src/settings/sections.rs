@@ -214,6 +214,12 @@ section! {
         ///
         /// Unit: duration. Range: 10ms to 10m. Default: 5s. Reload: live.
         connect_timeout: Duration = secs(5), between(ms(10), secs(600));
+        /// How long what a node's host name stands for is taken for known; then it is asked again, and
+        /// where it has changed backends are opened at the new address and closed at the old one. The
+        /// proxy's pools; the library asks for each connection.
+        ///
+        /// Unit: duration. Range: 0 to 1d; 0 asks at the start only. Default: 15s. Reload: restart.
+        dns_ttl: Duration = secs(15), between(Duration::ZERO, hours(24));
         /// The longest wait between two tries to open a backend after one has failed: the first is
         /// 100ms, or this if it is shorter, and each further one twice as long. Who would wait in vain,
         /// because the next try comes too late and no backend is open, is told at once. The proxy's

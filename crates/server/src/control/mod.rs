@@ -16,7 +16,9 @@ use pgherd_core::id::NodeId;
 use pgherd_core::{Settings, Topology};
 use tokio::sync::oneshot;
 
-/// Watches the nodes until it is stopped.
+use crate::addresses::{Addresses, LookUp, keep_fresh};
+
+/// Watches the nodes, and what their names stand for, until it is stopped.
 pub(crate) struct ControlPlane {
     monitor: Arc<HealthMonitor>,
     stop: oneshot::Sender<()>,
@@ -28,7 +30,14 @@ impl ControlPlane {
     ///
     /// # Errors
     /// When the system gives no thread or no descriptors.
-    pub(crate) fn start(settings: Arc<Settings>, topology: Topology) -> io::Result<Self> {
+    pub(crate) fn start(
+        settings: Arc<Settings>,
+        topology: Topology,
+        addresses: Addresses,
+        look_up: LookUp,
+    ) -> io::Result<Self> {
+        let ttl = settings.pool.dns_ttl;
+        let hosts = Arc::new(topology.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let monitor = {
             let _inside = runtime.enter();
@@ -37,8 +46,13 @@ impl ControlPlane {
         let (stop, stopped) = oneshot::channel();
         let watched = Arc::clone(&monitor);
         let watch = async move {
+            let fresh = (!ttl.is_zero())
+                .then(|| tokio::spawn(keep_fresh(addresses, hosts, look_up, ttl)));
             // An error means that the sender is gone, which is a reason to stop as well.
             let _ = stopped.await;
+            if let Some(fresh) = fresh {
+                fresh.abort();
+            }
             watched.shutdown().await;
         };
         let thread = std::thread::Builder::new().name("control".to_owned());

@@ -186,7 +186,7 @@ impl Observer for Seen {
 impl<D: Driver> Worker<D> {
     /// Opens one backend as the pool ordered.
     pub(super) fn open_backend(&mut self, pool: PoolKey) {
-        let address = self.proxy.addresses[pool.node.index()];
+        let address = self.addresses[pool.node.index()];
         let (serial, applied) = (self.serial(), self.intern(Parameters::default()));
         let of_pool = self.pool(pool);
         let (database, mode) = (Arc::clone(&of_pool.database), of_pool.plan.mode);

@@ -74,7 +74,7 @@ pub struct Proxy {
     /// The control plane's ear.
     pub failures: Failures,
     /// Where each node of the topology is, by its id.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Arc<ArcSwap<Vec<SocketAddr>>>,
     /// Which reads go to replicas.
     pub policy: RoutePolicy,
     /// Every prepared statement.
@@ -170,6 +170,8 @@ pub struct Worker<D: Driver> {
     // When idle clients are looked through next, if they have a time limit at all.
     idle_looked_at: Option<Instant>,
     draining: bool,
+    // Where each node was at the last tick.
+    addresses: Arc<Vec<SocketAddr>>,
     // The newest snapshot whose news were acted on, and its primary.
     generation: Generation,
     primary: NodeId,
@@ -196,6 +198,7 @@ impl<D: Driver> Worker<D> {
     pub fn new(proxy: Arc<Proxy>, core: usize, driver: D, now: Instant) -> Self {
         let judge = Judge(ClassCache::new(proxy.classifier.clone(), proxy.class_cache_bytes));
         let topology = proxy.topology.load();
+        let addresses = proxy.addresses.load_full();
         let idle_looked_at = proxy.databases.shortest_idle_timeout().map(|limit| now + limit);
         let (generation, primary) = (topology.generation(), topology.coordinator().primary);
         Self {
@@ -219,6 +222,7 @@ impl<D: Driver> Worker<D> {
             next_serial: 0,
             idle_looked_at,
             draining: false,
+            addresses,
             generation,
             primary,
             now,
@@ -350,6 +354,7 @@ impl<D: Driver> Worker<D> {
         while let Some((_, key, serial)) = self.deadlines.pop_front_if(|(at, ..)| *at <= now) {
             self.client_deadline(key, serial);
         }
+        self.follow_addresses();
         self.time_out_backends();
         self.time_out_idle_clients();
         self.follow_topology();

@@ -68,6 +68,21 @@ impl<D: Driver> Worker<D> {
         }
     }
 
+    /// A node that has another address is left at the last one: idle backends are closed, the others
+    /// when their leases end.
+    pub(in crate::reactor) fn follow_addresses(&mut self) {
+        let addresses = self.proxy.addresses.load_full();
+        if Arc::ptr_eq(&addresses, &self.addresses) {
+            return;
+        }
+        for (_, backend) in &mut self.backends {
+            if backend.address != addresses[backend.pool.node.index()] {
+                backend.expires_at = self.now;
+            }
+        }
+        self.addresses = addresses;
+    }
+
     /// A node that was taken out of rotation may never answer again what it was asked: whoever
     /// can be served elsewhere is. A fenced node, which took writes while another was promoted, is
     /// left by everybody. Who waits for the last primary goes on to the present one.
