@@ -3,8 +3,9 @@
 //! In: the settings; the names and logins that clients come with. Out: an [`Account`] for each
 //! database and user, which all its clients share.
 
+mod places;
+
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ use pgherd_core::settings::{DatabaseSettings, PoolMode, PoolPlan};
 use pgherd_core::timeouts::Timeouts;
 
 use crate::auth::{UserId, Users};
+
+use places::Places;
+pub use places::{NoSeat, Seat};
 
 /// Databases under names that only `"*"` lets in, known at the same time: each may have pools.
 const MOST_UNLISTED: usize = 1000;
@@ -39,6 +43,8 @@ pub struct Database {
 /// A database and a user: what holds for the clients that come with the two.
 #[derive(Debug)]
 pub struct Account {
+    /// Which database it is.
+    pub id: DatabaseId,
     /// The database.
     pub database: Arc<Database>,
     /// Whose pool of the database its clients are served from: their own user, or the one that the
@@ -51,28 +57,6 @@ pub struct Account {
     // Of the account, and of its user in all databases.
     clients: Places,
     of_user: Arc<Places>,
-}
-
-/// Clients that are there, and how many may be.
-#[derive(Debug, Default)]
-struct Places {
-    limit: Option<usize>,
-    taken: AtomicUsize,
-}
-
-/// A client's place in its account, which it gives back when it is dropped.
-#[derive(Debug)]
-#[must_use = "dropping it gives the place back"]
-pub struct Seat(Arc<Account>);
-
-/// As many clients are there as may be.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no more clients of {whose} are accepted: {limit} of {limit} are connected")]
-pub struct NoSeat {
-    /// A database or a user.
-    pub whose: String,
-    /// How many may be there.
-    pub limit: usize,
 }
 
 impl Account {
@@ -93,43 +77,6 @@ impl Account {
             }
         }
         Ok(Seat(Arc::clone(self)))
-    }
-}
-
-impl std::ops::Deref for Seat {
-    type Target = Arc<Account>;
-
-    fn deref(&self) -> &Arc<Account> {
-        &self.0
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let Account { clients, database, of_user, .. } = &*self.0;
-        [clients, &database.clients, of_user].into_iter().for_each(Places::give);
-    }
-}
-
-impl Places {
-    fn up_to(limit: Option<usize>) -> Self {
-        Self { limit, ..Self::default() }
-    }
-
-    /// Takes one, or tells the limit.
-    fn take(&self) -> Result<(), usize> {
-        let before = self.taken.fetch_add(1, Ordering::Relaxed);
-        match self.limit.filter(|limit| before >= *limit) {
-            None => Ok(()),
-            Some(limit) => {
-                self.give();
-                Err(limit)
-            }
-        }
-    }
-
-    fn give(&self) {
-        self.taken.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -218,7 +165,8 @@ impl Databases {
             let timeouts = self.settings.client_timeouts(&self.settings.users[user.index()]);
             let of_user = Arc::clone(&self.users[user.index()]);
             let clients = Places::default();
-            Arc::new(Account { database, login, mode, timeouts, clients, of_user })
+            let id = database.id;
+            Arc::new(Account { id, database, login, mode, timeouts, clients, of_user })
         });
         Ok(Arc::clone(account))
     }
@@ -247,7 +195,7 @@ impl Databases {
         }
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let account = known.accounts.get(&(database.id, login));
-        account.is_some_and(|account| account.clients.taken.load(Ordering::Relaxed) > 0)
+        account.is_some_and(|account| !account.clients.is_empty())
     }
 
     /// The listed databases whose clients share a login, with that, where backends are kept open.

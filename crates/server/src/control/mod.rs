@@ -46,8 +46,8 @@ impl ControlPlane {
         let (stop, stopped) = oneshot::channel();
         let watched = Arc::clone(&monitor);
         let watch = async move {
-            let fresh = (!ttl.is_zero())
-                .then(|| tokio::spawn(keep_fresh(addresses, hosts, look_up, ttl)));
+            let fresh =
+                (!ttl.is_zero()).then(|| tokio::spawn(keep_fresh(addresses, hosts, look_up, ttl)));
             // An error means that the sender is gone, which is a reason to stop as well.
             let _ = stopped.await;
             if let Some(fresh) = fresh {

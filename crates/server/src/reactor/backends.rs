@@ -547,12 +547,11 @@ impl<D: Driver> Worker<D> {
             Phase::Introducing => self.introduced(key),
             Phase::Checking { client, .. } => {
                 let client = *client;
-                backend.idle_since = self.now;
                 if self.take_called_off(client) {
                     self.called_off(client);
                     return self.place(key);
                 }
-                self.link(key, client);
+                self.link_checked(key, client);
             }
             Phase::Leased { client } => {
                 let client = *client;

@@ -170,6 +170,8 @@ pub struct Worker<D: Driver> {
     // When idle clients are looked through next, if they have a time limit at all.
     idle_looked_at: Option<Instant>,
     draining: bool,
+    // Backends that were idle before this are asked whether they are there.
+    stale_before: Instant,
     // Where each node was at the last tick.
     addresses: Arc<Vec<SocketAddr>>,
     // The newest snapshot whose news were acted on, and its primary.
@@ -199,6 +201,9 @@ impl<D: Driver> Worker<D> {
         let judge = Judge(ClassCache::new(proxy.classifier.clone(), proxy.class_cache_bytes));
         let topology = proxy.topology.load();
         let addresses = proxy.addresses.load_full();
+        // A hundred years: always.
+        let always = Duration::from_secs(100 * 365 * 24 * 3600);
+        let stale_before = if proxy.check_after.is_zero() { now + always } else { now };
         let idle_looked_at = proxy.databases.shortest_idle_timeout().map(|limit| now + limit);
         let (generation, primary) = (topology.generation(), topology.coordinator().primary);
         Self {
@@ -222,6 +227,7 @@ impl<D: Driver> Worker<D> {
             next_serial: 0,
             idle_looked_at,
             draining: false,
+            stale_before,
             addresses,
             generation,
             primary,
@@ -354,6 +360,7 @@ impl<D: Driver> Worker<D> {
         while let Some((_, key, serial)) = self.deadlines.pop_front_if(|(at, ..)| *at <= now) {
             self.client_deadline(key, serial);
         }
+        self.note_what_is_stale();
         self.follow_addresses();
         self.time_out_backends();
         self.time_out_idle_clients();

@@ -27,7 +27,7 @@ const UNFAIR: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_millis(2);
 
 /// The backends of one login in one database at one node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PoolKey {
     /// Where the backends are.
     pub node: NodeId,
@@ -39,8 +39,29 @@ pub struct PoolKey {
 
 impl PoolKey {
     /// Those that serve the clients of an account at a node.
+    #[inline]
     pub(super) fn of(account: &Account, node: NodeId) -> Self {
-        Self { node, database: account.database.id, user: account.login }
+        Self { node, database: account.id, user: account.login }
+    }
+
+    fn packed(self) -> u64 {
+        let Self { node, database, user } = self;
+        u64::from(node.0) << 48 | u64::from(user.0) << 32 | u64::from(database.0)
+    }
+}
+
+// In one comparison: a pool is looked up several times for each batch.
+impl Ord for PoolKey {
+    #[inline]
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.packed().cmp(&other.packed())
+    }
+}
+
+impl PartialOrd for PoolKey {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -148,6 +169,9 @@ pub(super) struct CorePool {
 }
 
 impl CorePool {
+    // Seldom, and not to be inlined where a pool is looked up.
+    #[cold]
+    #[inline(never)]
     pub(super) fn new(shares: &Shares, databases: &Databases, key: PoolKey, core: usize) -> Self {
         let database = databases.get(key.database);
         let plan = databases.plan(&database, key.user);

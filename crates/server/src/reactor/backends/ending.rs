@@ -16,10 +16,8 @@ impl<D: Driver> Worker<D> {
         let node = self.node_name(pool_key);
         // An idle backend may be ended by somebody, or by a time-out: the probe knows better. One that
         // was abandoned was to end.
-        let may_be_node = !matches!(
-            phase,
-            Phase::Idle | Phase::Checking { .. } | Phase::Abandoned { .. }
-        );
+        let may_be_node =
+            !matches!(phase, Phase::Idle | Phase::Checking { .. } | Phase::Abandoned { .. });
         if loss.may_be_node() && may_be_node {
             (self.proxy.failures)(pool_key.node, &loss.to_string());
         }

@@ -16,10 +16,17 @@ use crate::reactor::{Driver, Mail, PoolKey, Todo, Token, Worker};
 impl<D: Driver> Worker<D> {
     /// A waiter or an acquiring client gets this backend: its parameters first.
     pub(in crate::reactor) fn link(&mut self, key: usize, client: usize) {
-        let backend = &mut self.backends[key];
-        if self.now.saturating_duration_since(backend.idle_since) > self.proxy.check_after {
+        let since = self.backends[key].idle_since;
+        // One that has come from a login or from another client just now was not idle.
+        if since < self.stale_before && since < self.now {
             return self.check(key, client);
         }
+        self.link_checked(key, client);
+    }
+
+    /// The same for a backend that is there.
+    pub(super) fn link_checked(&mut self, key: usize, client: usize) {
+        let backend = &mut self.backends[key];
         backend.relay.begin_lease();
         let wanted = &self.clients[client].parameters;
         if Arc::ptr_eq(wanted, &backend.applied) {
@@ -32,6 +39,16 @@ impl<D: Driver> Worker<D> {
         backend.phase = Phase::Syncing { client, wanted: Arc::clone(wanted) };
         self.clients[client].syncing(key);
         change.iter().for_each(|sql| self.ask(key, sql));
+    }
+
+    /// Backends that were idle before are asked first. Once a tick: nobody counts in less.
+    pub(in crate::reactor) fn note_what_is_stale(&mut self) {
+        // Without a limit each is asked each time.
+        if !self.proxy.check_after.is_zero()
+            && let Some(before) = self.now.checked_sub(self.proxy.check_after)
+        {
+            self.stale_before = self.stale_before.max(before);
+        }
     }
 
     /// Asks a backend that was idle for long whether it is there, before its client has it.
@@ -205,8 +222,14 @@ impl<D: Driver> Worker<D> {
             self.publish(pool_key);
             return self.move_backend(backend, core);
         }
-        self.open_wanted(pool_key);
-        if self.ask_for_room(pool_key) {
+        let now = self.now;
+        let pool = self.pool(pool_key);
+        let (opens, shares_a_limit) = (pool.pool.wants_open(now), pool.shares_a_limit);
+        if opens {
+            self.open_backend(pool_key);
+            self.open_wanted(pool_key);
+        }
+        if shares_a_limit && self.ask_for_room(pool_key) {
             self.open_wanted(pool_key);
         }
     }
