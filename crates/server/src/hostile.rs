@@ -6,7 +6,7 @@
 use std::sync::OnceLock;
 
 use pgherd_core::Settings;
-use pgherd_core::sql::{ClassCache, Classified, Classifier};
+use pgherd_core::sql::{Classified, Classifier};
 use pgherd_wire::replies::Show;
 use pgherd_wire::{TxStatus, WireError};
 
@@ -138,7 +138,6 @@ struct Scene {
     client: ClientRelay,
     backend: BackendRelay,
     table: StatementTable,
-    judge: Parser,
     seen: Relayed,
 }
 
@@ -148,7 +147,6 @@ impl Scene {
             client: ClientRelay::default(),
             backend: BackendRelay::default(),
             table: StatementTable::new(10 * PREPARED, PREPARED),
-            judge: Parser(ClassCache::new(Classifier::default(), 1 << 20)),
             seen: Relayed::default(),
         }
     }
@@ -156,8 +154,8 @@ impl Scene {
     fn client_says(&mut self, kept: &mut Vec<u8>) -> Result<(), String> {
         loop {
             let mut out = Splice::default();
-            let Self { client, backend, table, judge, seen } = self;
-            let known = &mut Known { table, judge };
+            let Self { client, backend, table, seen } = self;
+            let known = &mut Known { table, judge: &mut Parser };
             let progress =
                 upstream::relay(client, backend, known, kept, Extent::OneBatch, &mut out);
             seen.to_backend.extend(out.to_vec(kept));
@@ -229,11 +227,12 @@ impl Observer for Relayed {
     }
 }
 
-struct Parser(ClassCache);
+// Without a cache, which takes longer to make than a few texts to parse.
+struct Parser;
 
 impl Classify for Parser {
     fn classify(&mut self, text: &[u8]) -> Classified {
-        self.0.classify_bytes(text)
+        Classifier::default().classify_bytes(text)
     }
 }
 
