@@ -35,6 +35,19 @@ enum Benchmark {
     /// Without options that make it a quick look it writes its part of docs/benchmarks.md, which
     /// takes ten minutes; with one, it prints it.
     Proxy(proxy::Options),
+    /// What thousands of idle clients cost the proxy and other poolers, and those beside them
+    ///
+    /// Without options that make it a quick look it writes its part of docs/benchmarks.md, which
+    /// takes three minutes.
+    Idle(proxy::idle::Options),
+    /// The idle clients of `idle`
+    #[command(hide = true)]
+    Hold {
+        /// The port of a pooler, on 127.0.0.1
+        port: u16,
+        /// How many
+        count: u32,
+    },
     /// The blind forwarder that takes part in `proxy`
     #[command(hide = true)]
     Forward {
@@ -57,6 +70,11 @@ fn main() -> Result<()> {
             }
             keep(docs.as_deref(), "proxy", &report.text)
         }
+        Benchmark::Idle(options) => {
+            let text = proxy::idle::run(&options)?;
+            keep(docs.filter(|_| options.is_record()).as_deref(), "idle", &text)
+        }
+        Benchmark::Hold { port, count } => proxy::idle::hold::run(port, count),
         Benchmark::Forward { port, to } => proxy::forward::run(port, to),
     }
 }

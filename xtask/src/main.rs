@@ -39,7 +39,7 @@ const TASKS: [Task; 11] = [
     Task { name: "demo", about: "set up, then the main job on a real cluster", run: demo },
     Task {
         name: "bench",
-        about: "measure (pool or proxy), and write docs/benchmarks.md",
+        about: "measure (pool, proxy or idle), and write docs/benchmarks.md",
         run: bench,
     },
     Task { name: "fmt", about: "format the code", run: fmt },
@@ -149,7 +149,7 @@ fn bench(rest: &[String]) -> Result<()> {
     let docs = command::workspace().join("docs");
     let mut arguments = vec!["--docs".to_owned(), docs.display().to_string()];
     arguments.extend_from_slice(rest);
-    if rest.first().is_some_and(|name| name == "proxy") {
+    if rest.first().is_some_and(|name| matches!(&**name, "proxy" | "idle")) {
         setup::pgbouncer(setup::wants_wheels())?;
         command::cargo(&["build", "--release", "--package", "pgherd-cli"], &environment)?;
         let pgherd = command::built("release", "pgherd")?;

@@ -11,6 +11,7 @@ mod contenders;
 mod document;
 pub(crate) mod forward;
 mod goals;
+pub(crate) mod idle;
 mod log;
 mod outcome;
 mod plot;
@@ -18,7 +19,7 @@ mod stage;
 mod turn;
 mod usage;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -104,12 +105,7 @@ pub(crate) const PLOT: &str = "benchmarks-proxy.svg";
 pub(crate) fn run(options: &Options) -> Result<Report> {
     ensure!(options.rounds > 0 && options.seconds > 0, "it takes a round and a second at least");
     let load = machine::load();
-    let table = match &options.contenders {
-        Some(file) => std::fs::read_to_string(file)
-            .with_context(|| format!("cannot read {}", file.display()))?,
-        None => contenders::TABLE.to_owned(),
-    };
-    let contenders = contenders::read(&table, &options.programs, |text| eprintln!("{text}"))?;
+    let contenders = read_contenders(options.contenders.as_deref(), &options.programs)?;
     let contenders: Vec<Contender> =
         contenders.into_iter().filter(|contender| options.wants(contender)).collect();
     let cases: Vec<Case> =
@@ -134,6 +130,16 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
     };
     let goals = goals::goals(&outcomes, &options.reference);
     Ok(Report { text: document::write(&about, &outcomes, &goals)?, plot: plot::write(&outcomes)? })
+}
+
+/// Those of the table in this file, or of the one that is built in, whose programs are here.
+fn read_contenders(file: Option<&Path>, programs: &[Program]) -> Result<Vec<Contender>> {
+    let table = match file {
+        Some(file) => std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read {}", file.display()))?,
+        None => contenders::TABLE.to_owned(),
+    };
+    contenders::read(&table, programs, |text| eprintln!("{text}"))
 }
 
 /// pgbench and the poolers need a descriptor or two for each client.

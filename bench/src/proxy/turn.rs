@@ -53,7 +53,7 @@ impl Mark {
     }
 }
 
-/// Measures for so many seconds, after one that does not count.
+/// Starts a contender, measures it for so many seconds, after one that does not count, and ends it.
 pub(super) fn take(
     stage: &Stage,
     contender: &Contender,
@@ -61,13 +61,36 @@ pub(super) fn take(
     part: &Part,
     seconds: u64,
 ) -> Result<Turn> {
+    let pooler = start(stage, contender, case, part, case.clients)?;
+    measure(stage, contender, &pooler, case, part, seconds)
+}
+
+/// Starts a contender that will have so many clients.
+pub(super) fn start(
+    stage: &Stage,
+    contender: &Contender,
+    case: &Case,
+    part: &Part,
+    clients: u32,
+) -> Result<Pooler> {
     let server_port = stage.node().port;
-    let pooler = Pooler::start(stage.cluster(), |port| {
-        contender.spec(part, case.auth, case.clients, port, server_port, stage.secret())
-    })?;
+    Pooler::start(stage.cluster(), |port| {
+        contender.spec(part, case.auth, clients, port, server_port, stage.secret())
+    })
+}
+
+/// Measures one that was started.
+pub(super) fn measure(
+    stage: &Stage,
+    contender: &Contender,
+    pooler: &Pooler,
+    case: &Case,
+    part: &Part,
+    seconds: u64,
+) -> Result<Turn> {
     let logs = stage.cluster().folder().join("transactions");
     std::fs::create_dir(&logs)?;
-    let load = load(&pooler, case, part, seconds, &logs);
+    let load = load(pooler, case, part, seconds, &logs);
     let turn = load.and_then(|(begin, end)| {
         let mut seen = Seen::default();
         for log in std::fs::read_dir(&logs)? {
@@ -77,8 +100,8 @@ pub(super) fn take(
         summary(begin, end, seen)
     });
     std::fs::remove_dir_all(&logs)?;
-    // Before the pooler is dropped: the error says more with its own words.
-    turn.with_context(|| format!("{} says: {}", contender.name(), last_words(&pooler)))
+    // While the pooler is still there: the error says more with its own words.
+    turn.with_context(|| format!("{} says: {}", contender.name(), last_words(pooler)))
 }
 
 /// Runs pgbench, and looks at the pooler at pgbench's first report, which is a second after its

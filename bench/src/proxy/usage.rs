@@ -42,7 +42,8 @@ impl Usage {
         };
         let ticks = rustix::param::clock_ticks_per_second() as f64;
         let (user, system) = ticks_of(&read("stat")?).context("/proc/PID/stat is not as known")?;
-        let peak = peak_of(&read("status")?).context("/proc/PID/status is not as known")?;
+        let peak = bytes_of(&read("status")?, "VmHWM:");
+        let peak = peak.context("/proc/PID/status is not as known")?;
         Ok(Self { user: user as f64 / ticks, system: system as f64 / ticks, peak })
     }
 }
@@ -61,8 +62,20 @@ fn ticks_of(stat: &str) -> Option<(u64, u64)> {
     Some((field(14)? + field(16)?, field(15)? + field(17)?))
 }
 
-fn peak_of(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+/// Bytes of memory that a process, its children and theirs have resident now.
+///
+/// # Errors
+/// When the process is gone.
+pub(super) fn resident(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
+    let status = status.with_context(|| format!("process {pid} is gone"))?;
+    let own = bytes_of(&status, "VmRSS:").context("/proc/PID/status is not as known")?;
+    // A child that has ended meanwhile has nothing any more.
+    Ok(own + children(pid).into_iter().filter_map(|child| resident(child).ok()).sum::<u64>())
+}
+
+fn bytes_of(status: &str, field: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kibibytes * 1024)
 }
@@ -90,9 +103,10 @@ mod tests {
     }
 
     #[test]
-    fn the_peak_is_read_in_bytes() {
+    fn memory_is_read_in_bytes() {
         let status = "Name:\tx\nVmPeak:\t  99 kB\nVmHWM:\t    2048 kB\nVmRSS:\t 5 kB\n";
-        assert_eq!(peak_of(status), Some(2 * 1024 * 1024));
+        assert_eq!(bytes_of(status, "VmHWM:"), Some(2 * 1024 * 1024));
+        assert_eq!(bytes_of(status, "VmRSS:"), Some(5 * 1024));
     }
 
     #[test]
