@@ -46,7 +46,7 @@ pub fn client_login(pieces: &[&[u8]]) -> (Option<LoginStep>, usize, Vec<u8>) {
         if step != LoginStep::NeedMore {
             return (Some(step), read, told);
         }
-        assert!(kept.len() <= 64 * 1024, "no message of a login is longer");
+        assert!(kept.len() <= 10_000, "no message of a login is longer");
         assert!(told.len() <= 10_500, "it is told no more than its own options, which are unknown");
     }
     (None, read, told)

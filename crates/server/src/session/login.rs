@@ -14,9 +14,9 @@ use crate::auth::{Method, UserId, Users};
 use crate::databases::{Databases, NoDatabase};
 use crate::relay::Parameters;
 
-/// The longest message of a login: 64 KiB, above the startup packet's own limit of 10,000
-/// bytes and far above any SCRAM message.
-const LONGEST: u32 = 64 * 1024;
+/// The longest message of a login behind its startup packet, which has a limit of its own: as for
+/// PostgreSQL (`PG_MAX_SASL_MESSAGE_LENGTH`), 1 KiB. Anybody can have us keep as much.
+const LONGEST: u32 = 1024;
 
 /// What logins are decided by.
 #[derive(Debug, Clone, Copy)]
