@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -272,6 +272,8 @@ fn proxy(
         cores,
         clients: AtomicUsize::new(0),
         max_clients: settings.listen.max_clients as usize,
+        memory_limit: settings.listen.memory_limit.0,
+        resident: AtomicU64::new(0),
         connect_timeout: pool.connect_timeout,
         login_timeout: settings.listen.login_timeout,
         wait_notice: settings.listen.wait_notice,

@@ -155,6 +155,20 @@ async fn a_database_and_a_user_have_so_many_clients() {
     }
 }
 
+#[tokio::test]
+async fn beyond_its_memory_limit_a_proxy_accepts_nobody_else_and_says_so() {
+    let roomy = World::start(0, "[listen]\nport = 0\nmemory_limit = \"64GiB\"\n");
+    roomy.connect().await.simple_query("select 1").await.unwrap();
+    let full = World::start(0, "[listen]\nport = 0\nmemory_limit = \"1MiB\"\n");
+    let error = full.try_connect("").await.err().unwrap();
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.code().code(), "53200");
+    let (said, hint) = (error.message(), error.hint().unwrap());
+    assert!(said.starts_with("no more clients are accepted: pgherd holds "), "{said}");
+    assert!(said.ends_with(" of memory (limit 1MiB)"), "{said}");
+    assert!(hint.contains("listen.memory_limit"), "{hint}");
+}
+
 #[test]
 fn a_query_is_cancelled_also_where_as_many_clients_are_there_as_may_be() {
     let world = World::start(0, "[listen]\nport = 0\nauth = \"trust\"\nmax_clients = 1\n");

@@ -146,6 +146,11 @@ section! {
         /// Unit: bytes. Range: 1KiB to 1GiB. Default: 32MiB. Reload: restart.
         /// Why 32MiB: drivers keep a few hundred statements. Only a leak of names has more.
         prepared_bytes_per_client: ByteSize = ByteSize::mib(32), between(ByteSize(1024), ByteSize::mib(1024));
+        /// Memory that the process may hold before no more clients are accepted (53200). Those that are
+        /// there stay, and may cancel. Looked at ten times a second, on Linux only.
+        ///
+        /// Unit: bytes. Range: 0 to 1024GiB; 0 is no limit. Default: 0. Reload: restart.
+        memory_limit: ByteSize = ByteSize(0), between(ByteSize(0), ByteSize::mib(1024 * 1024));
     }
 }
 

@@ -43,6 +43,15 @@ use crate::session::{Login, LoginStep, Request, Rules};
 /// Nodes tried for one batch before the client is told.
 const TRIES: u32 = 5;
 
+/// Why a client is one too many.
+#[derive(Debug, Clone, Copy)]
+enum Surplus {
+    /// As many are there as may be.
+    Clients,
+    /// The process holds so many bytes.
+    Memory { resident: u64 },
+}
+
 /// Connections beyond `listen.max_clients` that are heard out, because they may be requests to cancel.
 const EXTRA: usize = 100;
 
@@ -70,8 +79,8 @@ pub(super) struct Client<S> {
     seat: Option<Seat>,
     long_key: bool,
     secret: [u8; 32],
-    // More clients are there than may be: only a request to cancel is still taken from it.
-    is_extra: bool,
+    // Only a request to cancel is still taken from it.
+    surplus: Option<Surplus>,
     // Whether it has still to be told that it is logged in.
     greeting: bool,
     // Bytes of stale CopyData still to be skipped.
@@ -229,7 +238,7 @@ impl<D: Driver> Worker<D> {
             serial,
             since: self.now,
             seat: None,
-            is_extra: false,
+            surplus: None,
             long_key: false,
             secret,
             greeting: true,
@@ -246,9 +255,15 @@ impl<D: Driver> Worker<D> {
         });
         self.deadline(self.now + self.proxy.login_timeout, key, serial);
         let before = self.proxy.clients.fetch_add(1, Ordering::Relaxed);
-        self.clients[key].is_extra = before >= self.proxy.max_clients;
+        let (limit, resident) = (self.proxy.memory_limit, &self.proxy.resident);
+        let resident = if limit > 0 { resident.load(Ordering::Relaxed) } else { 0 };
+        self.clients[key].surplus = match before >= self.proxy.max_clients {
+            true => Some(Surplus::Clients),
+            false if resident > limit => Some(Surplus::Memory { resident }),
+            false => None,
+        };
         if before >= self.proxy.max_clients + EXTRA {
-            self.too_many(key);
+            self.too_many(key, Surplus::Clients);
         }
     }
 
@@ -399,8 +414,11 @@ impl<D: Driver> Worker<D> {
         let mut random = |bytes: &mut [u8]| driver.random(bytes);
         let (used, step) = login.on_bytes(input, rules, &mut random, &mut out);
         let cancels = matches!(step, LoginStep::Cancel { .. });
-        if client.is_extra && !cancels && login.has_begun() {
-            self.too_many(key);
+        if let Some(surplus) = client.surplus
+            && !cancels
+            && login.has_begun()
+        {
+            self.too_many(key, surplus);
             return Some(used);
         }
         if let LoginStep::Authenticated(request) = step {

@@ -135,4 +135,9 @@ pub trait Driver {
 
     /// Fills `bytes` with randomness fit for secrets.
     fn random(&mut self, bytes: &mut [u8]);
+
+    /// Bytes of memory that the process holds, where the system tells.
+    fn resident(&mut self) -> Option<u64> {
+        None
+    }
 }

@@ -96,6 +96,10 @@ impl Driver for MioDriver {
     fn random(&mut self, bytes: &mut [u8]) {
         self.randomness.fill(bytes);
     }
+
+    fn resident(&mut self) -> Option<u64> {
+        resident_of(&std::fs::read_to_string("/proc/self/status").ok()?)
+    }
 }
 
 /// Random bytes fetched ahead: a system call for dozens of logins. None is given out twice.
@@ -155,6 +159,13 @@ fn prepare(socket: &SockRef<'_>, user_timeout: Duration) -> io::Result<()> {
     Ok(())
 }
 
+/// Reads `/proc/PID/status`; see `proc_pid_status(5)`.
+fn resident_of(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
 // The two lowest bits tell what kind of entry it is, the next ones its serial, the rest its key.
 fn to_mio(token: Token) -> mio::Token {
     let (entry, kind) = match token {
@@ -190,6 +201,13 @@ mod tests {
             assert_eq!(found, expected);
             assert!(socket.keepalive().unwrap());
         }
+    }
+
+    #[test]
+    fn the_memory_that_is_held_is_read_in_bytes() {
+        let status = "Name:\tx\nVmHWM:\t    9999 kB\nVmRSS:\t    2048 kB\nThreads:\t5\n";
+        assert_eq!(resident_of(status), Some(2 * 1024 * 1024));
+        assert_eq!(resident_of("Name:\tkthreadd\n"), None);
     }
 
     #[test]

@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -89,6 +89,10 @@ pub struct Proxy {
     pub clients: AtomicUsize,
     /// Clients accepted at most.
     pub max_clients: usize,
+    /// `listen.memory_limit`; 0 is none.
+    pub memory_limit: u64,
+    /// The memory held when it was last looked at.
+    pub resident: AtomicU64,
     /// How long opening a backend may take, login included.
     pub connect_timeout: Duration,
     /// How long a client may take to log in.
@@ -206,7 +210,7 @@ impl<D: Driver> Worker<D> {
         let stale_before = if proxy.check_after.is_zero() { now + always } else { now };
         let idle_looked_at = proxy.databases.shortest_idle_timeout().map(|limit| now + limit);
         let (generation, primary) = (topology.generation(), topology.coordinator().primary);
-        Self {
+        let mut worker = Self {
             proxy,
             core,
             driver,
@@ -232,7 +236,9 @@ impl<D: Driver> Worker<D> {
             generation,
             primary,
             now,
-        }
+        };
+        worker.look_at_memory();
+        worker
     }
 
     /// The driver, to wait for events with.
@@ -354,9 +360,20 @@ impl<D: Driver> Worker<D> {
         self.work_off();
     }
 
+    /// Looks at how much memory the process holds, on behalf of all cores.
+    fn look_at_memory(&mut self) {
+        if self.core == 0
+            && self.proxy.memory_limit > 0
+            && let Some(resident) = self.driver.resident()
+        {
+            self.proxy.resident.store(resident, Ordering::Relaxed);
+        }
+    }
+
     /// Time went by: looks at every time-out.
     pub fn on_tick(&mut self, now: Instant) {
         self.now = now;
+        self.look_at_memory();
         while let Some((_, key, serial)) = self.deadlines.pop_front_if(|(at, ..)| *at <= now) {
             self.client_deadline(key, serial);
         }

@@ -3,11 +3,12 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use pgherd_core::settings::ByteSize;
 use pgherd_core::timeouts::{Doing, Limit, Overdue};
 use pgherd_wire::backend::Report;
 use pgherd_wire::sqlstate;
 
-use super::{Client, Phase};
+use super::{Client, Phase, Surplus};
 use crate::databases::{NoDatabase, NoSeat};
 use crate::reactor::backends::fatal;
 use crate::reactor::driver::Entry;
@@ -126,12 +127,24 @@ impl<D: Driver> Worker<D> {
         self.dismiss(key, &fatal(sqlstate::TOO_MANY_CONNECTIONS, &message, "", hint));
     }
 
-    /// There are as many clients as there may be.
-    pub(super) fn too_many(&mut self, key: usize) {
-        let limit = self.proxy.max_clients;
-        let message = format!("no more clients are accepted: {limit} of {limit} are connected");
-        let hint = "raise max_clients, or close what is not used";
-        self.dismiss(key, &fatal(sqlstate::TOO_MANY_CONNECTIONS, &message, "", hint));
+    /// No more clients are accepted for now.
+    pub(super) fn too_many(&mut self, key: usize, surplus: Surplus) {
+        let (code, why, hint) = match surplus {
+            Surplus::Clients => {
+                let limit = self.proxy.max_clients;
+                let why = format!("{limit} of {limit} are connected");
+                let hint = "raise max_clients, or close what is not used";
+                (sqlstate::TOO_MANY_CONNECTIONS, why, hint)
+            }
+            Surplus::Memory { resident } => {
+                let (resident, limit) = (ByteSize(resident), ByteSize(self.proxy.memory_limit));
+                let why = format!("pgherd holds {resident} of memory (limit {limit})");
+                let hint = "raise listen.memory_limit, or lower listen.prepared_bytes_per_client";
+                (sqlstate::OUT_OF_MEMORY, why, hint)
+            }
+        };
+        let message = format!("no more clients are accepted: {why}");
+        self.dismiss(key, &fatal(code, &message, "", hint));
     }
 
     pub(super) fn refused(&mut self, key: usize, refused: &Refused) {
