@@ -23,7 +23,7 @@ struct Task {
     run: fn(&[String]) -> Result<()>,
 }
 
-const TASKS: [Task; 11] = [
+const TASKS: [Task; 12] = [
     Task { name: "setup", about: "install what building and testing need", run: setup_only },
     Task {
         name: "check",
@@ -35,6 +35,11 @@ const TASKS: [Task; 11] = [
         name: "fuzz",
         about: "fuzz what reads from the network ([TARGET...] [--for MINUTES])",
         run: fuzz::run,
+    },
+    Task {
+        name: "sim",
+        about: "one whole proxy under simulation: a million transactions, or as many as named",
+        run: sim,
     },
     Task { name: "demo", about: "set up, then the main job on a real cluster", run: demo },
     Task {
@@ -131,6 +136,17 @@ fn test(rest: &[String]) -> Result<()> {
         command::cargo(&["test", "--package", "pgherd-bench"], &environment)?;
     }
     Ok(())
+}
+
+/// The simulation of the proxy: long, and told on the way.
+fn sim(rest: &[String]) -> Result<()> {
+    const COUNT: &str = "PGHERD_SIM_TRANSACTIONS";
+    let mut environment = setup::run(setup::wants_wheels())?;
+    let million = std::env::var(COUNT).unwrap_or_else(|_| "1000000".to_owned());
+    environment.push((COUNT.to_owned(), rest.first().cloned().unwrap_or(million)));
+    let test = ["test", "--profile", "sim", "--package", "pgherd-server", "--lib"];
+    let name = ["reactor::sim::tests::a_proxy_keeps_its_promises", "--", "--nocapture"];
+    command::cargo(&[&test[..], &name[..]].concat(), &environment)
 }
 
 fn demo(rest: &[String]) -> Result<()> {

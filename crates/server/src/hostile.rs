@@ -165,7 +165,7 @@ impl Scene {
             let progress = progress.map_err(|refused| refused.to_string())?;
             kept.drain(..progress.consumed);
             match progress.stop {
-                upstream::Stop::NeedMore => return Ok(()),
+                upstream::Stop::NeedMore | upstream::Stop::Open => return Ok(()),
                 upstream::Stop::EndOfBatch => {}
                 upstream::Stop::Terminate => return Err("goodbye".to_owned()),
             }

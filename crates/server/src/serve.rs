@@ -24,7 +24,7 @@ use crate::control::ControlPlane;
 use crate::databases::Databases;
 use crate::pins::{Pin, Pins};
 use crate::reactor::mio_driver::{Acceptor, Mailbox, cores};
-use crate::reactor::{Counts, Mail, Proxy, Shares};
+use crate::reactor::{Counts, Failures, Mail, Proxy, Shares};
 use crate::relay::StatementTable;
 use crate::statistics::{NodeStatistics, statistics};
 
@@ -164,7 +164,10 @@ impl Server {
         watched.tls.mode = TlsMode::Disable;
         let control =
             ControlPlane::start(Arc::new(watched), topology, Arc::clone(&addresses), look_up)?;
-        let proxy = Arc::new(proxy(settings, policy, &control, addresses, count));
+        let health =
+            Health { topology: control.topology(), failures: Box::new(control.failures()) };
+        let now = Instant::now();
+        let proxy = Arc::new(proxy(settings, policy, health, addresses, count, now));
         let (cores, mailboxes) = cores(count)?;
         let stopper = Stopper(Arc::clone(&mailboxes));
         let mut acceptor = Some(Acceptor::new(listener, settings.listen.tcp_user_timeout)?);
@@ -237,12 +240,20 @@ fn with_passwords(settings: &Settings) -> Result<Settings, ServeError> {
     })
 }
 
-fn proxy(
+/// What the cores and the control plane tell one another.
+pub(crate) struct Health {
+    pub(crate) topology: Arc<ArcSwap<Topology>>,
+    pub(crate) failures: Failures,
+}
+
+/// What all cores share, by the settings.
+pub(crate) fn proxy(
     settings: &Settings,
     policy: RoutePolicy,
-    control: &ControlPlane,
+    health: Health,
     addresses: Addresses,
     cores: usize,
+    now: Instant,
 ) -> Proxy {
     let random = |bytes: &mut [u8]| {
         getrandom::fill(bytes).expect("the system's random source works once it has started");
@@ -258,8 +269,8 @@ fn proxy(
         },
         databases: Databases::new(settings, &users),
         users,
-        topology: control.topology(),
-        failures: Box::new(control.failures()),
+        topology: health.topology,
+        failures: health.failures,
         addresses,
         balancer: Balancer::new(policy.balance, settings.nodes.len(), 0),
         policy,
@@ -268,7 +279,7 @@ fn proxy(
             usize::try_from(settings.listen.prepared_bytes_per_client.0).unwrap_or(usize::MAX),
         ),
         counts: Counts::new(cores, settings.nodes.len()),
-        shares: Shares::new(cores, Instant::now()),
+        shares: Shares::new(cores, now),
         cores,
         clients: AtomicUsize::new(0),
         max_clients: settings.listen.max_clients as usize,

@@ -15,6 +15,8 @@
 //! | Abandoned  | -          | swallowed: what runs was cancelled       | closed by the node  |
 
 mod asking;
+#[cfg(test)]
+mod census;
 mod ending;
 mod lending;
 mod loss;
@@ -384,6 +386,7 @@ impl<D: Driver> Worker<D> {
         pool.last_error = None;
         let placed = pool.pool.opened(key, now);
         self.placed(pool_key, placed);
+        self.open_for_waiters(pool_key);
     }
 
     fn relay_reply(&mut self, key: usize, input: &[u8]) -> Result<usize, Loss> {
@@ -471,6 +474,7 @@ impl<D: Driver> Worker<D> {
         {
             self.todo.push_back(Todo::Client(client));
         }
+        self.go_on_with_client(key);
         if progress.stop == Stop::Ready {
             self.backends[key].changed_at = self.now;
             let backend = &self.backends[key];
@@ -480,6 +484,24 @@ impl<D: Driver> Worker<D> {
             self.settled(key);
         }
         Ok(progress.consumed)
+    }
+
+    /// Goes on with a client that waits for something else than the end of its batch.
+    fn go_on_with_client(&mut self, key: usize) {
+        let Self { backends, clients, todo, .. } = self;
+        let backend = &backends[key];
+        let Phase::Leased { client: client_key } = backend.phase else { return };
+        let client = &mut clients[client_key];
+        // After an error everything is skipped up to a Sync, a Query too: what was to be the end of
+        // the batch was none, and nothing tells that it is answered.
+        let skips = backend.relay.replies.is_skipping();
+        if skips && client.is_terminating() {
+            return self.close_client(client_key);
+        }
+        if client.has_its_names() || skips {
+            client.resume();
+            todo.push_back(Todo::Client(client_key));
+        }
     }
 
     fn note_parameters(&mut self, key: usize, parameters: Vec<(String, String, Show)>) {

@@ -10,6 +10,8 @@
 //! | Cancelling | no             | are discarded until what it has asked to cancel is      |
 //! | Leaving   | no              | are discarded until the client closes, too              |
 
+#[cfg(test)]
+pub(super) mod census;
 mod failover;
 mod farewell;
 mod replay;
@@ -92,6 +94,8 @@ pub(super) struct Client<S> {
     pub(super) one_batch: bool,
     // It has said goodbye behind a batch that is not answered yet.
     terminates: bool,
+    // What it sends next can be understood once its last Parses are answered.
+    awaits_names: bool,
     // It has cancelled what it was to be given a backend for.
     called_off: bool,
     // What it asked for when it logged in, and what RESET goes back to.
@@ -211,6 +215,11 @@ impl<S: Read + std::io::Write> Client<S> {
     pub(super) fn resume(&mut self) {
         self.resumes = true;
     }
+
+    /// Whether what it was waiting for, to be understood, has just come.
+    pub(super) fn has_its_names(&mut self) -> bool {
+        self.relay.statements.is_settled() && std::mem::take(&mut self.awaits_names)
+    }
 }
 
 impl<D: Driver> Worker<D> {
@@ -247,6 +256,7 @@ impl<D: Driver> Worker<D> {
             tries: 0,
             one_batch: false,
             terminates: false,
+            awaits_names: false,
             called_off: false,
             at_login: Arc::clone(&parameters),
             relay: ClientRelay::default(),
@@ -301,6 +311,7 @@ impl<D: Driver> Worker<D> {
                     !backend.takes_more()
                         || backend.relay.owes_a_lot()
                         || backend.is_asked()
+                        || client.awaits_names
                         || !client.outbox.is_empty()
                         || answers
                 }
@@ -581,7 +592,7 @@ impl<D: Driver> Worker<D> {
         if backend.is_asked() {
             return None;
         }
-        if client.one_batch && client.awaits_answer(&backend.relay) {
+        if client.awaits_names || client.one_batch && client.awaits_answer(&backend.relay) {
             return None;
         }
         if !backend.takes_more() || backend.relay.owes_a_lot() {
@@ -627,6 +638,11 @@ impl<D: Driver> Worker<D> {
             client.answer(made_up.slices(&[]), !backend.relay.shown);
         }
         match progress.stop {
+            Stop::Open => {
+                // Some may just have been answered by us.
+                client.awaits_names = !client.relay.statements.is_settled();
+                (progress.consumed > 0 || !client.awaits_names).then_some(progress.consumed)
+            }
             Stop::Terminate if backend.relay.replies.is_ready_owed() => {
                 // What it sent before is carried out, as by a server that reads it in order.
                 client.terminates = true;
@@ -658,6 +674,7 @@ impl<D: Driver> Worker<D> {
         client.since = now;
         client.one_batch = routes && access == Access::ReadOnly;
         client.replay.begin();
+        client.awaits_names = false;
         client.relay.statements.begin_tentative();
         client.phase = Phase::Waiting { pool: pool_key, access };
         let pool = self.pool(pool_key);
@@ -827,17 +844,37 @@ impl<S> Client<S> {
     }
 }
 
-/// Where the first batch in these bytes ends, if all of it is there.
+/// Where the first batch in these bytes ends, if all of it is there: what an error in its first message
+/// makes the server skip. A Query ends a batch of its own only.
 fn end_of_batch(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
         let frame = Frame::read(&bytes[at..], MAX_MESSAGE).ok()??;
+        let is_first = at == 0;
         at += frame.size;
         if at > bytes.len() {
             return None;
         }
-        if matches!(frame.tag, frontend::QUERY | frontend::SYNC | frontend::FUNCTION_CALL) {
+        let is_alone = is_first && matches!(frame.tag, frontend::QUERY | frontend::FUNCTION_CALL);
+        if is_alone || frame.tag == frontend::SYNC {
             return Some(at);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_behind_parse_is_skipped_with_it() {
+        let message = |tag: u8| [tag, 0, 0, 0, 5, 0];
+        let bytes = |tags: &str| tags.bytes().flat_map(message).collect::<Vec<u8>>();
+        for (tags, messages) in
+            [("QQ", Some(1)), ("FS", Some(1)), ("PBES", Some(4)), ("PEQSQ", Some(4)), ("PEQ", None)]
+        {
+            assert_eq!(end_of_batch(&bytes(tags)), messages.map(|count| 6 * count), "{tags}");
+        }
+        assert_eq!(end_of_batch(&bytes("Q")[..5]), None);
     }
 }

@@ -19,6 +19,8 @@ mod driver;
 pub mod mio_driver;
 mod outbox;
 mod pools;
+#[cfg(test)]
+mod sim;
 
 pub use backends::Backend;
 pub use counts::{Count, Counts, NodeCounts};
@@ -275,7 +277,11 @@ impl<D: Driver> Worker<D> {
     fn lose_patience(&mut self) {
         let pools = self.pools.iter().filter(|(_, pool)| pool.pool.oldest_wait().is_some());
         let pools: Vec<PoolKey> = pools.map(|(key, _)| *key).collect();
-        pools.into_iter().for_each(|pool| self.ask_other_cores(pool));
+        for pool in pools {
+            self.ask_other_cores(pool);
+            // Nobody has told of a place that came free while they were patient.
+            self.open_for_waiters(pool);
+        }
         self.patience_ends = self.pools.values().filter_map(CorePool::patient_until).min();
     }
 

@@ -28,6 +28,12 @@ impl Outbox {
         self.kept.is_empty()
     }
 
+    /// Bytes that are kept.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
     /// Writes the slices in order, keeping what the socket does not take.
     pub(super) fn write<'a>(
         &mut self,

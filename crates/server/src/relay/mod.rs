@@ -102,9 +102,10 @@ impl BackendRelay {
     }
 
     /// A Query, FunctionCall or Sync is being sent, which ends what was begun before it.
-    fn end_stretch(&mut self) {
+    fn end_stretch(&mut self, client: &mut ClientRelay) {
         self.awaits_sync = false;
         self.statements.end_stretch();
+        client.statements.end_stretch();
     }
 
     /// Begins a lease: another client's unnamed statement is none of this one's.

@@ -178,6 +178,8 @@ struct Pending {
     latest: HashMap<Box<[u8]>, usize>,
     // The number of changes that are behind.
     before: usize,
+    // Those with lower numbers were sent before the last Sync or Query.
+    of_earlier: usize,
     // Names and texts that were added.
     bytes: usize,
 }
@@ -253,6 +255,25 @@ impl ClientStatements {
         pending.bytes += change.bytes();
         pending.latest.insert(name.into(), pending.before + pending.changes.len());
         pending.changes.push_back(change);
+    }
+
+    /// A Sync or Query was sent: an error before it drops nothing that follows.
+    pub fn end_stretch(&mut self) {
+        if let Some(pending) = &mut self.pending {
+            pending.of_earlier = pending.before + pending.changes.len();
+        }
+    }
+
+    /// Whether what `name` means depends on answers to what was sent before the last Sync or Query.
+    pub fn is_open(&self, name: &[u8]) -> bool {
+        self.pending.as_ref().is_some_and(|pending| {
+            pending.latest.get(name).is_some_and(|number| *number < pending.of_earlier)
+        })
+    }
+
+    /// Whether there is no such name: all Parses and Closes before the last Sync or Query are answered.
+    pub fn is_settled(&self) -> bool {
+        self.pending.as_ref().is_none_or(|pending| pending.before >= pending.of_earlier)
     }
 
     /// The oldest pending change is done.

@@ -101,10 +101,12 @@ pub fn survey(
             frontend::PARSE => (reads(judge, Parse::read(body)?.sql), false),
             frontend::BIND => {
                 let name = Bind::read(body)?.statement;
-                (knows(client, judge, &input[..at], name), false)
+                (knows(client, judge, &input[..at], &input[at..], name), false)
             }
             frontend::DESCRIBE => match Target::read(frame.tag, body)? {
-                Target::Statement(name) => (knows(client, judge, &input[..at], name), false),
+                Target::Statement(name) => {
+                    (knows(client, judge, &input[..at], &input[at..], name), false)
+                }
                 Target::Portal(_) => (true, false),
             },
             frontend::EXECUTE | frontend::CLOSE => (true, false),
@@ -127,10 +129,20 @@ fn reads(judge: &mut dyn MayRead, sql: &[u8]) -> bool {
     std::str::from_utf8(sql).is_ok_and(|sql| judge.may_read(sql))
 }
 
-// A statement parsed earlier in the same batch has been judged there.
-fn knows(client: &ClientRelay, judge: &mut dyn MayRead, before: &[u8], name: &[u8]) -> bool {
+// A statement parsed earlier in the same batch has been judged there. Of a name that is parsed later
+// it is not known what it was: where the batch was sent already, it means what it does behind it.
+fn knows(
+    client: &ClientRelay,
+    judge: &mut dyn MayRead,
+    before: &[u8],
+    behind: &[u8],
+    name: &[u8],
+) -> bool {
     if parses(before, name) {
         return true;
+    }
+    if parses(behind, name) {
+        return false;
     }
     if name.is_empty() {
         return client.statements.unnamed().is_some_and(|unnamed| reads(judge, &unnamed.sql));

@@ -65,6 +65,18 @@ impl Pair {
         assert_eq!(stash, b"", "nothing is left behind");
     }
 
+    /// Sends as much of `bytes` to the backend as goes: how much that is, and why it ends there.
+    fn up_until(&mut self, bytes: &[u8]) -> (usize, upstream::Stop) {
+        let mut out = Splice::default();
+        let Self { client, backend, table, to_backend, .. } = self;
+        let known = &mut Known { table, judge: &mut Parser };
+        let progress = upstream::relay(client, backend, known, bytes, Extent::All, &mut out);
+        let progress = progress.unwrap();
+        to_backend.extend(out.to_vec(bytes));
+        self.made_up();
+        (progress.consumed, progress.stop)
+    }
+
     /// Sends `bytes` to the client in reads of the given sizes.
     fn down(&mut self, bytes: &[u8], reads: &mut dyn FnMut(usize) -> usize) {
         let mut stash = Vec::new();
@@ -198,6 +210,62 @@ fn a_parse_dropped_by_an_error_is_sent_again_in_the_next_stretch() {
     assert_eq!(tags(&pair.to_backend), "PPBSCPBS", "closed, which never fails, and parsed");
     pair.down(&replies("EZ312Z"), &mut whole);
     assert_eq!(tags(&pair.to_client), "EZ2Z");
+}
+
+#[test]
+fn what_a_name_means_is_told_by_the_answers_to_earlier_batches() {
+    let mut pair = Pair::new();
+    let mut bytes = Vec::new();
+    parse(&mut bytes, "mine", "select 1");
+    sync(&mut bytes);
+    pair.up(&bytes, &mut whole);
+    pair.down(&replies("1Z"), &mut whole);
+    pair.to_backend.clear();
+
+    // Closed and parsed anew behind something that fails: to PostgreSQL it is still the old one.
+    bytes.clear();
+    parse(&mut bytes, "", "select 1/0");
+    Target::Statement(b"mine").put(&mut bytes, frontend::CLOSE);
+    parse(&mut bytes, "mine", "select 2");
+    sync(&mut bytes);
+    let known = bytes.len();
+    bind(&mut bytes, "mine");
+    sync(&mut bytes);
+    assert_eq!(pair.up_until(&bytes), (known, upstream::Stop::Open));
+    pair.down(&replies("EZ"), &mut whole);
+    pair.to_backend.clear();
+    assert_eq!(pair.up_until(&bytes[known..]).1, upstream::Stop::NeedMore);
+    assert_eq!(tags(&pair.to_backend), "BS");
+    let name = statements::BackendName::new(1);
+    assert!(memchr::memmem::find(&pair.to_backend, name.as_bytes()).is_some());
+}
+
+#[test]
+fn a_batch_that_parses_a_name_behind_its_use_is_no_read() {
+    struct Reads;
+    impl survey::MayRead for Reads {
+        fn may_read(&mut self, sql: &str) -> bool {
+            sql.starts_with("select")
+        }
+    }
+    for name in ["mine", ""] {
+        let mut pair = Pair::new();
+        let mut bytes = Vec::new();
+        parse(&mut bytes, name, "insert into t values (1)");
+        sync(&mut bytes);
+        pair.up(&bytes, &mut whole);
+        pair.down(&replies("1Z"), &mut whole);
+        bytes.clear();
+        bind(&mut bytes, name);
+        execute(&mut bytes);
+        Target::Statement(name.as_bytes()).put(&mut bytes, frontend::CLOSE);
+        parse(&mut bytes, name, "select 1");
+        sync(&mut bytes);
+        // Once it is sent, the name means what it does behind it.
+        pair.up(&bytes, &mut whole);
+        let survey = survey::survey(&pair.client, &bytes, Some(&mut Reads));
+        assert_eq!(survey, Ok(survey::Survey::Acquire(survey::Access::ReadWrite)), "{name:?}");
+    }
 }
 
 #[test]

@@ -52,6 +52,8 @@ pub enum Stop {
     EndOfBatch,
     /// The client says goodbye.
     Terminate,
+    /// What the next message means depends on answers that are still to come.
+    Open,
 }
 
 /// Why nothing more is taken from a client.
@@ -114,6 +116,9 @@ pub fn relay(
         if frame.tag == frontend::TERMINATE {
             break Stop::Terminate;
         }
+        if !client.statements.is_settled() && is_open(client, rest, frame) {
+            break Stop::Open;
+        }
         let Some(used) = message(client, backend, known, rest, frame, at, out)? else {
             break Stop::NeedMore;
         };
@@ -126,6 +131,23 @@ pub fn relay(
         }
     };
     Ok(Progress { consumed: at, stop })
+}
+
+/// Whether it is about a name whose Parse or Close is unanswered and may have failed for an error that
+/// does not concern this message: its meaning cannot be told yet.
+fn is_open(client: &ClientRelay, rest: &[u8], frame: Frame) -> bool {
+    let body = &rest[HEADER..frame.size.min(rest.len())];
+    let name = match frame.tag {
+        frontend::PARSE => Parse::read(body).map(|parse| parse.name),
+        frontend::BIND => Bind::read(body).map(|bind| bind.statement),
+        frontend::DESCRIBE | frontend::CLOSE => match Target::read(frame.tag, body) {
+            Ok(Target::Statement(name)) => Ok(name),
+            _ => return false,
+        },
+        _ => return false,
+    };
+    // What cannot be read is refused, or waits for the rest of it.
+    name.is_ok_and(|name| client.statements.is_open(name))
 }
 
 /// Relays one message at the beginning of `rest`; `None` if more of it is needed.
@@ -153,18 +175,18 @@ fn message(
             }
             client.statements.set_unnamed(None);
             backend.statements.forget_unnamed();
-            backend.end_stretch();
+            backend.end_stretch(client);
             Some(Expect::Query(Show::Client))
         }
         frontend::FUNCTION_CALL => {
             // Which function it is only the server's catalog knows.
             backend.suspicion.unseen("a function call");
-            backend.end_stretch();
+            backend.end_stretch(client);
             Some(Expect::Query(Show::Client))
         }
         frontend::SYNC => {
             backend.suspicion.sync();
-            backend.end_stretch();
+            backend.end_stretch(client);
             Some(Expect::Sync(Show::Client))
         }
         frontend::FLUSH | COPY_DATA => None,

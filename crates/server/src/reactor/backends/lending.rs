@@ -222,22 +222,21 @@ impl<D: Driver> Worker<D> {
             self.publish(pool_key);
             return self.move_backend(backend, core);
         }
-        let now = self.now;
-        let pool = self.pool(pool_key);
-        let (opens, shares_a_limit) = (pool.pool.wants_open(now), pool.shares_a_limit);
-        if opens {
-            self.open_backend(pool_key);
-            self.open_wanted(pool_key);
-        }
-        if shares_a_limit && self.ask_for_room(pool_key) {
-            self.open_wanted(pool_key);
+        self.open_for_waiters(pool_key);
+        if self.pool(pool_key).shares_a_limit && self.ask_for_room(pool_key) {
+            self.open_for_waiters(pool_key);
         }
     }
 
-    fn open_wanted(&mut self, pool_key: PoolKey) {
+    /// Opens as many as there are waiters and places for. Where the last try failed, one: the others
+    /// follow when it is open.
+    pub(in crate::reactor) fn open_for_waiters(&mut self, pool_key: PoolKey) {
         let now = self.now;
         while self.pool(pool_key).pool.wants_open(now) {
             self.open_backend(pool_key);
+            if self.pool(pool_key).pool.retry_at().is_some() {
+                return;
+            }
         }
     }
 

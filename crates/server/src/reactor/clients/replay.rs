@@ -43,6 +43,12 @@ impl Replay {
         self.intact && self.batches == 0
     }
 
+    /// Bytes that are kept.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() + self.withheld.len()
+    }
+
     /// Whether nothing of it has been sent.
     pub(in crate::reactor) fn is_unsent(&self) -> bool {
         self.intact && self.bytes.is_empty()
