@@ -9,7 +9,7 @@ use pgherd_lab::{Cluster, ClusterSpec};
 use tokio_postgres::Client;
 use world::World;
 
-const LISTEN: &str = "[listen]\nport = 0\nworkers = 2\n[pool]\nacquire_timeout = \"200ms\"\n";
+const LISTEN: &str = "[listen]\nport = 0\nworkers = 2\n[pool]\nacquire_timeout = \"2s\"\n";
 
 /// A cluster with a second database and a second login, and the proxy with these databases.
 fn world(databases: &str) -> World {

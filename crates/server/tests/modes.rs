@@ -34,7 +34,7 @@ const PROCESS: &str = "select pg_backend_pid()";
 
 #[tokio::test]
 async fn in_session_mode_a_client_keeps_its_backend_until_it_leaves() {
-    let world = world("mode = \"session\"\nacquire_timeout = \"200ms\"\n");
+    let world = world("mode = \"session\"\nacquire_timeout = \"2s\"\n");
     world
         .node("coordinator")
         .psql(

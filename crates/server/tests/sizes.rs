@@ -57,7 +57,7 @@ async fn a_pool_has_its_reserve_for_who_has_waited_for_long() {
     ] {
         let sections = format!(
             "[listen]\nport = 0\nworkers = 1\n[pool]\nsize = 1\nreserve_after = \"100ms\"\n\
-             acquire_timeout = \"1s\"\n{pool}\n"
+             acquire_timeout = \"4s\"\n{pool}\n"
         );
         let world = world(user, database, &sections);
         let (first, second) = (world.connect().await, world.connect().await);
@@ -74,7 +74,7 @@ async fn a_database_has_so_many_backends_and_idle_ones_make_room() {
         "[[database]]\nname = \"app\"\nmax_backends = 1\n[[database]]\nname = \"reports\"";
     let whole = "[pool]\nmax_backends_per_database = 1\n";
     for (databases, pool) in [(database, "[pool]\n"), (BOTH, whole)] {
-        let sections = format!("[listen]\nport = 0\nworkers = 2\n{pool}acquire_timeout = \"1s\"\n");
+        let sections = format!("[listen]\nport = 0\nworkers = 2\n{pool}acquire_timeout = \"4s\"\n");
         let world = world("", databases, &sections);
         let (own, clerk) = (world.connect().await, world.try_connect(CLERK).await.unwrap());
         for _ in 0..3 {
@@ -96,7 +96,7 @@ async fn a_login_has_so_many_backends_in_all_databases() {
     for (user, pool) in
         [("max_backends = 1", "[pool]\n"), ("", "[pool]\nmax_backends_per_user = 1\n")]
     {
-        let sections = format!("[listen]\nport = 0\nworkers = 2\n{pool}acquire_timeout = \"1s\"\n");
+        let sections = format!("[listen]\nport = 0\nworkers = 2\n{pool}acquire_timeout = \"4s\"\n");
         let world = world(user, BOTH, &sections);
         let own = world.connect().await;
         own.simple_query("begin").await.unwrap();

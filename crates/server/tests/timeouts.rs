@@ -43,12 +43,12 @@ fn text((_, body): Message) -> String {
 
 #[tokio::test]
 async fn a_query_that_runs_for_too_long_is_cancelled_and_its_client_dismissed() {
-    let world = world("query_timeout = \"300ms\"", "");
+    let world = world("query_timeout = \"1s\"", "");
     let client = world.connect().await;
     client.simple_query("select 1").await.unwrap();
     let (code, said) = fails(&client, "select pg_sleep(600)").await;
     assert_eq!(code, "57014");
-    assert!(said.contains("(limit 300ms, query_timeout)"), "{said}");
+    assert!(said.contains("(limit 1s, query_timeout)"), "{said}");
     let running = "select count(*) from pg_stat_activity where query like '%pg_sleep(600)' \
                    and state = 'active'";
     let node = world.node("coordinator");
@@ -58,14 +58,14 @@ async fn a_query_that_runs_for_too_long_is_cancelled_and_its_client_dismissed() 
 
 #[tokio::test]
 async fn a_transaction_that_is_open_for_too_long_is_rolled_back() {
-    let world = world("transaction_timeout = \"500ms\"", "");
+    let world = world("transaction_timeout = \"2s\"", "");
     let mut raw = Raw::log_in(&world, &[]);
     raw.query("create table t (a int)");
     raw.query("begin");
     raw.query("insert into t values (1)");
     let said = last_words(&mut raw);
     assert!(
-        said.contains("25P04") && said.contains("(limit 500ms, transaction_timeout)"),
+        said.contains("25P04") && said.contains("(limit 2s, transaction_timeout)"),
         "{said}"
     );
     let next = world.connect().await;
@@ -75,11 +75,11 @@ async fn a_transaction_that_is_open_for_too_long_is_rolled_back() {
 
 #[tokio::test]
 async fn a_transaction_that_is_idle_for_too_long_is_rolled_back() {
-    let world = world("idle_transaction_timeout = \"300ms\"", "");
+    let world = world("idle_transaction_timeout = \"1s\"", "");
     let mut raw = Raw::log_in(&world, &[]);
     raw.query("begin");
     // Running is not idle.
-    raw.query("select pg_sleep(1)");
+    raw.query("select pg_sleep(2)");
     let said = last_words(&mut raw);
     assert!(said.contains("25P03") && said.contains("idle_transaction_timeout)"), "{said}");
     world.connect().await.simple_query("select 1").await.unwrap();
@@ -88,14 +88,14 @@ async fn a_transaction_that_is_idle_for_too_long_is_rolled_back() {
 #[tokio::test]
 async fn a_client_that_is_idle_for_too_long_is_dismissed_whatever_it_holds() {
     for mode in ["transaction", "session"] {
-        let world = world("client_idle_timeout = \"300ms\"", &format!("mode = \"{mode}\""));
+        let world = world("client_idle_timeout = \"1s\"", &format!("mode = \"{mode}\""));
         let mut silent = Raw::log_in(&world, &[]);
         let said = last_words(&mut silent);
         assert!(said.contains("57P05") && said.contains("client_idle_timeout)"), "{said}");
         let mut raw = Raw::log_in(&world, &[]);
         // Neither running nor a transaction is idle.
         raw.query("begin");
-        raw.query("select pg_sleep(1)");
+        raw.query("select pg_sleep(2)");
         raw.query("commit");
         let said = last_words(&mut raw);
         assert!(said.contains("57P05"), "{mode}: {said}");
@@ -104,29 +104,29 @@ async fn a_client_that_is_idle_for_too_long_is_dismissed_whatever_it_holds() {
 
 #[tokio::test]
 async fn a_user_may_have_its_own_limits() {
-    let more = settings("query_timeout = \"300ms\"", "");
+    let more = settings("query_timeout = \"500ms\"", "");
     let world = World::start(0, &format!("query_timeout = \"0s\"\n{more}"));
     world.connect().await.simple_query("select pg_sleep(1)").await.unwrap();
 
     let more = settings("", "acquire_timeout = \"10m\"");
-    let limits = "acquire_timeout = \"200ms\"\nidle_transaction_timeout = \"1s\"\n";
+    let limits = "acquire_timeout = \"2s\"\nidle_transaction_timeout = \"6s\"\n";
     let world = World::start(0, &format!("{limits}{more}"));
     let holder = world.connect().await;
     holder.simple_query("begin").await.unwrap();
     let (code, said) = fails(&world.connect().await, "select 1").await;
-    assert!(code == "53300" && said.contains("limit 200ms"), "{said}");
+    assert!(code == "53300" && said.contains("limit 2s"), "{said}");
     eventually("the holder is dismissed", || holder.is_closed()).await;
 }
 
 #[tokio::test]
 async fn a_databases_acquires_wait_for_as_long_as_it_says() {
-    let database = "[[database]]\nname = \"app\"\nacquire_timeout = \"200ms\"\n";
+    let database = "[[database]]\nname = \"app\"\nacquire_timeout = \"2s\"\n";
     let more = settings("", "acquire_timeout = \"10m\"");
     let world = World::start(0, &format!("{database}{more}"));
     let holder = world.connect().await;
     holder.simple_query("begin").await.unwrap();
     let (_, said) = fails(&world.connect().await, "select 1").await;
-    assert!(said.contains("limit 200ms"), "{said}");
+    assert!(said.contains("limit 2s"), "{said}");
 }
 
 #[test]
