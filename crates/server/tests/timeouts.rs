@@ -64,10 +64,7 @@ async fn a_transaction_that_is_open_for_too_long_is_rolled_back() {
     raw.query("begin");
     raw.query("insert into t values (1)");
     let said = last_words(&mut raw);
-    assert!(
-        said.contains("25P04") && said.contains("(limit 2s, transaction_timeout)"),
-        "{said}"
-    );
+    assert!(said.contains("25P04") && said.contains("(limit 2s, transaction_timeout)"), "{said}");
     let next = world.connect().await;
     let count = next.query_one("select count(*) from t", &[]).await.unwrap();
     assert_eq!(count.get::<_, i64>(0), 0);

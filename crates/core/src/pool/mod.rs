@@ -227,8 +227,11 @@ impl<B, W: PartialEq> Pool<B, W> {
     /// slot came free elsewhere, and at [`Self::retry_at`].
     #[must_use]
     pub fn wants_open(&mut self, now: Instant) -> bool {
-        let opens =
-            self.is_short() && !self.backoff.is_on(now) && self.slots.take(self.reserve(now));
+        // A pool with waiters is nearly always full: that first.
+        let opens = !self.slots.is_full()
+            && self.is_short()
+            && !self.backoff.is_on(now)
+            && self.slots.take(self.reserve(now));
         self.opening += usize::from(opens);
         opens
     }

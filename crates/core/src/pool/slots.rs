@@ -57,6 +57,11 @@ impl Slots {
         self.above.iter()
     }
 
+    /// Whether none is left, not even in reserve. Limits above are not looked at.
+    pub(super) fn is_full(&self) -> bool {
+        self.used() >= self.limit() + self.reserve
+    }
+
     /// Whether what is counted here counts against `limit`, too.
     pub fn is_under(&self, limit: &Arc<Self>) -> bool {
         self.above.iter().any(|above| Arc::ptr_eq(above, limit))
