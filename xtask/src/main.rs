@@ -8,6 +8,7 @@ mod command;
 #[cfg(test)]
 mod examples;
 mod fuzz;
+mod mutants;
 mod package;
 mod setup;
 mod tools;
@@ -23,7 +24,7 @@ struct Task {
     run: fn(&[String]) -> Result<()>,
 }
 
-const TASKS: [Task; 12] = [
+const TASKS: [Task; 13] = [
     Task { name: "setup", about: "install what building and testing need", run: setup_only },
     Task {
         name: "check",
@@ -40,6 +41,11 @@ const TASKS: [Task; 12] = [
         name: "sim",
         about: "one whole proxy under simulation: a million transactions, or as many as named",
         run: sim,
+    },
+    Task {
+        name: "mutants",
+        about: "bugs put in on purpose: does the simulation find them? A quarter of an hour",
+        run: mutants::run,
     },
     Task { name: "demo", about: "set up, then the main job on a real cluster", run: demo },
     Task {

@@ -9,6 +9,8 @@
 //! serves nobody else. The servers behind the proxy run the same sessions, and tell whose statements
 //! they were sent, what was left when somebody else came, and what was written how many times.
 //!
+//! `cargo x mutants` puts six bugs in, one at a time, and sees that they are found.
+//!
 //! `cargo x sim` runs a million transactions; the tests here run a few thousand.
 //! `PGHERD_SIM_SEED` runs one seed again, `PGHERD_SIM_TRANSACTIONS` says how many in all.
 
