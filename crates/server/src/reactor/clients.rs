@@ -27,7 +27,7 @@ use pgherd_core::timeouts::Timeouts;
 use pgherd_wire::backend::{self, Authentication, Report, Severity};
 use pgherd_wire::frame::MAX_MESSAGE;
 use pgherd_wire::startup::PROTOCOL_3_2;
-use pgherd_wire::{Frame, TxStatus, frontend, sqlstate};
+use pgherd_wire::{Frame, HEADER, TxStatus, frontend, sqlstate};
 
 use super::cancels::cancel_pid;
 use super::driver::Entry;
@@ -794,6 +794,9 @@ impl<D: Driver> Worker<D> {
             _ => return,
         };
         let Some(end) = end_of_batch(&client.stash) else { return };
+        if begins_anew(&client.stash) {
+            client.relay.statements.set_unnamed(None);
+        }
         client.stash.drain(..end);
         let mut out = Vec::new();
         Report {
@@ -841,6 +844,18 @@ impl<S> Client<S> {
     /// Whether the one batch it may send at a time was sent and is not answered yet.
     fn awaits_answer(&self, backend: &crate::relay::BackendRelay) -> bool {
         self.relay.is_between_messages() && backend.replies.is_ready_owed()
+    }
+}
+
+/// Whether the first of these messages ends the unnamed statement, also if it is cancelled: a Query,
+/// and a Parse of the next one.
+///
+/// Source: PostgreSQL, `exec_simple_query` and `exec_parse_message` drop it before anything else.
+fn begins_anew(bytes: &[u8]) -> bool {
+    match bytes.first() {
+        Some(&frontend::QUERY) => true,
+        Some(&frontend::PARSE) => bytes.get(HEADER) == Some(&0),
+        _ => false,
     }
 }
 

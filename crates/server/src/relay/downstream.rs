@@ -103,6 +103,9 @@ pub fn relay(
             if frame.tag == backend::COPY_IN {
                 backend.suspicion.copies_in();
             }
+            if frame.tag == backend::PARSE_COMPLETE && settled.settled.is_none() {
+                backend.statements.unnamed_confirmed();
+            }
             if let Some(Settled::Parsed(id)) = settled.settled {
                 backend.statements.confirmed(id);
                 if settled.show == Show::Client

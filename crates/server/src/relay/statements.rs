@@ -394,7 +394,19 @@ pub struct BackendStatements {
     prepared: HashMap<u64, Prepared>,
     clock: u64,
     stretch: u64,
-    unnamed_is_here: bool,
+    unnamed: UnnamedThere,
+}
+
+/// Whose unnamed statement a backend has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum UnnamedThere {
+    /// Perhaps another client's.
+    #[default]
+    Foreign,
+    /// The client's, unless an error has dropped what was sent in this stretch.
+    Sent { in_stretch: u64 },
+    /// The client's, or none if it has none.
+    Own,
 }
 
 impl BackendStatements {
@@ -458,22 +470,37 @@ impl BackendStatements {
     /// Everything is gone: DISCARD ALL or DEALLOCATE ALL ran here.
     pub fn clear(&mut self) {
         self.prepared.clear();
-        self.unnamed_is_here = false;
+        self.unnamed = UnnamedThere::Foreign;
     }
 
-    /// Whether the unnamed statement here is that of the client holding the lease.
+    /// Whether what is about to be sent finds no other unnamed statement here than that of the client
+    /// holding the lease.
     pub fn unnamed_is_here(&self) -> bool {
-        self.unnamed_is_here
+        match self.unnamed {
+            UnnamedThere::Foreign => false,
+            // What has dropped that drops this, too.
+            UnnamedThere::Sent { in_stretch } => in_stretch == self.stretch,
+            UnnamedThere::Own => true,
+        }
     }
 
-    /// The client's unnamed Parse was sent here.
+    /// The client's unnamed Parse was sent here, or the Close of another's.
     pub fn unnamed_sent(&mut self) {
-        self.unnamed_is_here = true;
+        if self.unnamed != UnnamedThere::Own {
+            self.unnamed = UnnamedThere::Sent { in_stretch: self.stretch };
+        }
+    }
+
+    /// An unnamed Parse that was sent on behalf of the client is done.
+    pub fn unnamed_confirmed(&mut self) {
+        if self.unnamed != UnnamedThere::Foreign {
+            self.unnamed = UnnamedThere::Own;
+        }
     }
 
     /// Whatever unnamed statement is here, it is not the client's.
     pub fn forget_unnamed(&mut self) {
-        self.unnamed_is_here = false;
+        self.unnamed = UnnamedThere::Foreign;
     }
 
     /// The number of statements.

@@ -188,6 +188,52 @@ fn an_unnamed_statement_follows_its_client_to_the_next_backend() {
 }
 
 #[test]
+fn another_clients_unnamed_statement_is_not_to_be_had() {
+    let mut pair = Pair::new();
+    let mut bytes = Vec::new();
+    parse(&mut bytes, "", "select 'theirs'");
+    sync(&mut bytes);
+    pair.up(&bytes, &mut whole);
+    pair.down(&replies("1Z"), &mut whole);
+    pair.client = ClientRelay::default();
+    pair.backend.begin_lease();
+    pair.to_backend.clear();
+    pair.to_client.clear();
+    bytes.clear();
+    bind(&mut bytes, "");
+    execute(&mut bytes);
+    sync(&mut bytes);
+    pair.up(&bytes, &mut whole);
+    pair.down(&replies("3EZ"), &mut whole);
+    assert_eq!(tags(&pair.to_backend), "CBES");
+    assert_eq!(tags(&pair.to_client), "EZ");
+}
+
+#[test]
+fn an_unnamed_parse_of_ours_that_an_error_may_have_dropped_is_sent_again() {
+    let mut pair = Pair::new();
+    let mut bytes = Vec::new();
+    parse(&mut bytes, "", "select 'mine'");
+    sync(&mut bytes);
+    pair.up(&bytes, &mut whole);
+    pair.down(&replies("1Z"), &mut whole);
+    // On a new backend, behind something that fails, and once more before the error is known.
+    pair.backend = BackendRelay::default();
+    pair.to_backend.clear();
+    pair.to_client.clear();
+    bytes.clear();
+    bind(&mut bytes, "nosuch");
+    bind(&mut bytes, "");
+    sync(&mut bytes);
+    bind(&mut bytes, "");
+    sync(&mut bytes);
+    pair.up(&bytes, &mut whole);
+    assert_eq!(tags(&pair.to_backend), "BPBSPBS");
+    pair.down(&replies("EZ12Z"), &mut whole);
+    assert_eq!(tags(&pair.to_client), "EZ2Z");
+}
+
+#[test]
 fn a_parse_dropped_by_an_error_is_sent_again_in_the_next_stretch() {
     let mut pair = Pair::new();
     let mut bytes = Vec::new();

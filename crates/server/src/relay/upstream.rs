@@ -354,15 +354,8 @@ fn prepare(
     out: &mut Splice,
 ) -> Option<BackendName> {
     if name.is_empty() {
-        if let Some(unnamed) = client.statements.unnamed()
-            && !backend.statements.unnamed_is_here()
-        {
-            backend.suspicion.parse_unnamed(&unnamed.sql, known.judge);
-            let own = Expect::Parse { show: Show::Nobody, statement: None };
-            if backend.replies.expect(own) {
-                backend.statements.unnamed_sent();
-            }
-            out.put(|out| frontend::put_parse(out, b"", &unnamed.sql, &unnamed.types));
+        if !backend.statements.unnamed_is_here() {
+            send_unnamed(client, backend, known, out);
         }
         return None;
     }
@@ -372,6 +365,29 @@ fn prepare(
     };
     make_ready(backend, statement, out);
     Some(statement.backend_name())
+}
+
+/// Gives the backend the client's unnamed statement, or takes away another client's.
+fn send_unnamed(
+    client: &ClientRelay,
+    backend: &mut BackendRelay,
+    known: &mut Known<'_>,
+    out: &mut Splice,
+) {
+    let expect = match client.statements.unnamed() {
+        Some(unnamed) => {
+            backend.suspicion.parse_unnamed(&unnamed.sql, known.judge);
+            out.put(|out| frontend::put_parse(out, b"", &unnamed.sql, &unnamed.types));
+            Expect::Parse { show: Show::Nobody, statement: None }
+        }
+        None => {
+            out.put(|out| Target::Statement(b"").put(out, frontend::CLOSE));
+            Expect::Close(Show::Nobody)
+        }
+    };
+    if backend.replies.expect(expect) {
+        backend.statements.unnamed_sent();
+    }
 }
 
 /// Parses a statement on the backend, unless it is there.

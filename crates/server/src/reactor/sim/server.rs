@@ -148,6 +148,8 @@ impl World {
             let after = thaws - network.now;
             return network.schedule(after, Event::Server(conn));
         }
+        // First: whoever has said enough listens again once that is gone, and is not told so twice.
+        process.send(conn, &mut network);
         if process.outbox.len() < GATHERED {
             network.peer_reads(conn, usize::MAX, &mut process.inbox);
         }

@@ -102,6 +102,9 @@ impl Judge {
             backend::PARAMETER_STATUS => {
                 if let Ok((name, value)) = backend::parameter_status(body) {
                     self.told.insert(name.to_owned(), value.to_owned());
+                    if self.is_told_right() {
+                        self.wrong_for = 0;
+                    }
                 }
                 return Reading::Expected;
             }
@@ -160,16 +163,20 @@ impl Judge {
         self.expected.is_empty() && answering <= self.cancels_until
     }
 
-    fn ready(&mut self, body: &[u8]) -> Reading {
-        let reported = self.session.reported();
+    /// Whether the client was told what its session reports.
+    fn is_told_right(&self) -> bool {
         let is_right = |(name, value): (&&str, &String)| self.told.get(*name) == Some(value);
+        self.session.reported().iter().all(is_right)
+    }
+
+    fn ready(&mut self, body: &[u8]) -> Reading {
         // What a RESET has set back is told behind it.
-        match reported.iter().all(is_right) {
+        match self.is_told_right() {
             true => self.wrong_for = 0,
             false => self.wrong_for += 1,
         }
         if self.wrong_for > 2 {
-            let told = &self.told;
+            let (reported, told) = (self.session.reported(), &self.told);
             return Reading::Wrong(format!("the session has {reported:?}, and was told {told:?}"));
         }
         match backend::ready(body) {

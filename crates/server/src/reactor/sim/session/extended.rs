@@ -81,6 +81,9 @@ impl Session {
     }
 
     fn parse(&mut self, parse: &Parse<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
+        if parse.name.is_empty() {
+            self.statements.remove(&b""[..]);
+        }
         let mut all = statement::read_all(text(parse.sql)).map_err(|error| ("42601", error.0))?;
         let parsed = all.pop();
         self.refuse_if_aborted(parsed.as_ref())?;

@@ -256,7 +256,14 @@ impl Session {
                 Some(message) if message[0] == frontend::QUERY => {
                     self.query(text(&message[HEADER..]));
                 }
-                _ => self.is_simple = false,
+                message => {
+                    self.is_simple = false;
+                    if message.is_some_and(|message| {
+                        message[0] == frontend::PARSE && message[HEADER] == 0
+                    }) {
+                        self.statements.remove(&b""[..]);
+                    }
+                }
             }
         }
         let message = "canceling statement due to user request".to_owned();
