@@ -10,11 +10,14 @@
 //! | Cancelling | no             | are discarded until what it has asked to cancel is      |
 //! | Leaving   | no              | are discarded until the client closes, too              |
 
+mod cancelling;
 #[cfg(test)]
 pub(super) mod census;
 mod failover;
 mod farewell;
+mod parameters;
 mod replay;
+mod welcome;
 
 use std::io::Read;
 use std::sync::Arc;
@@ -24,23 +27,20 @@ use std::time::Instant;
 use pgherd_core::pool::Acquired;
 use pgherd_core::settings::PoolMode;
 use pgherd_core::timeouts::Timeouts;
-use pgherd_wire::backend::{self, Authentication, Report, Severity};
+use pgherd_wire::backend::{self};
 use pgherd_wire::frame::MAX_MESSAGE;
-use pgherd_wire::startup::PROTOCOL_3_2;
-use pgherd_wire::{Frame, HEADER, TxStatus, frontend, sqlstate};
+use pgherd_wire::{Frame, TxStatus, frontend};
 
-use super::cancels::cancel_pid;
 use super::driver::Entry;
 use super::outbox::Outbox;
 use super::{
-    Driver, Judge, PARAMETER_SETS, PoolKey, READ, READS_PER_TURN, Readiness, Striking, Todo, Token,
-    WelcomeKey, Worker,
+    Driver, Judge, PoolKey, READ, READS_PER_TURN, Readiness, Striking, Todo, Token, Worker,
 };
 use crate::databases::{Account, Seat};
 use crate::relay::survey::{self, Access, Survey};
 use crate::relay::upstream::{self, Extent, Known, Stop};
 use crate::relay::{ClientRelay, Parameters, Splice, downstream};
-use crate::session::{Login, LoginStep, Request, Rules};
+use crate::session::Login;
 
 /// Nodes tried for one batch before the client is told.
 const TRIES: u32 = 5;
@@ -56,9 +56,6 @@ enum Surplus {
 
 /// Connections beyond `listen.max_clients` that are heard out, because they may be requests to cancel.
 const EXTRA: usize = 100;
-
-/// The parameter in which clients differ most and that changes nothing.
-const NAME: &str = "application_name";
 
 use replay::Replay;
 
@@ -414,142 +411,6 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// `None` when the rest has to wait.
-    fn client_login(&mut self, key: usize, input: &[u8]) -> Option<usize> {
-        let Self { clients, proxy, driver, .. } = self;
-        let client = &mut clients[key];
-        let Phase::LoggingIn(login) = &mut client.phase else { return None };
-        let rules =
-            Rules { method: proxy.method, users: &proxy.users, databases: &proxy.databases };
-        let mut out = Vec::new();
-        let mut random = |bytes: &mut [u8]| driver.random(bytes);
-        let (used, step) = login.on_bytes(input, rules, &mut random, &mut out);
-        let cancels = matches!(step, LoginStep::Cancel { .. });
-        if let Some(surplus) = client.surplus
-            && !cancels
-            && login.has_begun()
-        {
-            self.too_many(key, surplus);
-            return Some(used);
-        }
-        if let LoginStep::Authenticated(request) = step {
-            self.authenticated(key, request, out);
-            return Some(used);
-        }
-        client.send([&out[..]].into_iter());
-        match step {
-            LoginStep::NeedMore if used == 0 => return None,
-            LoginStep::NeedMore | LoginStep::Authenticated(_) => {}
-            LoginStep::Cancel { pid, secret } => {
-                client.phase = Phase::Cancelling;
-                let entry = Entry::new(key, client.serial);
-                self.route_cancel(pid, secret, entry);
-            }
-            LoginStep::Refused(reason) => {
-                tracing::info!(reason, "login refused");
-                self.leave(key);
-            }
-        }
-        Some(used)
-    }
-
-    /// `said` is what the login has still to say.
-    fn authenticated(&mut self, key: usize, request: Request, said: Vec<u8>) {
-        let parameters = self.intern(request.parameters);
-        let account = match self.proxy.databases.account(&request.database, request.user) {
-            Ok(account) => account,
-            Err(error) => {
-                self.clients[key].send([&said[..]].into_iter());
-                return self.no_database(key, &error);
-            }
-        };
-        let seat = match account.enter(&self.proxy.users.get(request.user).name) {
-            Ok(seat) => seat,
-            Err(error) => {
-                self.clients[key].send([&said[..]].into_iter());
-                return self.no_seat(key, &error);
-            }
-        };
-        let client = &mut self.clients[key];
-        client.seat = Some(seat);
-        client.long_key = request.protocol >= PROTOCOL_3_2;
-        client.parameters = Arc::clone(&parameters);
-        client.at_login = Arc::clone(&parameters);
-        client.relay.statements.set_flavour(parameters.flavour());
-        client.phase = Phase::Idle;
-        client.since = self.now;
-        let kind = self.welcome_key(key);
-        match kind.and_then(|kind| Some((self.welcomes.get(&kind)?, kind.is_named))) {
-            Some((welcome, is_named)) => {
-                let welcome = std::rc::Rc::clone(welcome);
-                self.greet(key, said, &welcome, is_named);
-            }
-            // What the server says of a session with these parameters only a server knows.
-            None => {
-                self.clients[key].send([&said[..]].into_iter());
-                self.acquire(key, Access::ReadWrite);
-            }
-        }
-    }
-
-    /// What a client's welcome is kept under: the same for all that differ in `application_name`
-    /// only. `None` for one whose name the server would spell in another way.
-    fn welcome_key(&mut self, key: usize) -> Option<WelcomeKey> {
-        let client = &self.clients[key];
-        let (account, parameters) = (client.account(), Arc::clone(&client.at_login));
-        let (database, user) = (account.database.id, account.login);
-        let Some(name) = parameters.get(NAME) else {
-            return Some(WelcomeKey { database, user, parameters, is_named: false });
-        };
-        let is_plain = name.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-        is_plain.then(|| {
-            let parameters = self.intern(parameters.without(NAME));
-            WelcomeKey { database, user, parameters, is_named: true }
-        })
-    }
-
-    /// Tells a client that it is logged in, behind what was still to be said. `adds_name`: its
-    /// `application_name` is not in the welcome.
-    fn greet(&mut self, key: usize, mut out: Vec<u8>, welcome: &[u8], adds_name: bool) {
-        let core = self.core;
-        let client = &mut self.clients[key];
-        client.greeting = false;
-        Authentication::Ok.put(&mut out);
-        out.extend_from_slice(welcome);
-        if adds_name && let Some(name) = client.at_login.get(NAME) {
-            backend::put_parameter_status(&mut out, NAME, name);
-        }
-        let secret = if client.long_key { &client.secret[..] } else { &client.secret[..4] };
-        backend::put_key_data(&mut out, cancel_pid(core, key), secret);
-        backend::put_ready(&mut out, TxStatus::Idle);
-        client.send([&out[..]].into_iter());
-        if self.draining {
-            self.dismiss_if_idle(key);
-        }
-    }
-
-    /// The welcome as this backend, which has the client's parameters, would give it.
-    fn greet_as(&mut self, key: usize, backend_key: usize) {
-        let kind = self.welcome_key(key);
-        let is_named = kind.as_ref().is_some_and(|kind| kind.is_named);
-        let mut welcome = Vec::new();
-        for (name, value) in self.backends[backend_key].reported.iter() {
-            if !is_named || name != NAME {
-                backend::put_parameter_status(&mut welcome, name, value);
-            }
-        }
-        let welcome: std::rc::Rc<[u8]> = welcome.into();
-        if let Some(kind) = kind {
-            if self.welcomes.len() >= PARAMETER_SETS
-                && let Some(any) = self.welcomes.keys().next().cloned()
-            {
-                self.welcomes.remove(&any);
-            }
-            self.welcomes.insert(kind, std::rc::Rc::clone(&welcome));
-        }
-        self.greet(key, Vec::new(), &welcome, is_named);
-    }
-
     fn client_idle(&mut self, key: usize, input: &[u8]) -> Option<usize> {
         let routes = self.routes();
         let Self { clients, judge, .. } = self;
@@ -727,112 +588,6 @@ impl<D: Driver> Worker<D> {
         }
         self.todo.push_back(Todo::Client(key));
     }
-
-    /// The backend reported a parameter that the client's own statement has set.
-    pub(super) fn client_set(&mut self, key: usize, name: &str, value: &str) {
-        // Reported, but not to be set.
-        const FIXED: [&str; 6] = [
-            "server_version",
-            "server_encoding",
-            "integer_datetimes",
-            "is_superuser",
-            "in_hot_standby",
-            "session_authorization",
-        ];
-        if FIXED.contains(&name) {
-            return;
-        }
-        let mut parameters = (*self.clients[key].parameters).clone();
-        parameters.set(name, value);
-        self.set_parameters(key, parameters);
-    }
-
-    /// The client's RESET or DISCARD ALL has set this parameter to what the node calls its
-    /// default. The client's own is what it asked for at login, which the node knows nothing of,
-    /// and the client is told so.
-    pub(super) fn client_reset(&mut self, key: usize, name: &str, default: &str) {
-        let client = &mut self.clients[key];
-        let at_login = Arc::clone(&client.at_login);
-        let value = at_login.get(name).unwrap_or(default);
-        if value != default {
-            let mut out = Vec::new();
-            backend::put_parameter_status(&mut out, name, value);
-            client.send([&out[..]].into_iter());
-        }
-        self.client_set(key, name, value);
-    }
-
-    pub(super) fn set_parameters(&mut self, key: usize, parameters: Parameters) {
-        let parameters = self.intern(parameters);
-        let client = &mut self.clients[key];
-        client.relay.statements.set_flavour(parameters.flavour());
-        client.parameters = parameters;
-    }
-
-    /// What a cancel request is for: `None` if it fits no client here, else the backend that
-    /// runs the client's query, if any.
-    pub(super) fn cancel_target(&self, key: usize, secret: &[u8]) -> Option<Option<usize>> {
-        let client = self.clients.get(key)?;
-        let own = if client.long_key { &client.secret[..] } else { &client.secret[..4] };
-        if client.greeting || own != secret {
-            return None;
-        }
-        match client.phase {
-            Phase::Holding { backend } if !self.backends[backend].is_asked() => Some(Some(backend)),
-            _ => Some(None),
-        }
-    }
-
-    /// Cancels what a client waits for: in the queue, or until a backend has its parameters.
-    pub(super) fn cancel_waiting(&mut self, key: usize) {
-        let Some(client) = self.clients.get_mut(key) else { return };
-        let pool = match client.phase {
-            Phase::Waiting { pool, .. } => Some(pool),
-            Phase::Syncing { .. } if !client.called_off => None,
-            // Its session is being asked what it holds.
-            Phase::Holding { .. } => None,
-            _ => return,
-        };
-        let Some(end) = end_of_batch(&client.stash) else { return };
-        if begins_anew(&client.stash) {
-            client.relay.statements.set_unnamed(None);
-        }
-        client.stash.drain(..end);
-        let mut out = Vec::new();
-        Report {
-            severity: Severity::Error,
-            code: sqlstate::QUERY_CANCELED,
-            message: "canceling statement due to user request",
-            detail: "it was still waiting for a backend",
-            hint: "",
-        }
-        .put(&mut out);
-        backend::put_ready(&mut out, TxStatus::Idle);
-        client.send([&out[..]].into_iter());
-        let Some(pool) = pool else {
-            client.called_off = matches!(client.phase, Phase::Syncing { .. });
-            return;
-        };
-        client.phase = Phase::Idle;
-        client.resume();
-        self.pool(pool).pool.forget(&key);
-        self.publish(pool);
-        self.todo.push_back(Todo::Client(key));
-    }
-
-    /// The client has no use any more for the backend that it was to be given.
-    pub(super) fn called_off(&mut self, key: usize) {
-        let client = &mut self.clients[key];
-        client.phase = Phase::Idle;
-        client.replay.end();
-        client.resume();
-        self.todo.push_back(Todo::Client(key));
-    }
-
-    /// Whether the client has cancelled what it was to be given a backend for. Asked once.
-    pub(super) fn take_called_off(&mut self, key: usize) -> bool {
-        std::mem::take(&mut self.clients[key].called_off)
-    }
 }
 
 impl<S> Client<S> {
@@ -844,52 +599,5 @@ impl<S> Client<S> {
     /// Whether the one batch it may send at a time was sent and is not answered yet.
     fn awaits_answer(&self, backend: &crate::relay::BackendRelay) -> bool {
         self.relay.is_between_messages() && backend.replies.is_ready_owed()
-    }
-}
-
-/// Whether the first of these messages ends the unnamed statement, also if it is cancelled: a Query,
-/// and a Parse of the next one.
-///
-/// Source: PostgreSQL, `exec_simple_query` and `exec_parse_message` drop it before anything else.
-fn begins_anew(bytes: &[u8]) -> bool {
-    match bytes.first() {
-        Some(&frontend::QUERY) => true,
-        Some(&frontend::PARSE) => bytes.get(HEADER) == Some(&0),
-        _ => false,
-    }
-}
-
-/// Where the first batch in these bytes ends, if all of it is there: what an error in its first message
-/// makes the server skip. A Query ends a batch of its own only.
-fn end_of_batch(bytes: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        let frame = Frame::read(&bytes[at..], MAX_MESSAGE).ok()??;
-        let is_first = at == 0;
-        at += frame.size;
-        if at > bytes.len() {
-            return None;
-        }
-        let is_alone = is_first && matches!(frame.tag, frontend::QUERY | frontend::FUNCTION_CALL);
-        if is_alone || frame.tag == frontend::SYNC {
-            return Some(at);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_query_behind_parse_is_skipped_with_it() {
-        let message = |tag: u8| [tag, 0, 0, 0, 5, 0];
-        let bytes = |tags: &str| tags.bytes().flat_map(message).collect::<Vec<u8>>();
-        for (tags, messages) in
-            [("QQ", Some(1)), ("FS", Some(1)), ("PBES", Some(4)), ("PEQSQ", Some(4)), ("PEQ", None)]
-        {
-            assert_eq!(end_of_batch(&bytes(tags)), messages.map(|count| 6 * count), "{tags}");
-        }
-        assert_eq!(end_of_batch(&bytes("Q")[..5]), None);
     }
 }

@@ -1,0 +1,129 @@
+//! Backends are opened: connected, logged in, introduced by the connect query.
+
+use std::sync::Arc;
+
+use pgherd_core::pool::lifetime;
+use pgherd_core::settings::PoolMode;
+
+use super::{Backend, Loss, Phase};
+use crate::backend::login::Welcome;
+use crate::backend::{Identity, Login, LoginStep};
+use crate::reactor::driver::Entry;
+use crate::reactor::outbox::Outbox;
+use crate::reactor::{Driver, PoolKey, Token, Worker};
+use crate::relay::{BackendRelay, Parameters};
+
+impl<D: Driver> Worker<D> {
+    /// Opens one backend as the pool ordered.
+    pub(in crate::reactor) fn open_backend(&mut self, pool: PoolKey) {
+        let address = self.addresses[pool.node.index()];
+        let (serial, applied) = (self.serial(), self.intern(Parameters::default()));
+        let of_pool = self.pool(pool);
+        let (database, mode) = (Arc::clone(&of_pool.database), of_pool.plan.mode);
+        let max_lifetime = of_pool.plan.max_lifetime;
+        let expires_at = self.now + lifetime(max_lifetime, self.random_fraction());
+        let mut relay = BackendRelay::default();
+        relay.refuses_blocks = mode == PoolMode::Statement;
+        let key = self.backends.vacant_key();
+        match self.driver.connect(address, Token::Backend(Entry::new(key, serial))) {
+            Ok(stream) => {
+                self.backends.insert(Backend {
+                    stream,
+                    outbox: Outbox::default(),
+                    stash: Vec::new(),
+                    readable: false,
+                    ended: false,
+                    write_error: None,
+                    pool,
+                    database,
+                    address,
+                    phase: Phase::Connecting,
+                    relay,
+                    reported: Parameters::default(),
+                    applied,
+                    pid: 0,
+                    secret: Vec::new(),
+                    cancels: 0,
+                    serial,
+                    opened_at: self.now,
+                    expires_at,
+                    asked_at: self.now,
+                    lent_at: self.now,
+                    idle_since: self.now,
+                    began_at: self.now,
+                    changed_at: self.now,
+                    is_pinned: false,
+                    is_session: mode == PoolMode::Session,
+                    resets_always: mode == PoolMode::Session || self.proxy.reset_always,
+                    rows: Vec::new(),
+                });
+            }
+            Err(error) => {
+                let loss = Loss::Io(error);
+                (self.proxy.failures)(pool.node, &loss.to_string());
+                self.open_failed(pool, &loss);
+            }
+        }
+    }
+
+    pub(super) fn begin_login(&mut self, key: usize) {
+        let Self { proxy, backends, .. } = self;
+        let backend = &mut backends[key];
+        let user = proxy.users.get(backend.pool.user);
+        let database = &backend.database.on_nodes;
+        let identity = Identity { user: &user.name, password: &user.password, database };
+        let mut out = Vec::new();
+        backend.phase = Phase::LoggingIn(Box::new(Login::start(identity, &mut out)));
+        if let Err(error) = backend.outbox.write(&mut backend.stream, [&out[..]].into_iter()) {
+            self.write_failed(key, error);
+        }
+    }
+
+    pub(super) fn login_reply(&mut self, key: usize, input: &[u8]) -> Result<usize, Loss> {
+        let Self { proxy, backends, keys, driver, .. } = self;
+        let backend = &mut backends[key];
+        let Phase::LoggingIn(login) = &mut backend.phase else { return Ok(0) };
+        let user = proxy.users.get(backend.pool.user);
+        let database = &backend.database.on_nodes;
+        let identity = Identity { user: &user.name, password: &user.password, database };
+        let mut out = Vec::new();
+        let mut random = |bytes: &mut [u8]| driver.random(bytes);
+        let step = login.on_bytes(input, identity, keys, &mut random, &mut out);
+        let (used, step) = step.map_err(Loss::Login)?;
+        backend.outbox.write(&mut backend.stream, [&out[..]].into_iter())?;
+        if let LoginStep::Ready(welcome) = step {
+            self.opened(key, welcome);
+        }
+        Ok(used)
+    }
+
+    fn opened(&mut self, key: usize, welcome: Welcome) {
+        let backend = &mut self.backends[key];
+        backend.reported = welcome.parameters;
+        backend.pid = welcome.pid;
+        backend.secret = welcome.secret;
+        let (pool_key, pid) = (backend.pool, backend.pid);
+        let database = Arc::clone(&backend.database);
+        tracing::debug!(node = %self.node_name(pool_key), pid, "backend opened");
+        if database.connect_query().is_empty() {
+            return self.introduced(key);
+        }
+        self.backends[key].phase = Phase::Introducing;
+        self.ask(key, database.connect_query());
+    }
+
+    /// A new backend is fit for clients.
+    pub(super) fn introduced(&mut self, key: usize) {
+        let (backend, now) = (&mut self.backends[key], self.now);
+        backend.phase = Phase::Idle;
+        backend.idle_since = now;
+        backend.relay.shown = false;
+        let pool_key = backend.pool;
+        self.counts(pool_key.node).opens.add_one();
+        let pool = self.pool(pool_key);
+        pool.last_error = None;
+        let placed = pool.pool.opened(key, now);
+        self.placed(pool_key, placed);
+        self.open_for_waiters(pool_key);
+    }
+}
