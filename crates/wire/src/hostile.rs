@@ -185,6 +185,7 @@ pub fn replies(events: &[u8]) {
         assert!(replies.len() <= sent && (dropped + parsed) as u64 <= parses);
         assert_eq!(replies.pending().count(), replies.len());
         assert!(!replies.is_ready_owed() || !replies.is_empty());
+        assert!(!replies.is_copying_both() || !replies.is_empty());
     }
 }
 

@@ -21,6 +21,9 @@
 //! Two traps, both from the manual's "COPY Operations": while the backend is in COPY-in mode
 //! it ignores Sync, so a Sync sent between Execute and CopyDone is never answered; and after
 //! an error it ignores everything up to the next Sync, which may not have been sent yet.
+//!
+//! While it streams for replication (copy-both mode) the backend reads a COPY and sends one at the
+//! same time; the two end one by one, in either order, and the Query with them.
 
 use std::collections::VecDeque;
 
@@ -89,6 +92,8 @@ pub struct Replies {
     dropped: Vec<u64>,
     dropped_changes: usize,
     copying_in: bool,
+    // Since the backend has begun to, until its Query has ended.
+    copying_both: bool,
     // After an error without a Sync behind it: the backend ignores everything up to one.
     skipping: bool,
     // Syncs sent before the COPY they would be ignored by has begun, or while it runs.
@@ -120,6 +125,11 @@ impl Replies {
     /// Whether the backend reads CopyData from the client now.
     pub fn is_copying_in(&self) -> bool {
         self.copying_in
+    }
+
+    /// Whether the backend streams for replication: both sides send at any time.
+    pub fn is_copying_both(&self) -> bool {
+        self.copying_both
     }
 
     /// Whether the backend ignores everything up to the next Sync.
@@ -202,10 +212,12 @@ impl Replies {
                 Some(Expect::Execute),
             ) => {
                 self.copying_in = false;
+                self.copying_both = false;
                 self.queue.pop_front();
             }
             (backend::READY, Some(Expect::Query(_) | Expect::Sync(_))) => {
                 self.copying_in = false;
+                self.copying_both = false;
                 settled = Some(Settled::Ready);
                 self.queue.pop_front();
             }
@@ -228,6 +240,10 @@ impl Replies {
                 });
             }
             (backend::COPY_IN, Some(Expect::Query(_) | Expect::Execute)) => self.begin_copy_in(),
+            (backend::COPY_BOTH, Some(Expect::Query(_) | Expect::Execute)) => {
+                self.begin_copy_in();
+                self.copying_both = true;
+            }
             (backend::ERROR, _) => self.fail(),
             _ => {}
         }
@@ -289,6 +305,7 @@ impl Replies {
         // Whether it failed before or after it had read the Syncs that COPY-in mode ignores only
         // the backend knows.
         self.is_uncertain |= std::mem::take(&mut self.copying_in) && self.unread_syncs > 0;
+        self.copying_both = false;
         if matches!(self.queue.front(), None | Some(Expect::Query(_) | Expect::Sync(_))) {
             return;
         }

@@ -16,6 +16,8 @@ pub const TRANSACTION_UNKNOWN: &str = "08007";
 pub const PROTOCOL_VIOLATION: &str = "08P01";
 /// `0A000` not supported here; also "cached plan must not change result type".
 pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
+/// `22023` a parameter has a value that there is not.
+pub const INVALID_PARAMETER_VALUE: &str = "22023";
 /// `25006` a write on a read-only node.
 pub const READ_ONLY_TRANSACTION: &str = "25006";
 /// `25P03` a transaction was open for too long without a statement.

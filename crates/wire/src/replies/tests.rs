@@ -107,6 +107,37 @@ fn a_copy_that_fails_half_way_waits_for_the_sync() {
 }
 
 #[test]
+fn a_stream_ends_with_its_query_whichever_side_ends_first() {
+    for client_first in [true, false] {
+        let mut replies = queue(&[Expect::Query(Show::Client)]);
+        assert_eq!(shown(&mut replies, b"Wdd"), "Wdd");
+        assert!(replies.is_copying_both() && replies.is_copying_in());
+        if client_first {
+            assert!(!replies.expect(Expect::CopyEnd));
+        }
+        // The backend sends on until it has read that, and tells where the next timeline begins.
+        assert_eq!(shown(&mut replies, b"ddc"), "ddc");
+        if !client_first {
+            assert!(!replies.expect(Expect::CopyEnd));
+        }
+        assert!(replies.is_copying_both() && !replies.is_copying_in());
+        assert_eq!(shown(&mut replies, b"TDCCZ"), "TDCCZ");
+        assert!(!replies.is_copying_both() && replies.is_empty());
+    }
+}
+
+#[test]
+fn a_stream_that_fails_leaves_nothing_owed_but_the_end_of_its_query() {
+    let mut replies = queue(&[Expect::Query(Show::Client)]);
+    assert_eq!(shown(&mut replies, b"WdE"), "WdE");
+    assert!(!replies.is_copying_both() && !replies.is_copying_in());
+    // Sent before the client had heard of the error.
+    replies.expect(Expect::CopyEnd);
+    assert_eq!(shown(&mut replies, b"Z"), "Z");
+    assert!(replies.is_empty());
+}
+
+#[test]
 fn a_reply_to_nothing_is_an_error() {
     assert!(queue(&[]).on_reply(b'Z').is_err());
     assert!(queue(&[Expect::Bind]).on_reply(b'1').is_err());
