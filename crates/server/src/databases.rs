@@ -149,6 +149,11 @@ impl Databases {
         self.any.is_some() || self.listed(name).is_some()
     }
 
+    /// The name of the first that the settings list, if they list any.
+    pub fn first(&self) -> &str {
+        self.listed.first().map_or("", |database| &database.name)
+    }
+
     /// The account of a database and a user.
     ///
     /// # Errors

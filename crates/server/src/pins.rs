@@ -109,7 +109,8 @@ mod tests {
     #[test]
     fn a_pool_has_so_many_pins_and_no_more() {
         let now = Instant::now();
-        let pool = |user| PoolKey { node: NodeId(0), database: DatabaseId(0), user: UserId(user) };
+        let (node, database) = (NodeId(0), DatabaseId(0));
+        let pool = |user| PoolKey { node, database, user: UserId(user), owner: None };
         let pin = |holds: &str| Pin {
             node: "n".to_owned(),
             database: "d".to_owned(),

@@ -437,6 +437,11 @@ impl<B, W: PartialEq> Pool<B, W> {
         .collect()
     }
 
+    /// The head of the queue.
+    pub fn first_waiter(&self) -> Option<&W> {
+        self.waiters.front().map(|waiting| &waiting.waiter)
+    }
+
     /// When the head of the queue began to wait.
     pub fn oldest_wait(&self) -> Option<Instant> {
         self.waiters.front().map(|waiting| waiting.since)

@@ -122,8 +122,17 @@ impl Login {
     /// Begins; appends the startup packet.
     pub fn start(identity: Identity<'_>, out: &mut Vec<u8>) -> Self {
         // No application_name: a client that sets none is to find none.
-        let parameters = [("user", identity.user), ("database", identity.database)];
-        startup::put_startup(out, PROTOCOL_3_2, parameters);
+        Self::start_with(identity, [], out)
+    }
+
+    /// The same for a session that begins with these parameters.
+    pub fn start_with<'a>(
+        identity: Identity<'a>,
+        parameters: impl IntoIterator<Item = (&'a str, &'a str)>,
+        out: &mut Vec<u8>,
+    ) -> Self {
+        let own = [("user", identity.user), ("database", identity.database)];
+        startup::put_startup(out, PROTOCOL_3_2, own.into_iter().chain(parameters));
         Self { state: State::Asked, welcome: Welcome::default() }
     }
 

@@ -129,6 +129,12 @@ fn right_relays() -> Seeds {
     let failed = replies("EZ");
     let lines = [(true, &first[..]), (false, &failed), (true, &next), (false, &bound)];
     all.push(("failed", input_of_lines(lines)));
+    let mut begins = Vec::new();
+    frontend::put_query(&mut begins, "START_REPLICATION 0/0");
+    let (streams, ends) = (replies("Wdd"), replies("dcCZ"));
+    let status = replies("dc");
+    let lines = [(true, &begins[..]), (false, &streams), (true, &status), (false, &ends)];
+    all.push(("stream", input_of_lines(lines)));
     all
 }
 

@@ -40,6 +40,7 @@ use crate::backend::Login;
 use crate::databases::Database;
 use crate::relay::downstream::{self, Errors, Observer, Stop};
 use crate::relay::{BackendRelay, MOST_OWED, Parameters};
+use crate::session::Replication;
 
 pub(super) use loss::{LastSeen, Loss};
 
@@ -84,6 +85,8 @@ pub struct Backend<S> {
     pub(super) is_pinned: bool,
     // Its client keeps it until it leaves: session pooling.
     is_session: bool,
+    // The same, it was opened for that client, and nobody else gets it.
+    replication: Option<Replication>,
     // It is reset after each lease: a client may leave what nobody sees, in the bodies of functions.
     resets_always: bool,
     // What the node has answered to a question of ours.
@@ -358,6 +361,12 @@ impl<D: Driver> Worker<D> {
         {
             self.todo.push_back(Todo::Client(client));
         }
+        if self.draining
+            && let Phase::Leased { client } = backend.phase
+            && self.dismiss_if_streaming(client)
+        {
+            return Ok(progress.consumed);
+        }
         self.go_on_with_client(key);
         if progress.stop == Stop::Ready {
             self.backends[key].changed_at = self.now;
@@ -392,6 +401,10 @@ impl<D: Driver> Worker<D> {
         for (name, value, show) in parameters {
             let backend = &mut self.backends[key];
             backend.reported.set(&name, &value);
+            // What it is for a client that has the backend for itself the node knows.
+            if backend.replication.is_some() {
+                continue;
+            }
             if let (Phase::Leased { client }, Show::Client) = (&backend.phase, show) {
                 let client = *client;
                 match backend.relay.resets {

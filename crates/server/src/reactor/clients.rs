@@ -17,6 +17,7 @@ mod failover;
 mod farewell;
 mod parameters;
 mod replay;
+mod replicating;
 mod welcome;
 
 use std::io::Read;
@@ -58,6 +59,7 @@ enum Surplus {
 const EXTRA: usize = 100;
 
 use replay::Replay;
+use replicating::Replicating;
 
 /// One connection from an application.
 #[derive(Debug)]
@@ -76,6 +78,8 @@ pub(super) struct Client<S> {
     since: Instant,
     // None before it is logged in.
     seat: Option<Seat>,
+    // It has its backend for itself.
+    replicating: Option<Replicating>,
     long_key: bool,
     secret: [u8; 32],
     // Only a request to cancel is still taken from it.
@@ -203,9 +207,10 @@ impl<S: Read + std::io::Write> Client<S> {
         self.since
     }
 
-    /// Its limits, if it has logged in.
+    /// Its limits, if it has logged in and has any.
     pub(super) fn timeouts(&self) -> Option<&Timeouts> {
-        self.seat.as_ref().map(|seat| &seat.timeouts)
+        let seat = self.seat.as_ref().filter(|_| self.replicating.is_none());
+        seat.map(|seat| &seat.timeouts)
     }
 
     /// What is kept of its bytes may be looked at again.
@@ -244,6 +249,7 @@ impl<D: Driver> Worker<D> {
             serial,
             since: self.now,
             seat: None,
+            replicating: None,
             surplus: None,
             long_key: false,
             secret,
@@ -303,13 +309,16 @@ impl<D: Driver> Worker<D> {
                 Phase::Waiting { .. } | Phase::Syncing { .. } => true,
                 Phase::Holding { backend } => {
                     let backend = &self.backends[backend];
+                    // While both sides send, neither waits for what it has sent to be taken.
+                    let is_full =
+                        !client.outbox.is_empty() && !backend.relay.replies.is_copying_both();
                     let answers = (client.terminates || client.one_batch)
                         && client.awaits_answer(&backend.relay);
                     !backend.takes_more()
                         || backend.relay.owes_a_lot()
                         || backend.is_asked()
                         || client.awaits_names
-                        || !client.outbox.is_empty()
+                        || is_full
                         || answers
                 }
             };
@@ -528,7 +537,9 @@ impl<D: Driver> Worker<D> {
     fn acquire(&mut self, key: usize, access: Access) {
         let client = &self.clients[key];
         let account = client.account();
-        let pool_key = PoolKey::of(account, self.choose(access, account, client.excluded));
+        let node = self.choose(access, account, client.excluded);
+        let owner = client.replicating.map(|replicating| replicating.owner);
+        let pool_key = PoolKey { owner, ..PoolKey::of(account, node) };
         let routes = self.routes();
         let now = self.now;
         let client = &mut self.clients[key];
@@ -561,6 +572,9 @@ impl<D: Driver> Worker<D> {
     pub(super) fn holds(&mut self, key: usize, backend_key: usize) {
         let client = &mut self.clients[key];
         client.phase = Phase::Holding { backend: backend_key };
+        if client.replicating.is_some() {
+            return self.begin_replication(key, backend_key);
+        }
         if client.greeting {
             self.greet_as(key, backend_key);
             // Not here: the next waiter for this backend may be one of thousands that log in.

@@ -479,6 +479,7 @@ impl<D: Driver> Worker<D> {
         let keys: Vec<usize> = self.clients.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.dismiss_if_idle(key);
+            self.dismiss_if_streaming(key);
         }
     }
 }

@@ -6,13 +6,14 @@
 //! move costs as much as a short transaction, and two if the other core has to be woken for it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pgherd_core::id::NodeId;
 use pgherd_core::pool::{Bounds, Pool, PoolLoad, Slots};
-use pgherd_core::settings::PoolPlan;
+use pgherd_core::settings::{PoolMode, PoolPlan};
 
 use crate::auth::UserId;
 use crate::databases::{Account, Database, DatabaseId, Databases};
@@ -26,7 +27,11 @@ const UNFAIR: Duration = Duration::from_millis(10);
 /// is far below what a person, or a time-out, notices.
 const PATIENCE: Duration = Duration::from_millis(2);
 
-/// The backends of one login in one database at one node.
+/// A client that has its backend for itself. Another one has this number only after four billion more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OwnerId(NonZeroU32);
+
+/// The backends of one login in one database at one node, shared by all clients or for one of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PoolKey {
     /// Where the backends are.
@@ -35,17 +40,19 @@ pub struct PoolKey {
     pub database: DatabaseId,
     /// Who they are logged in as.
     pub user: UserId,
+    /// The only client that they serve: a pool of one.
+    pub owner: Option<OwnerId>,
 }
 
 impl PoolKey {
     /// Those that serve the clients of an account at a node.
     #[inline]
     pub(super) fn of(account: &Account, node: NodeId) -> Self {
-        Self { node, database: account.id, user: account.login }
+        Self { node, database: account.id, user: account.login, owner: None }
     }
 
     fn packed(self) -> u64 {
-        let Self { node, database, user } = self;
+        let Self { node, database, user, owner: _ } = self;
         u64::from(node.0) << 48 | u64::from(user.0) << 32 | u64::from(database.0)
     }
 }
@@ -54,7 +61,7 @@ impl PoolKey {
 impl Ord for PoolKey {
     #[inline]
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.packed().cmp(&other.packed())
+        self.packed().cmp(&other.packed()).then_with(|| self.owner.cmp(&other.owner))
     }
 }
 
@@ -85,6 +92,7 @@ struct CoreShare {
 pub struct Shares {
     cores: usize,
     started: Instant,
+    owners: AtomicU32,
     all: Mutex<All>,
 }
 
@@ -106,7 +114,13 @@ enum Scope {
 impl Shares {
     /// For pools over `cores` cores.
     pub fn new(cores: usize, started: Instant) -> Self {
-        Self { cores, started, all: Mutex::default() }
+        Self { cores, started, owners: AtomicU32::new(0), all: Mutex::default() }
+    }
+
+    /// A number for a client that is to have a backend for itself.
+    pub(super) fn new_owner(&self) -> OwnerId {
+        let before = self.owners.fetch_add(1, Ordering::Relaxed);
+        OwnerId(NonZeroU32::MIN.saturating_add(before))
     }
 
     fn get(&self, key: PoolKey, plan: &PoolPlan) -> Arc<Share> {
@@ -158,6 +172,7 @@ pub(super) struct CorePool {
     pub(super) pool: Pool<usize, usize>,
     pub(super) database: Arc<Database>,
     pub(super) plan: PoolPlan,
+    has_owner: bool,
     /// Whether there are limits over several pools, of which this is one.
     pub(super) shares_a_limit: bool,
     share: Arc<Share>,
@@ -174,7 +189,10 @@ impl CorePool {
     #[inline(never)]
     pub(super) fn new(shares: &Shares, databases: &Databases, key: PoolKey, core: usize) -> Self {
         let database = databases.get(key.database);
-        let plan = databases.plan(&database, key.user);
+        let mut plan = databases.plan(&database, key.user);
+        if key.owner.is_some() {
+            plan = PoolPlan { mode: PoolMode::Session, size: 1, reserve: 0, min_idle: 0, ..plan };
+        }
         let share = shares.get(key, &plan);
         let bounds = Bounds {
             reuse: plan.reuse,
@@ -188,6 +206,7 @@ impl CorePool {
             database,
             shares_a_limit: plan.database_limit.is_some() || plan.login_limit.is_some(),
             plan,
+            has_owner: key.owner.is_some(),
             share,
             core,
             patient_until: None,
@@ -212,9 +231,9 @@ impl CorePool {
 
     /// Whether nothing would be lost with it, and it may never be needed again.
     pub(super) fn is_done(&self, now: Instant) -> bool {
-        !self.database.is_listed
-            && self.pool.load() == PoolLoad::default()
-            && !self.pool.is_backing_off(now)
+        let is_for_once =
+            self.has_owner || !self.database.is_listed && !self.pool.is_backing_off(now);
+        is_for_once && self.pool.load() == PoolLoad::default()
     }
 
     /// Tells the other cores what is idle and waiting here. Called after each change, and
@@ -283,7 +302,8 @@ mod tests {
     use super::*;
     use crate::auth::Users;
 
-    const KEY: PoolKey = PoolKey { node: NodeId(0), database: DatabaseId(0), user: UserId(0) };
+    const KEY: PoolKey =
+        PoolKey { node: NodeId(0), database: DatabaseId(0), user: UserId(0), owner: None };
 
     /// Two cores with a pool of `size` backends for both.
     fn two_cores(size: usize, start: Instant) -> (Shares, [CorePool; 2]) {

@@ -126,6 +126,7 @@ pub fn relay(
         let verdict = backend.replies.on_reply(frame.tag)?;
         match frame.tag {
             backend::READY => {
+                backend.has_ended_stream = false;
                 backend.tx = backend::ready(body)?;
                 if backend.refuses_blocks && !backend.tx.is_idle() && verdict.show == Show::Client {
                     at += frame.size;
@@ -272,6 +273,7 @@ fn note_command(
         b"SET" => backend.resets = false,
         _ => {}
     }
+    backend.has_ended_stream = backend.replies.is_copying_both();
     if show == Show::Client {
         backend.suspicion.tag(tag);
     }

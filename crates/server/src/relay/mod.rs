@@ -71,6 +71,8 @@ pub struct BackendRelay {
     pub resets: bool,
     /// Whether its last error ended the connection, and was shown.
     pub said_goodbye: bool,
+    /// Whether what it was streaming for replication has ended, and nothing has followed yet.
+    pub has_ended_stream: bool,
     /// Whether replies since the lease began hold more than what precedes rows.
     pub shown: bool,
     /// Bytes of the current message that are still to come, and whether the client sees them.

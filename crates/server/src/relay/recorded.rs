@@ -36,6 +36,10 @@ pub(crate) fn exchanges() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
     pgherd_wire::frame::put(&mut data, b'd', |out| out.extend([b'x'; 300]));
     from_backend::put_empty(&mut data, b'c');
     copy_in.extend(&data);
+    let mut stream = query("START_REPLICATION 0/0");
+    stream.extend(&data);
+    let mut backup = query("BASE_BACKUP");
+    backup.extend(query("IDENTIFY_SYSTEM"));
     let mut all = vec![
         ("rows", query("select 1"), replies("TDDDCZ")),
         ("an-error", query("select 1/0"), replies("TDEZ")),
@@ -43,6 +47,9 @@ pub(crate) fn exchanges() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
         ("extended", extended, replies("12TDDCZ")),
         ("copy-in", copy_in, replies("GCZ")),
         ("copy-out", query("copy t to stdout"), replies("HdddcCZ")),
+        ("copy-both", stream, replies("WdddcTDCCZ")),
+        ("copy-both-fails", query("START_REPLICATION 0/0"), replies("WdEZ")),
+        ("base-backup", backup, replies("TDCTDDCHdddcTDCCZTDCZ")),
         ("notices", query("do ''"), replies("NNCZ")),
     ];
     all.extend(RECORDED.map(|(name, sent, answered)| (name, sent.to_vec(), answered.to_vec())));

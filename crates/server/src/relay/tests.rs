@@ -528,6 +528,36 @@ fn what_a_client_leaves_behind_is_noticed() {
 }
 
 #[test]
+fn a_stream_goes_both_ways_until_both_have_ended() {
+    let mut pair = Pair::new();
+    let (mut sent, mut answered) = (Vec::new(), Vec::new());
+    let mut query = Vec::new();
+    frontend::put_query(&mut query, "START_REPLICATION SLOT s LOGICAL 0/0");
+    for (asks, bytes) in [
+        (true, query.clone()),
+        (false, replies("Wd")),
+        (true, replies("d")),
+        (false, replies("dd")),
+        (true, replies("dc")),
+        (false, replies("dcCZ")),
+        // After an error the client may not have heard of it yet.
+        (true, query),
+        (false, replies("WdE")),
+        (true, replies("ddc")),
+        (false, replies("Z")),
+    ] {
+        match asks {
+            true => pair.up(&bytes, &mut |_| 3),
+            false => pair.down(&bytes, &mut |_| 3),
+        }
+        let of_side = if asks { &mut sent } else { &mut answered };
+        of_side.extend(bytes);
+        assert!(pair.to_backend == sent && pair.to_client == answered, "nothing is kept back");
+    }
+    assert!(pair.backend.is_quiet() && !pair.backend.has_ended_stream);
+}
+
+#[test]
 fn frames_cut_at_every_byte_give_the_same_bytes_out() {
     for (name, sent, answered) in exchanges() {
         let (to_backend, to_client) = relayed(&sent, &answered, &|_| false);

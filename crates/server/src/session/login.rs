@@ -13,6 +13,7 @@ use pgherd_wire::{HEADER, sqlstate};
 use crate::auth::{Method, UserId, Users};
 use crate::databases::{Databases, NoDatabase};
 use crate::relay::Parameters;
+use crate::session::Replication;
 
 /// The longest message of a login behind its startup packet, which has a limit of its own: as for
 /// PostgreSQL (`PG_MAX_SASL_MESSAGE_LENGTH`), 1 KiB. Anybody can have us keep as much.
@@ -34,8 +35,11 @@ pub struct Rules<'a> {
 pub struct Request {
     /// Who it is.
     pub user: UserId,
-    /// What it names as its database, which is served.
+    /// The database that is served to it: the one that it names, unless it asks for physical
+    /// replication and names none that there is.
     pub database: String,
+    /// What replication it asks for.
+    pub replication: Option<Replication>,
     /// The protocol it was told it speaks: 3.0 or 3.2.
     pub protocol: u32,
     /// Session parameters it wants.
@@ -72,6 +76,7 @@ enum State {
 struct Pending {
     name: String,
     database: String,
+    replication: Option<Replication>,
     protocol: u32,
     parameters: Parameters,
 }
@@ -198,18 +203,19 @@ impl Login {
                 "no PostgreSQL user name specified in startup packet",
             ));
         }
-        if startup.parameter("replication").is_some_and(|value| !is_off(value)) {
-            return Err(Refusal::new(
-                sqlstate::FEATURE_NOT_SUPPORTED,
-                "replication connections are not supported: connect to the node itself",
-            ));
-        }
+        let replication = match startup.parameter("replication") {
+            Some(value) => Replication::read(value).map_err(|_| {
+                let message = format!("invalid value for parameter \"replication\": \"{value}\"");
+                Refusal::new(sqlstate::INVALID_PARAMETER_VALUE, message)
+            })?,
+            None => None,
+        };
         // As in PostgreSQL, the database is called like the user where none is named.
         let database = startup.parameter("database").filter(|name| !name.is_empty());
         let database = database.unwrap_or(name);
         let parameters = parameters(startup)?;
         let (name, database) = (name.to_owned(), database.to_owned());
-        let pending = Pending { name, database, protocol, parameters };
+        let pending = Pending { name, database, replication, protocol, parameters };
         match rules.method {
             Method::Trust => Ok(Some(accept(pending, rules)?)),
             Method::Scram => {
@@ -228,13 +234,17 @@ fn accept(pending: Pending, rules: Rules<'_>) -> Result<LoginStep, Refusal> {
             format!("role \"{}\" is not known to pgherd", pending.name),
         ));
     };
-    let Pending { database, protocol, parameters, .. } = pending;
+    let Pending { mut database, replication, protocol, parameters, .. } = pending;
+    if replication == Some(Replication::Physical) && !rules.databases.serves(&database) {
+        // It is of no database. This one is what its limits are taken from.
+        rules.databases.first().clone_into(&mut database);
+    }
     // Not told to strangers, as in PostgreSQL.
     if !rules.databases.serves(&database) {
         let unknown = NoDatabase::Unknown(database);
         return Err(Refusal::new(sqlstate::NO_SUCH_DATABASE, unknown.to_string()));
     }
-    Ok(LoginStep::Authenticated(Request { user, database, protocol, parameters }))
+    Ok(LoginStep::Authenticated(Request { user, database, replication, protocol, parameters }))
 }
 
 /// Settles on 3.0 or 3.2, and says so where the client asked for more than that.
@@ -310,10 +320,6 @@ fn split_options(text: &str) -> Vec<String> {
         }
         words.push(word);
     }
-}
-
-fn is_off(value: &str) -> bool {
-    matches!(value, "0" | "false" | "off" | "no")
 }
 
 fn password_message(input: &[u8]) -> Result<Option<&[u8]>, Refusal> {

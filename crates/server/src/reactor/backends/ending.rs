@@ -45,9 +45,13 @@ impl<D: Driver> Worker<D> {
                 let is_idle = matches!(phase, Phase::Asking { .. })
                     || backend.is_kept()
                         && (backend.relay.is_quiet() || matches!(phase, Phase::Syncing { .. }));
-                let last = match is_idle && !backend.relay.said_goodbye {
-                    true => LastSeen::IdleWithState,
-                    false => LastSeen::of(&backend.relay),
+                let last = match LastSeen::of(&backend.relay) {
+                    said @ (LastSeen::Goodbye | LastSeen::HalfAMessage | LastSeen::EndOfStream) => {
+                        said
+                    }
+                    _ if backend.replication.is_some() => LastSeen::Replication,
+                    _ if is_idle => LastSeen::IdleWithState,
+                    other => other,
                 };
                 self.drop_backend(key);
                 // The client first: a backend opened in the free slot may get the same key.

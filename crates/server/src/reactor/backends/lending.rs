@@ -145,12 +145,20 @@ impl<D: Driver> Worker<D> {
             return;
         }
         let relay = &backend.relay;
+        let pool_key = backend.pool;
         let is_answered = relay.replies.is_empty() && !relay.replies.is_skipping();
         let is_fit = is_answered
             && is_whole
             && !relay.awaits_sync
             && !relay.replies.is_uncertain()
             && backend.outbox.is_empty();
+        // A stream heeds a goodbye at any time.
+        let ends_well =
+            is_fit || relay.replies.is_copying_both() && is_whole && backend.outbox.is_empty();
+        if backend.replication.is_some() && ends_well {
+            self.say_goodbye(key);
+            return self.slot_freed(pool_key);
+        }
         backend.phase = Phase::Cleaning { rest: Rest::Nothing };
         if is_fit {
             return self.clean(key);
@@ -208,6 +216,11 @@ impl<D: Driver> Worker<D> {
         self.ask_other_cores(pool_key);
         match placed {
             Placed::Lent(client, backend) => self.link(backend, client),
+            // Whom it was opened for has left.
+            Placed::Idle if pool_key.owner.is_some() => {
+                let idle: Vec<usize> = self.pool(pool_key).pool.drain_idle().collect();
+                idle.into_iter().for_each(|backend| self.say_goodbye(backend));
+            }
             Placed::Idle => self.balance(pool_key),
             Placed::Surplus(backend) => self.say_goodbye(backend),
         }

@@ -16,6 +16,10 @@ pub(in crate::reactor) enum LastSeen {
     IdleInTransaction,
     /// Everything it had asked for, and its session holds something.
     IdleWithState,
+    /// What it replicates, up to some place.
+    Replication,
+    /// The end of what it replicates.
+    EndOfStream,
     /// Something else.
     Unfinished,
 }
@@ -26,6 +30,8 @@ impl LastSeen {
             Self::Goodbye
         } else if relay.is_mid_message() {
             Self::HalfAMessage
+        } else if relay.has_ended_stream {
+            Self::EndOfStream
         } else if relay.is_answered() && !relay.tx.is_idle() {
             Self::IdleInTransaction
         } else {
@@ -56,6 +62,9 @@ pub(in crate::reactor) enum Loss {
     Parameters { said: String, raw: Vec<u8> },
     #[error("the node was taken out of rotation")]
     NodeDown,
+    /// Of a backend that serves replication.
+    #[error("another node is the primary now")]
+    Demoted,
 }
 
 impl Loss {
@@ -72,7 +81,8 @@ impl Loss {
             | Self::Said(_)
             | Self::ReadOnly(_)
             | Self::Parameters { .. }
-            | Self::NodeDown => false,
+            | Self::NodeDown
+            | Self::Demoted => false,
         }
     }
 }

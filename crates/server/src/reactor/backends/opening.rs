@@ -12,12 +12,14 @@ use crate::reactor::driver::Entry;
 use crate::reactor::outbox::Outbox;
 use crate::reactor::{Driver, PoolKey, Token, Worker};
 use crate::relay::{BackendRelay, Parameters};
+use crate::session::Replication;
 
 impl<D: Driver> Worker<D> {
     /// Opens one backend as the pool ordered.
     pub(in crate::reactor) fn open_backend(&mut self, pool: PoolKey) {
         let address = self.addresses[pool.node.index()];
-        let (serial, applied) = (self.serial(), self.intern(Parameters::default()));
+        let serial = self.serial();
+        let (replication, applied) = self.asked_at_login(pool);
         let of_pool = self.pool(pool);
         let (database, mode) = (Arc::clone(&of_pool.database), of_pool.plan.mode);
         let max_lifetime = of_pool.plan.max_lifetime;
@@ -54,6 +56,7 @@ impl<D: Driver> Worker<D> {
                     changed_at: self.now,
                     is_pinned: false,
                     is_session: mode == PoolMode::Session,
+                    replication,
                     resets_always: mode == PoolMode::Session || self.proxy.reset_always,
                     rows: Vec::new(),
                 });
@@ -66,14 +69,29 @@ impl<D: Driver> Worker<D> {
         }
     }
 
+    /// What a backend that is to be opened asks for at its login: what the client asked for, if it is
+    /// the only one that it will serve.
+    fn asked_at_login(&mut self, pool: PoolKey) -> (Option<Replication>, Arc<Parameters>) {
+        if pool.owner.is_some()
+            && let Some(owner) = self.pool(pool).pool.first_waiter().copied()
+        {
+            let owner = &self.clients[owner];
+            return (owner.replication(), Arc::clone(&owner.at_login));
+        }
+        (None, self.intern(Parameters::default()))
+    }
+
     pub(super) fn begin_login(&mut self, key: usize) {
         let Self { proxy, backends, .. } = self;
         let backend = &mut backends[key];
         let user = proxy.users.get(backend.pool.user);
         let database = &backend.database.on_nodes;
         let identity = Identity { user: &user.name, password: &user.password, database };
+        let replication = backend.replication.map(|kind| ("replication", kind.value()));
+        let asked = backend.applied.iter().chain(replication);
         let mut out = Vec::new();
-        backend.phase = Phase::LoggingIn(Box::new(Login::start(identity, &mut out)));
+        let login = Login::start_with(identity, asked, &mut out);
+        backend.phase = Phase::LoggingIn(Box::new(login));
         if let Err(error) = backend.outbox.write(&mut backend.stream, [&out[..]].into_iter()) {
             self.write_failed(key, error);
         }
@@ -103,9 +121,10 @@ impl<D: Driver> Worker<D> {
         backend.pid = welcome.pid;
         backend.secret = welcome.secret;
         let (pool_key, pid) = (backend.pool, backend.pid);
+        let replicates = backend.replication.is_some();
         let database = Arc::clone(&backend.database);
         tracing::debug!(node = %self.node_name(pool_key), pid, "backend opened");
-        if database.connect_query().is_empty() {
+        if database.connect_query().is_empty() || replicates {
             return self.introduced(key);
         }
         self.backends[key].phase = Phase::Introducing;

@@ -125,6 +125,12 @@ impl<D: Driver> Worker<D> {
             let of_last = |pool: &PoolKey| pool.node == last_primary;
             let pools: Vec<PoolKey> = self.pools.keys().copied().filter(of_last).collect();
             pools.into_iter().for_each(|pool| self.reroute_waiters(pool));
+            // A stream of what is no primary any more may go on for ever and bring nothing.
+            let streams = self.backends_where(|backend| {
+                let is_held = matches!(backend.phase, Phase::Leased { .. });
+                backend.replication.is_some() && backend.pool.node != primary && is_held
+            });
+            streams.into_iter().for_each(|key| self.lose_backend(key, &Loss::Demoted));
         }
     }
 
@@ -171,7 +177,7 @@ impl<D: Driver> Worker<D> {
         }
         let (proxy, node) = (Arc::clone(&self.proxy), self.primary);
         for (database, user) in proxy.databases.kept_ready() {
-            self.pool(PoolKey { node, database, user });
+            self.pool(PoolKey { node, database, user, owner: None });
         }
     }
 

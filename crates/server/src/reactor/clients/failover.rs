@@ -63,6 +63,13 @@ impl<D: Driver> Worker<D> {
         let (during, detail, hint) = match last {
             // Nobody understands what is said in the middle of a message.
             LastSeen::Goodbye | LastSeen::HalfAMessage => return self.leave(key),
+            // A node that stops ends its streams and closes: that is all that there is to say.
+            LastSeen::EndOfStream => return self.leave(key),
+            LastSeen::Replication => (
+                "while it served replication",
+                "whatever was not confirmed is sent again",
+                "connect again",
+            ),
             LastSeen::IdleInTransaction => (
                 "while a transaction was open and no statement ran",
                 "the transaction is rolled back",

@@ -102,9 +102,13 @@ impl<D: Driver> Worker<D> {
             }
         };
         if is_idle && client.stash.is_empty() {
-            let message = "terminating connection because pgherd is shutting down";
-            self.dismiss(key, &fatal(sqlstate::ADMIN_SHUTDOWN, message, "", ""));
+            self.dismiss_because_of_stop(key);
         }
+    }
+
+    pub(super) fn dismiss_because_of_stop(&mut self, key: usize) {
+        let message = "terminating connection because pgherd is shutting down";
+        self.dismiss(key, &fatal(sqlstate::ADMIN_SHUTDOWN, message, "", ""));
     }
 
     /// A client that is authenticated cannot have the database it asks for.

@@ -7,7 +7,7 @@ use pgherd_wire::TxStatus;
 use pgherd_wire::backend::{self, Authentication};
 use pgherd_wire::startup::PROTOCOL_3_2;
 
-use super::Phase;
+use super::{Phase, Replicating};
 use crate::reactor::cancels::cancel_pid;
 use crate::reactor::driver::Entry;
 use crate::reactor::{Driver, PARAMETER_SETS, WelcomeKey, Worker};
@@ -76,6 +76,9 @@ impl<D: Driver> Worker<D> {
         };
         let client = &mut self.clients[key];
         client.seat = Some(seat);
+        client.replicating = request
+            .replication
+            .map(|kind| Replicating { kind, owner: self.proxy.shares.new_owner() });
         client.long_key = request.protocol >= PROTOCOL_3_2;
         client.parameters = Arc::clone(&parameters);
         client.at_login = Arc::clone(&parameters);
@@ -97,9 +100,13 @@ impl<D: Driver> Worker<D> {
     }
 
     /// What a client's welcome is kept under: the same for all that differ in `application_name`
-    /// only. `None` for one whose name the server would spell in another way.
+    /// only. `None` for one whose name the server would spell in another way, and for one that hears
+    /// what its own backend says.
     fn welcome_key(&mut self, key: usize) -> Option<WelcomeKey> {
         let client = &self.clients[key];
+        if client.replicating.is_some() {
+            return None;
+        }
         let (account, parameters) = (client.account(), Arc::clone(&client.at_login));
         let (database, user) = (account.database.id, account.login);
         let Some(name) = parameters.get(NAME) else {

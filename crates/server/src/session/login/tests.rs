@@ -131,8 +131,27 @@ fn what_cannot_be_given_is_refused_with_its_sqlstate() {
     refused(&[("user", "alice"), ("database", "other")], "3D000");
     refused(&[("user", "bob"), ("database", "app")], "28000");
     refused(&[("database", "app")], "28000");
-    refused(&[("user", "alice"), ("database", "app"), ("replication", "database")], "0A000");
+    refused(&[("user", "alice"), ("database", "app"), ("replication", "some")], "22023");
+    refused(&[("user", "alice"), ("database", "other"), ("replication", "database")], "3D000");
+    refused(&[("user", "bob"), ("database", "app"), ("replication", "on")], "28000");
     refused(&[("user", "alice"), ("database", "app"), ("options", "-x")], "0A000");
+}
+
+#[test]
+fn replication_is_asked_for_and_the_physical_one_needs_no_database() {
+    let asks = |database: &str, replication: &str| {
+        let pairs = [("user", "alice"), ("database", database), ("replication", replication)];
+        let (step, _) = trusted(PROTOCOL_3_0, &pairs);
+        let LoginStep::Authenticated(request) = step else { panic!("{step:?}") };
+        assert!(request.parameters.is_empty());
+        (request.database, request.replication)
+    };
+    let (physical, logical) = (Some(Replication::Physical), Some(Replication::Logical));
+    for database in ["app", "replication", ""] {
+        assert_eq!(asks(database, "true"), ("app".to_owned(), physical));
+    }
+    assert_eq!(asks("app", "database"), ("app".to_owned(), logical));
+    assert_eq!(asks("app", "off"), ("app".to_owned(), None));
 }
 
 #[test]
