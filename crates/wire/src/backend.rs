@@ -202,6 +202,93 @@ pub fn data_row(body: &[u8]) -> Result<Vec<Option<&[u8]>>, WireError> {
     Ok(columns)
 }
 
+/// Whether the values of a column travel as text or in binary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// As text.
+    #[default]
+    Text,
+    /// In the type's own form.
+    Binary,
+}
+
+impl Format {
+    fn code(self) -> u16 {
+        match self {
+            Self::Text => 0,
+            Self::Binary => 1,
+        }
+    }
+}
+
+/// A column of a RowDescription that belongs to no table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ColumnDescription<'a> {
+    /// What it is called.
+    pub name: &'a str,
+    /// Its type's OID.
+    pub type_oid: u32,
+    /// The size of its type; -1 where that varies.
+    pub type_size: i16,
+    /// How its values travel.
+    pub format: Format,
+}
+
+/// Appends RowDescription.
+pub fn put_row_description<'a>(
+    out: &mut Vec<u8>,
+    columns: impl ExactSizeIterator<Item = ColumnDescription<'a>>,
+) {
+    put(out, ROW_DESCRIPTION, |out| {
+        put_count(out, columns.len());
+        for column in columns {
+            put_str(out, column.name);
+            // No table, and no column of one.
+            out.extend_from_slice(&[0; 6]);
+            out.extend_from_slice(&column.type_oid.to_be_bytes());
+            out.extend_from_slice(&column.type_size.to_be_bytes());
+            // No type modifier.
+            out.extend_from_slice(&(-1i32).to_be_bytes());
+            out.extend_from_slice(&column.format.code().to_be_bytes());
+        }
+    });
+}
+
+/// Appends DataRow; `None` is NULL.
+pub fn put_data_row<V: AsRef<[u8]>>(
+    out: &mut Vec<u8>,
+    values: impl ExactSizeIterator<Item = Option<V>>,
+) {
+    put(out, DATA_ROW, |out| {
+        put_count(out, values.len());
+        for value in values {
+            let Some(value) = value else {
+                out.extend_from_slice(&(-1i32).to_be_bytes());
+                continue;
+            };
+            let value = value.as_ref();
+            let length = u32::try_from(value.len()).expect("we make no value above 4 GiB");
+            out.extend_from_slice(&length.to_be_bytes());
+            out.extend_from_slice(value);
+        }
+    });
+}
+
+fn put_count(out: &mut Vec<u8>, count: usize) {
+    let count = u16::try_from(count).expect("we make no table of more than 65535 columns");
+    out.extend_from_slice(&count.to_be_bytes());
+}
+
+/// Appends CommandComplete.
+pub fn put_command_complete(out: &mut Vec<u8>, tag: &str) {
+    put(out, COMMAND_COMPLETE, |out| put_str(out, tag));
+}
+
+/// Appends ParameterDescription of a statement without parameters.
+pub fn put_no_parameters(out: &mut Vec<u8>) {
+    put(out, PARAMETER_DESCRIPTION, |out| put_count(out, 0));
+}
+
 /// Reads ReadyForQuery.
 ///
 /// # Errors
@@ -367,6 +454,23 @@ mod tests {
         let fields = ErrorFields::read(&out[HEADER..]).unwrap();
         assert_eq!(fields.severity, Severity::Fatal);
         assert_eq!((fields.code, fields.message), ("57P01", "going down"));
+    }
+
+    #[test]
+    fn a_row_reads_back() {
+        let mut out = Vec::new();
+        put_data_row(&mut out, [Some(&b"12"[..]), None, Some(b"")].into_iter());
+        assert_eq!(data_row(&out[HEADER..]), Ok(vec![Some(&b"12"[..]), None, Some(b"")]));
+    }
+
+    #[test]
+    fn columns_are_described_as_in_the_manual() {
+        let column =
+            ColumnDescription { name: "n", type_oid: 23, type_size: 4, format: Format::Binary };
+        let mut out = Vec::new();
+        put_row_description(&mut out, [column].into_iter());
+        let body = b"\0\x01n\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff\0\x01";
+        assert_eq!(&out[HEADER..], body);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! ourselves when we stand in for one.
 
 use crate::WireError;
+use crate::backend::Format;
 use crate::frame::{Fields, put, put_str};
 
 /// Bind, `B`.
@@ -95,6 +96,70 @@ impl<'a> Bind<'a> {
         let portal = fields.cstr("portal name")?;
         let statement = fields.cstr("statement name")?;
         Ok(Self { portal, statement, rest: fields.rest() })
+    }
+}
+
+/// What a Bind says behind its names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BindValues {
+    /// How many parameters it gives.
+    pub parameters: usize,
+    /// How results are to travel: none is all as text, one is for all columns.
+    pub results: Vec<Format>,
+}
+
+impl BindValues {
+    /// Reads [`Bind::rest`].
+    ///
+    /// # Errors
+    /// [`WireError`] if it is cut short, or asks for a format that there is not.
+    pub fn read(rest: &[u8]) -> Result<Self, WireError> {
+        let mut fields = Fields::new(BIND, rest);
+        read_formats(&mut fields, "parameter formats")?;
+        let parameters = usize::from(fields.i16("parameter count")?.cast_unsigned());
+        for _ in 0..parameters {
+            // -1 is NULL.
+            let length = usize::try_from(fields.i32("parameter length")?).unwrap_or(0);
+            fields.bytes(length, "parameter")?;
+        }
+        let results = read_formats(&mut fields, "result formats")?;
+        Ok(Self { parameters, results })
+    }
+}
+
+fn read_formats(fields: &mut Fields<'_>, field: &'static str) -> Result<Vec<Format>, WireError> {
+    let count = fields.i16(field)?.cast_unsigned();
+    let mut formats = Vec::new();
+    for _ in 0..count {
+        formats.push(match fields.i16(field)? {
+            0 => Format::Text,
+            1 => Format::Binary,
+            other => return Err(WireError::Unknown { tag: 'B', field, value: i64::from(other) }),
+        });
+    }
+    Ok(formats)
+}
+
+/// The body of Execute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Execute<'a> {
+    /// The portal; empty for the unnamed one.
+    pub portal: &'a [u8],
+    /// Rows wanted at most; 0 is all.
+    pub rows: usize,
+}
+
+impl<'a> Execute<'a> {
+    /// Reads the body.
+    ///
+    /// # Errors
+    /// [`WireError::Truncated`] names the field cut short.
+    pub fn read(body: &'a [u8]) -> Result<Self, WireError> {
+        let mut fields = Fields::new(EXECUTE, body);
+        let portal = fields.cstr("portal name")?;
+        // As in PostgreSQL, less than none is all.
+        let rows = usize::try_from(fields.i32("row limit")?).unwrap_or(0);
+        Ok(Self { portal, rows })
     }
 }
 
@@ -232,6 +297,17 @@ mod tests {
         let initial = SaslInitial { mechanism: "SCRAM-SHA-256", data: b"n,,n=,r=abc" };
         initial.put(&mut out);
         assert_eq!(SaslInitial::read(&out[HEADER..]), Ok(initial));
+    }
+
+    #[test]
+    fn what_a_bind_says_behind_its_names_is_read() {
+        let rest = b"\0\x01\0\x01\0\x02\0\0\0\x01x\xff\xff\xff\xff\0\x01\0\x01";
+        let read = BindValues { parameters: 2, results: vec![Format::Binary] };
+        assert_eq!(BindValues::read(rest), Ok(read));
+        assert!((0..rest.len()).all(|end| BindValues::read(&rest[..end]).is_err()));
+        assert!(BindValues::read(b"\0\0\0\0\0\x01\0\x02").is_err());
+        let execute = Execute { portal: b"p", rows: 7 };
+        assert_eq!(Execute::read(b"p\0\0\0\0\x07"), Ok(execute));
     }
 
     #[test]

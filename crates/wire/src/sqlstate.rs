@@ -2,6 +2,8 @@
 //!
 //! Source: PostgreSQL manual, appendix "PostgreSQL Error Codes".
 
+/// `00000` success: the code of notices that warn of nothing.
+pub const SUCCESS: &str = "00000";
 /// `01000` warning: also the code of our own notices.
 pub const WARNING: &str = "01000";
 /// `08000` connection exception.
@@ -32,10 +34,16 @@ pub const INVALID_AUTHORIZATION: &str = "28000";
 pub const INVALID_PASSWORD: &str = "28P01";
 /// `3D000` no such database.
 pub const NO_SUCH_DATABASE: &str = "3D000";
+/// `34000` no such portal.
+pub const INVALID_CURSOR_NAME: &str = "34000";
 /// `40001` serialization failure: safe to run again.
 pub const SERIALIZATION_FAILURE: &str = "40001";
 /// `40P01` deadlock: safe to run again.
 pub const DEADLOCK_DETECTED: &str = "40P01";
+/// `42601` not the grammar.
+pub const SYNTAX_ERROR: &str = "42601";
+/// `42P03` a portal of that name exists already.
+pub const DUPLICATE_CURSOR: &str = "42P03";
 /// `42P05` a prepared statement of that name exists already.
 pub const DUPLICATE_STATEMENT: &str = "42P05";
 /// `53200` out of memory.
