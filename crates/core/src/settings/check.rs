@@ -13,6 +13,9 @@ use super::{
 use crate::id::ShardId;
 use crate::topology::NodeRole;
 
+/// What clients call the console, as PgBouncer's.
+const CONSOLE: &str = "pgbouncer";
+
 /// Gives nodes without a name one from their role: `coordinator`, `shard-0`,
 /// `coordinator-r1`, `shard-0-r2`.
 pub(super) fn name_nodes(nodes: &mut [NodeSettings]) {
@@ -100,6 +103,14 @@ pub(super) fn check(settings: &Settings) -> Vec<(String, String)> {
             problem("user.password", format!("user `{name}` has {sources}: one of them is enough"));
         }
     }
+    let may = [
+        ("listen.admin_users", &settings.listen.admin_users),
+        ("listen.stats_users", &settings.listen.stats_users),
+    ];
+    for (path, names) in may {
+        let unknown = names.iter().filter(|name| !users.contains(name));
+        problems.extend(unknown.map(|name| (path.to_owned(), format!("`{name}` is no [[user]]"))));
+    }
     problems.extend(check_databases(settings));
     problems
 }
@@ -113,6 +124,9 @@ fn check_databases(settings: &Settings) -> Vec<(String, String)> {
             problem("a database has no name".to_owned());
         } else if !names.insert(name) {
             problem(format!("two databases are called `{name}`"));
+        }
+        if name == CONSOLE {
+            problem("is the console's own, see listen.admin_users".to_owned());
         }
         if database.database == ANY_DATABASE {
             problem("`database = \"*\"` is none: leave it out".to_owned());

@@ -167,6 +167,22 @@ impl Settings {
         if found.is_empty() { Ok(()) } else { Err(SettingsErrors(found)) }
     }
 
+    /// What the settings of all sections are set to, as it is written in TOML, in the order of
+    /// [`reference()`].
+    ///
+    /// ```
+    /// use pgherd_core::Settings;
+    /// use pgherd_core::settings::reference;
+    ///
+    /// let values = Settings::default().values();
+    /// let all = reference();
+    /// assert!(all.iter().zip(&values).all(|(setting, value)| setting.default == *value));
+    /// assert_eq!(all.len(), values.len());
+    /// ```
+    pub fn values(&self) -> Vec<String> {
+        sections::values_of_all(self)
+    }
+
     /// The nodes as a topology, with nothing known about their health.
     ///
     /// # Errors

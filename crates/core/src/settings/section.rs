@@ -39,6 +39,9 @@ pub(super) trait Section {
     fn read(source: &mut impl Source) -> Self;
     /// Tells what its settings are.
     fn describe(all: &mut Vec<SettingInfo>);
+    /// Tells what its settings are set to, as it is written in TOML, in the order of
+    /// [`Self::describe`].
+    fn values(&self, all: &mut Vec<String>);
     /// Tells of each setting that is out of its range: its path, and what is wrong.
     fn check(&self, problems: &mut Vec<(String, String)>);
 }
@@ -117,6 +120,10 @@ macro_rules! section {
                     default: Value::to_toml(&default.$field),
                     doc: vec![$($doc.trim()),*],
                 });)*
+            }
+
+            fn values(&self, all: &mut Vec<String>) {
+                $(all.push(Value::to_toml(&self.$field));)*
             }
 
             fn check(&self, problems: &mut Vec<(String, String)>) {

@@ -151,6 +151,19 @@ section! {
         ///
         /// Unit: bytes. Range: 0 to 1024GiB; 0 is no limit. Default: 0. Reload: restart.
         memory_limit: ByteSize = ByteSize(0), between(ByteSize(0), ByteSize::mib(1024 * 1024));
+        /// Those of `[[user]]` that may do everything at the console: the databases `pgbouncer` and, if
+        /// no `[[database]]` has that name, `pgherd`. Nobody else logs in there.
+        ///
+        /// Default: [], nobody. Reload: restart.
+        admin_users: Vec<String> = Vec::new(), Range::Any;
+        /// Those that may look at its tables and no more.
+        ///
+        /// Default: [], nobody. Reload: restart.
+        stats_users: Vec<String> = Vec::new(), Range::Any;
+        /// How far back the averages of `SHOW STATS` reach: at least this long, and at most twice.
+        ///
+        /// Unit: duration. Range: 1s to 1d. Default: 1m. Reload: restart.
+        stats_period: Duration = secs(60), between(secs(1), hours(24));
     }
 }
 
@@ -604,4 +617,17 @@ pub(super) fn describe_all(all: &mut Vec<SettingInfo>) {
     RoutingSettings::describe(all);
     TransactionSettings::describe(all);
     TlsSettings::describe(all);
+}
+
+pub(super) fn values_of_all(settings: &Settings) -> Vec<String> {
+    let mut all = Vec::new();
+    settings.cluster.values(&mut all);
+    settings.listen.values(&mut all);
+    settings.pool.values(&mut all);
+    settings.health.values(&mut all);
+    settings.retry.values(&mut all);
+    settings.routing.values(&mut all);
+    settings.transactions.values(&mut all);
+    settings.tls.values(&mut all);
+    all
 }
