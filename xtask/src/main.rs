@@ -56,7 +56,7 @@ const TASKS: [Task; 13] = [
     Task { name: "fmt", about: "format the code", run: fmt },
     Task {
         name: "reference",
-        about: "write docs/settings.md, docs/environment.md and config/ anew",
+        about: "write docs/settings.md, environment.md, console.md and config/ anew",
         run: reference,
     },
     Task {
@@ -186,6 +186,8 @@ fn reference(_: &[String]) -> Result<()> {
     let mut environment = setup::run(setup::wants_wheels())?;
     environment.push(("PGHERD_WRITE_REFERENCE".to_owned(), "1".to_owned()));
     command::cargo(&["test", "--package", "pgherd-core", "--test", "reference"], &environment)?;
+    let console = ["test", "--package", "pgherd-server", "--lib", "the_console_reference_is_fresh"];
+    command::cargo(&console, &environment)?;
     let samples = ["test", "--package", "pgherd-cli", "--bin", "pgherd", "the_samples_are_fresh"];
     command::cargo(&samples, &environment)
 }

@@ -6,6 +6,7 @@
 mod places;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use pgherd_core::Settings;
 use pgherd_core::settings::{DatabaseSettings, PoolMode, PoolPlan};
 use pgherd_core::timeouts::Timeouts;
 
+use crate::admin::{self, Rights};
 use crate::auth::{UserId, Users};
 
 use places::Places;
@@ -38,6 +40,9 @@ pub struct Database {
     pub is_listed: bool,
     clients: Places,
     settings: Arc<DatabaseSettings>,
+    // What consoles have ordered.
+    is_paused: AtomicBool,
+    is_disabled: AtomicBool,
 }
 
 /// A database and a user: what holds for the clients that come with the two.
@@ -47,6 +52,8 @@ pub struct Account {
     pub id: DatabaseId,
     /// The database.
     pub database: Arc<Database>,
+    /// The user.
+    pub user: UserId,
     /// Whose pool of the database its clients are served from: their own user, or the one that the
     /// database has for all.
     pub login: UserId,
@@ -102,6 +109,7 @@ pub struct Databases {
     any: Option<Arc<DatabaseSettings>>,
     logins: HashMap<String, UserId>,
     users: Vec<Arc<Places>>,
+    consoles: HashMap<UserId, Rights>,
     known: Mutex<Known>,
 }
 
@@ -139,6 +147,7 @@ impl Databases {
                 .iter()
                 .map(|user| Arc::new(Places::up_to(settings.client_limit_of_user(user))))
                 .collect(),
+            consoles: consoles(settings, users),
             logins: settings.users.iter().filter_map(|user| find(&user.name)).collect(),
             known: Mutex::new(Known { next, ..Known::default() }),
         }
@@ -146,7 +155,28 @@ impl Databases {
 
     /// Whether clients may name it.
     pub fn serves(&self, name: &str) -> bool {
-        self.any.is_some() || self.listed(name).is_some()
+        self.any.is_some() || self.is_console(name) || self.listed(name).is_some()
+    }
+
+    /// Whether it is the console.
+    pub fn is_console(&self, name: &str) -> bool {
+        admin::DATABASES.contains(&name) && self.listed(name).is_none()
+    }
+
+    /// What a user may do there; `None` is nothing at all.
+    pub fn console_rights(&self, user: UserId) -> Option<Rights> {
+        self.consoles.get(&user).copied()
+    }
+
+    /// All that are known: those that are listed, and those that clients have named.
+    pub(crate) fn all(&self) -> Vec<Arc<Database>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        self.listed.iter().chain(known.unlisted.values()).cloned().collect()
+    }
+
+    /// Clients that are logged in under a user.
+    pub(crate) fn clients_of(&self, user: UserId) -> usize {
+        self.users[user.index()].taken()
     }
 
     /// The name of the first that the settings list, if they list any.
@@ -171,7 +201,7 @@ impl Databases {
             let of_user = Arc::clone(&self.users[user.index()]);
             let clients = Places::default();
             let id = database.id;
-            Arc::new(Account { id, database, login, mode, timeouts, clients, of_user })
+            Arc::new(Account { id, database, user, login, mode, timeouts, clients, of_user })
         });
         Ok(Arc::clone(account))
     }
@@ -225,6 +255,14 @@ impl Databases {
     }
 }
 
+/// Who may do what at the console.
+fn consoles(settings: &Settings, users: &Users) -> HashMap<UserId, Rights> {
+    let with = |rights| move |name: &String| Some((users.find(name)?, rights));
+    let stats = settings.listen.stats_users.iter().filter_map(with(Rights::Stats));
+    // Whoever is in both may do everything.
+    stats.chain(settings.listen.admin_users.iter().filter_map(with(Rights::Admin))).collect()
+}
+
 impl Known {
     fn unlisted(
         &mut self,
@@ -259,6 +297,26 @@ impl Database {
         &self.settings.connect_query
     }
 
+    /// Its settings.
+    pub(crate) fn settings(&self) -> &DatabaseSettings {
+        &self.settings
+    }
+
+    /// Clients that are logged in to it.
+    pub(crate) fn client_count(&self) -> usize {
+        self.clients.taken()
+    }
+
+    /// Whether its clients get no backends for now.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.is_paused.load(Ordering::Relaxed)
+    }
+
+    /// Whether new clients are refused.
+    pub(crate) fn is_disabled(&self) -> bool {
+        self.is_disabled.load(Ordering::Relaxed)
+    }
+
     fn new(
         id: DatabaseId,
         name: &str,
@@ -267,7 +325,9 @@ impl Database {
         clients: Places,
     ) -> Self {
         let on_nodes = settings.on_nodes(name).into();
-        Self { id, name: name.into(), on_nodes, is_listed, clients, settings }
+        let [is_paused, is_disabled] = [false, false].map(AtomicBool::new);
+        let name = name.into();
+        Self { id, name, on_nodes, is_listed, clients, settings, is_paused, is_disabled }
     }
 }
 

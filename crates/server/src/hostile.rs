@@ -10,6 +10,8 @@ use pgherd_core::sql::{Classified, Classifier};
 use pgherd_wire::replies::Show;
 use pgherd_wire::{TxStatus, WireError};
 
+use crate::admin::Rights;
+use crate::admin::console::{Ask, Console, Failure, Outcome, Step};
 use crate::auth::{Method, Users};
 use crate::backend::{self, Identity, KeyCache, login::LoginError};
 use crate::databases::Databases;
@@ -264,6 +266,36 @@ pub fn survey(pieces: &[&[u8]]) -> Option<Result<Survey, WireError>> {
         }
     }
     known
+}
+
+/// What a console is told that says this, and whether it is closed then. What it asks is answered at
+/// once: with no rows, and what it orders is refused.
+pub fn console(pieces: &[&[u8]]) -> (Vec<u8>, bool) {
+    let mut console = Console::new(Rights::Admin);
+    let (mut kept, mut told) = (Vec::new(), Vec::new());
+    for piece in pieces {
+        kept.extend_from_slice(piece);
+        loop {
+            let (used, mut step) = console.on_bytes(&kept, &mut told);
+            kept.drain(..used);
+            let asked = matches!(step, Step::Ask(_));
+            while let Step::Ask(ask) = step {
+                let outcome = match ask {
+                    Ask::Show(_) => Outcome::Rows(Vec::new()),
+                    Ask::Do(_) => Outcome::Failed(Failure::new("no")),
+                };
+                step = console.answer(outcome, &mut told);
+            }
+            if step == Step::Close {
+                return (told, true);
+            }
+            if !asked {
+                break;
+            }
+        }
+        assert!(kept.len() <= 65 * 1024, "no message to a console is longer");
+    }
+    (told, false)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! its own.
 
 mod addresses;
+pub mod admin;
 pub mod auth;
 pub mod backend;
 mod control;

@@ -19,6 +19,7 @@ use pgherd_core::topology::{Node, Topology, TopologyError};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::addresses::{self, Addresses, LookUp};
+use crate::admin::Admin;
 use crate::auth::{Method, Users};
 use crate::control::ControlPlane;
 use crate::databases::Databases;
@@ -301,6 +302,7 @@ pub(crate) fn proxy(
         reset_always: pool.reset_always,
         class_cache_bytes: pool.statement_cache_bytes.0,
         classifier: Classifier::new(settings.routing.read_only_functions.iter().cloned()),
+        admin: Admin::new(settings, now),
     }
 }
 

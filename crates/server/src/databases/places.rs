@@ -59,9 +59,14 @@ impl Places {
         }
     }
 
+    /// How many are there.
+    pub(super) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
     /// Whether nobody is there.
     pub(super) fn is_empty(&self) -> bool {
-        self.taken.load(Ordering::Relaxed) == 0
+        self.taken() == 0
     }
 
     pub(super) fn give(&self) {

@@ -148,6 +148,22 @@ fn right_batches() -> Seeds {
     .collect()
 }
 
+/// What is said at consoles, in both protocols.
+fn right_console_sessions() -> Seeds {
+    let (mut simple, mut extended) = (Vec::new(), Vec::new());
+    frontend::put_query(&mut simple, "SHOW POOLS; show help; set \"a\" = 'it''s';");
+    frontend::put_query(&mut simple, "begin; pause \"my \"\"db\"\"\" -- a comment");
+    frontend::put_query(&mut simple, "kill_client 12; shutdown wait_for_clients");
+    parse(&mut extended, "mine", "SELECT stats");
+    frontend::Target::Statement(b"mine").put(&mut extended, frontend::DESCRIBE);
+    bind(&mut extended, "mine");
+    execute(&mut extended);
+    frontend::Target::Portal(b"").put(&mut extended, frontend::CLOSE);
+    sync(&mut extended);
+    frontend::put_terminate(&mut extended);
+    vec![("simple", input_of(&simple)), ("extended", input_of(&extended))]
+}
+
 /// A node may ask for millions of iterations, which takes seconds; not here.
 fn run_backend_login(input: &[u8]) {
     if !asks_for_many_iterations(input) {
@@ -161,10 +177,12 @@ fn each_seed_holds() {
     write_seeds("backend_login", right_backend_logins());
     write_seeds("relay", right_relays());
     write_seeds("survey", right_batches());
+    write_seeds("console", right_console_sessions());
     each_seed("client_login", |input| in_any_pieces(input, client_login));
     each_seed("backend_login", run_backend_login);
     each_seed("relay", |input| in_any_turns(input, relay));
     each_seed("survey", |input| in_any_pieces(input, survey));
+    each_seed("console", |input| in_any_pieces(input, console));
 }
 
 proptest! {
@@ -174,6 +192,12 @@ proptest! {
         run_backend_login(&input);
         in_any_turns(&input, relay);
         in_any_pieces(&input, survey);
+        in_any_pieces(&input, console);
+    }
+
+    #[test]
+    fn consoles_that_were_changed_hold(input in nearly(right_console_sessions())) {
+        in_any_pieces(&input, console);
     }
 
     #[test]

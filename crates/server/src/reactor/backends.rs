@@ -21,6 +21,7 @@ mod ending;
 mod lending;
 mod loss;
 mod opening;
+mod standing;
 mod upkeep;
 
 use std::io::Read;
@@ -35,7 +36,7 @@ use pgherd_wire::replies::Show;
 use pgherd_wire::{WireError, sqlstate};
 
 use super::outbox::Outbox;
-use super::{Driver, PoolKey, READ, READS_PER_TURN, Readiness, Todo, Worker};
+use super::{Driver, PoolKey, READ, READS_PER_TURN, Readiness, Tally, Todo, Worker};
 use crate::backend::Login;
 use crate::databases::Database;
 use crate::relay::downstream::{self, Errors, Observer, Stop};
@@ -68,9 +69,9 @@ pub struct Backend<S> {
     /// Cancel requests on their way to it.
     pub(super) cancels: u32,
     pub(super) serial: u64,
-    opened_at: Instant,
+    pub(super) opened_at: Instant,
     // When it is too old to be kept.
-    expires_at: Instant,
+    pub(super) expires_at: Instant,
     // When it was last asked something on our own behalf.
     asked_at: Instant,
     // When it was last lent.
@@ -79,8 +80,8 @@ pub struct Backend<S> {
     idle_since: Instant,
     // When its client's transaction began, and when the client last had something to wait for, or
     // nothing any more.
-    began_at: Instant,
-    changed_at: Instant,
+    pub(super) began_at: Instant,
+    pub(super) changed_at: Instant,
     // Its client keeps it although it runs nothing: it holds what cannot be had elsewhere.
     pub(super) is_pinned: bool,
     // Its client keeps it until it leaves: session pooling.
@@ -89,6 +90,8 @@ pub struct Backend<S> {
     replication: Option<Replication>,
     // It is reset after each lease: a client may leave what nobody sees, in the bodies of functions.
     resets_always: bool,
+    /// What was done on it since somebody took that over.
+    pub(super) tally: Tally,
     // What the node has answered to a question of ours.
     rows: Vec<asking::Row>,
 }
@@ -146,6 +149,19 @@ impl<S> Backend<S> {
             if self.relay.tx.is_idle() {
                 self.began_at = now;
             }
+        }
+    }
+
+    /// A batch of its client is answered.
+    fn count_batch(&mut self, now: Instant) {
+        let Self { tally, relay, began_at, changed_at, .. } = self;
+        tally.queries += 1;
+        tally.query_time += now.saturating_duration_since(*changed_at);
+        if relay.tx.is_idle() {
+            tally.transactions += 1;
+            tally.transaction_time += now.saturating_duration_since(*began_at);
+            // Where batches are pipelined the next one has begun.
+            *began_at = now;
         }
     }
 
@@ -368,12 +384,15 @@ impl<D: Driver> Worker<D> {
             return Ok(progress.consumed);
         }
         self.go_on_with_client(key);
+        let (now, backend) = (self.now, &mut self.backends[key]);
+        backend.tally.sent += progress.consumed as u64;
         if progress.stop == Stop::Ready {
-            self.backends[key].changed_at = self.now;
-            let backend = &self.backends[key];
             if matches!(backend.phase, Phase::Leased { .. }) {
-                self.counts(backend.pool.node).batches.add_one();
+                backend.count_batch(now);
+                let node = backend.pool.node;
+                self.counts(node).batches.add_one();
             }
+            self.backends[key].changed_at = now;
             self.settled(key);
         }
         Ok(progress.consumed)

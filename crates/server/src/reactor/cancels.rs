@@ -20,11 +20,11 @@ pub(super) struct CancelConnection<S> {
     stream: S,
     outbox: Outbox,
     request: Vec<u8>,
-    backend: usize,
+    pub(super) backend: usize,
     // Of the backend.
     serial: u64,
     pub(super) own_serial: u64,
-    connected: bool,
+    pub(super) connected: bool,
     began: Instant,
     by: Option<Requester>,
 }

@@ -8,16 +8,19 @@
 //! | Syncing   | yes             | are kept until the backend has the client's parameters  |
 //! | Holding   | yes             | are relayed                                             |
 //! | Cancelling | no             | are discarded until what it has asked to cancel is      |
+//! | Console   | no              | go to the console                                       |
 //! | Leaving   | no              | are discarded until the client closes, too              |
 
 mod cancelling;
 #[cfg(test)]
 pub(super) mod census;
+mod console;
 mod failover;
 mod farewell;
 mod parameters;
 mod replay;
 mod replicating;
+mod standing;
 mod welcome;
 
 use std::io::Read;
@@ -58,8 +61,10 @@ enum Surplus {
 /// Connections beyond `listen.max_clients` that are heard out, because they may be requests to cancel.
 const EXTRA: usize = 100;
 
+use console::AtConsole;
 use replay::Replay;
 use replicating::Replicating;
+pub(super) use standing::Standing;
 
 /// One connection from an application.
 #[derive(Debug)]
@@ -74,6 +79,7 @@ pub(super) struct Client<S> {
     resumes: bool,
     phase: Phase,
     pub(super) serial: u64,
+    connected_at: Instant,
     // When it last began to wait, or had nothing more to do.
     since: Instant,
     // None before it is logged in.
@@ -114,6 +120,7 @@ enum Phase {
     Waiting { pool: PoolKey, access: Access },
     Syncing { backend: usize },
     Holding { backend: usize },
+    Console(Box<AtConsole>),
     Cancelling,
     Leaving,
 }
@@ -247,6 +254,7 @@ impl<D: Driver> Worker<D> {
             resumes: false,
             phase: Phase::LoggingIn(Box::default()),
             serial,
+            connected_at: self.now,
             since: self.now,
             seat: None,
             replicating: None,
@@ -303,12 +311,13 @@ impl<D: Driver> Worker<D> {
     pub(super) fn pump_client(&mut self, key: usize) {
         for _ in 0..READS_PER_TURN {
             let Some(client) = self.clients.get_mut(key) else { return };
-            let blocked = match client.phase {
+            let blocked = match &client.phase {
                 Phase::LoggingIn(_) | Phase::Cancelling | Phase::Leaving => false,
                 Phase::Idle => !client.outbox.is_empty(),
+                Phase::Console(console) => console.waits() || !client.outbox.is_empty(),
                 Phase::Waiting { .. } | Phase::Syncing { .. } => true,
                 Phase::Holding { backend } => {
-                    let backend = &self.backends[backend];
+                    let backend = &self.backends[*backend];
                     // While both sides send, neither waits for what it has sent to be taken.
                     let is_full =
                         !client.outbox.is_empty() && !backend.relay.replies.is_copying_both();
@@ -404,6 +413,7 @@ impl<D: Driver> Worker<D> {
                 Phase::LoggingIn(_) => self.client_login(key, &input[at..]),
                 Phase::Idle => self.client_idle(key, &input[at..]),
                 Phase::Holding { backend } => self.client_relay(key, backend, &input[at..]),
+                Phase::Console(_) => self.console_sent(key, &input[at..]),
                 Phase::Waiting { .. } | Phase::Syncing { .. } => None,
                 Phase::Cancelling | Phase::Leaving => Some(input.len() - at),
             };
@@ -496,6 +506,7 @@ impl<D: Driver> Worker<D> {
         if !client.replay.is_intact() {
             client.relay.statements.end_tentative();
         }
+        backend.tally.received += progress.consumed as u64;
         client.replay.record(&input[..progress.consumed], progress.stop == Stop::EndOfBatch);
         if let Err(error) = backend.outbox.write(&mut backend.stream, splice.slices(input)) {
             // Its last words may still be there to read.

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 
+use crate::admin::{Report, Scope};
 use crate::reactor::backends::Backend;
 use crate::reactor::pools::PoolKey;
 
@@ -42,7 +43,8 @@ impl Entry {
     }
 }
 
-/// A connection that carries a cancel request to pgherd.
+/// A client that another core does something for: a connection that carries a cancel request to
+/// pgherd, or a console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Requester {
     /// Its core.
@@ -92,6 +94,24 @@ pub enum Mail<S> {
         /// Its pool.
         pool: PoolKey,
     },
+    /// A console asks what there is on the receiver.
+    Report {
+        /// How much it wants to know.
+        scope: Scope,
+        /// The console.
+        by: Requester,
+        /// Which of its questions it is.
+        round: u64,
+    },
+    /// What there is on the sender.
+    Reported {
+        /// The console that has asked.
+        to: Entry,
+        /// Which of its questions it was.
+        round: u64,
+        /// The answer.
+        report: Box<Report>,
+    },
     /// Close what is idle, let the rest finish, and stop.
     Drain,
 }
@@ -135,6 +155,9 @@ pub trait Driver {
 
     /// Fills `bytes` with randomness fit for secrets.
     fn random(&mut self, bytes: &mut [u8]);
+
+    /// The addresses of a stream's two ends, the peer's first, where there are some.
+    fn ends(&self, stream: &Self::Stream) -> (Option<SocketAddr>, Option<SocketAddr>);
 
     /// Bytes of memory that the process holds, where the system tells.
     fn resident(&mut self) -> Option<u64> {

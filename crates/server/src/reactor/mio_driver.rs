@@ -97,6 +97,11 @@ impl Driver for MioDriver {
         self.randomness.fill(bytes);
     }
 
+    fn ends(&self, stream: &TcpStream) -> (Option<SocketAddr>, Option<SocketAddr>) {
+        // One that is gone has none.
+        (stream.peer_addr().ok(), stream.local_addr().ok())
+    }
+
     fn resident(&mut self) -> Option<u64> {
         resident_of(&std::fs::read_to_string("/proc/self/status").ok()?)
     }

@@ -19,13 +19,17 @@ mod driver;
 pub mod mio_driver;
 mod outbox;
 mod pools;
+mod reporting;
 #[cfg(test)]
 mod sim;
+mod tally;
 
 pub use backends::Backend;
 pub use counts::{Count, Counts, NodeCounts};
 pub use driver::{Driver, Entry, Mail, Readiness, Requester, Token};
 pub use pools::{PoolKey, Shares};
+pub(crate) use reporting::sizes;
+pub use tally::Tally;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
@@ -43,6 +47,7 @@ use pgherd_core::sql::{ClassCache, Classified, Classifier};
 use pgherd_core::topology::Topology;
 use slab::Slab;
 
+use crate::admin::Admin;
 use crate::auth::{Method, UserId, Users};
 use crate::backend::KeyCache;
 use crate::databases::{Account, DatabaseId, Databases};
@@ -127,6 +132,8 @@ pub struct Proxy {
     pub class_cache_bytes: u64,
     /// Tells reads from writes.
     pub classifier: Classifier,
+    /// What consoles know and have ordered.
+    pub admin: Admin,
 }
 
 impl std::fmt::Debug for Proxy {
@@ -173,6 +180,7 @@ pub struct Worker<D: Driver> {
     // Deadlines of logins and farewells, in order.
     deadlines: VecDeque<(Instant, usize, u64)>,
     next_serial: u64,
+    tallies: Tallies,
     // When idle clients are looked through next, if they have a time limit at all.
     idle_looked_at: Option<Instant>,
     draining: bool,
@@ -187,6 +195,7 @@ pub struct Worker<D: Driver> {
 }
 
 use pools::CorePool;
+use tally::Tallies;
 
 /// Welcomes kept per core, and sets of parameters that are in no use.
 const PARAMETER_SETS: usize = 1024;
@@ -231,6 +240,7 @@ impl<D: Driver> Worker<D> {
             welcomes: HashMap::new(),
             deadlines: VecDeque::new(),
             next_serial: 0,
+            tallies: Tallies::new(now),
             idle_looked_at,
             draining: false,
             stale_before,
@@ -361,6 +371,8 @@ impl<D: Driver> Worker<D> {
             Mail::Balance(key) if !self.pools.contains_key(&key) => {}
             Mail::Balance(key) => self.balance(key),
             Mail::MakeRoom { core, pool } => self.make_room_for(core, pool),
+            Mail::Report { scope, by, round } => self.send_report(scope, by, round),
+            Mail::Reported { to, round, report } => self.reported(to, round, *report),
             Mail::Drain => self.drain(),
         }
         self.work_off();
@@ -389,6 +401,7 @@ impl<D: Driver> Worker<D> {
         self.time_out_idle_clients();
         self.follow_topology();
         self.keep_ready();
+        self.turn_tallies();
         let keys: Vec<PoolKey> = self.pools.keys().copied().collect();
         for key in keys {
             self.time_out_pool(key);

@@ -29,7 +29,6 @@ impl Outbox {
     }
 
     /// Bytes that are kept.
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.kept.len()
     }

@@ -75,8 +75,21 @@ pub struct BackendRelay {
     pub has_ended_stream: bool,
     /// Whether replies since the lease began hold more than what precedes rows.
     pub shown: bool,
+    /// What it has relayed of prepared statements, since somebody took that over.
+    pub work: Work,
     /// Bytes of the current message that are still to come, and whether the client sees them.
     passing: (usize, Option<Show>),
+}
+
+/// How often something was relayed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Work {
+    /// A client has prepared a statement.
+    pub client_parses: u64,
+    /// A node was told to.
+    pub server_parses: u64,
+    /// A client has bound one.
+    pub binds: u64,
 }
 
 impl BackendRelay {

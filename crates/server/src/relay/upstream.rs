@@ -194,6 +194,7 @@ fn message(
         frontend::PARSE => {
             let Some(body) = bounded(body, frame, LONGEST_PARSE)? else { return Ok(None) };
             let parse = Parse::read(body)?;
+            backend.work.client_parses += 1;
             if !parse.name.is_empty() {
                 named_parse(client, backend, known.table, &parse, out)?;
                 return Ok(Some(frame.size));
@@ -203,6 +204,7 @@ fn message(
                 .statements
                 .set_unnamed(Some(Unnamed { sql: parse.sql.into(), types: parse.types.into() }));
             backend.statements.unnamed_sent();
+            backend.work.server_parses += 1;
             Some(Expect::Parse { show: Show::Client, statement: None })
         }
         frontend::BIND => return Ok(bind(client, backend, known, rest, frame, at, out)?),
@@ -318,6 +320,7 @@ fn bind(
         backend.suspicion.bind_named(sql, *traits, bind.rest, known.judge);
     }
     backend.replies.expect(Expect::Bind);
+    backend.work.binds += 1;
     if let Some(name) = name {
         let name = name.as_bytes();
         let head = HEADER + bind.portal.len() + 1 + bind.statement.len() + 1;
@@ -378,6 +381,7 @@ fn send_unnamed(
         Some(unnamed) => {
             backend.suspicion.parse_unnamed(&unnamed.sql, known.judge);
             out.put(|out| frontend::put_parse(out, b"", &unnamed.sql, &unnamed.types));
+            backend.work.server_parses += 1;
             Expect::Parse { show: Show::Nobody, statement: None }
         }
         None => {
@@ -413,6 +417,7 @@ fn send_parse(
 ) -> bool {
     let expect = Expect::Parse { show, statement: Some(statement.id) };
     let answered = backend.replies.expect(expect);
+    backend.work.server_parses += 1;
     let name = statement.backend_name();
     out.put(|out| {
         frontend::put_parse(out, name.as_bytes(), &statement.sql, &statement.types);

@@ -235,6 +235,12 @@ fn accept(pending: Pending, rules: Rules<'_>) -> Result<LoginStep, Refusal> {
         ));
     };
     let Pending { mut database, replication, protocol, parameters, .. } = pending;
+    if rules.databases.is_console(&database)
+        && let Some(why) = not_for_console(user, replication, rules)
+    {
+        let message = format!("not allowed: {why}");
+        return Err(Refusal::new(sqlstate::INVALID_AUTHORIZATION, message));
+    }
     if replication == Some(Replication::Physical) && !rules.databases.serves(&database) {
         // It is of no database. This one is what its limits are taken from.
         rules.databases.first().clone_into(&mut database);
@@ -245,6 +251,19 @@ fn accept(pending: Pending, rules: Rules<'_>) -> Result<LoginStep, Refusal> {
         return Err(Refusal::new(sqlstate::NO_SUCH_DATABASE, unknown.to_string()));
     }
     Ok(LoginStep::Authenticated(Request { user, database, replication, protocol, parameters }))
+}
+
+/// Why a user may not have the console.
+fn not_for_console(
+    user: UserId,
+    replication: Option<Replication>,
+    rules: Rules<'_>,
+) -> Option<String> {
+    if rules.databases.console_rights(user).is_none() {
+        let name = &rules.users.get(user).name;
+        return Some(format!("\"{name}\" is in neither of admin_users and stats_users"));
+    }
+    replication.map(|_| "the console replicates nothing".to_owned())
 }
 
 /// Settles on 3.0 or 3.2, and says so where the client asked for more than that.

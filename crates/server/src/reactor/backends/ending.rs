@@ -80,6 +80,7 @@ impl<D: Driver> Worker<D> {
 
     pub(super) fn drop_backend(&mut self, key: usize) {
         self.unpin(key);
+        self.take_tally(key);
         self.backends.remove(key);
     }
 

@@ -79,6 +79,9 @@ impl<D: Driver> Worker<D> {
         let backend = &mut self.backends[key];
         backend.phase = Phase::Leased { client };
         backend.lent_at = self.now;
+        let waited = self.now.saturating_duration_since(self.clients[client].waits_since());
+        backend.tally.assignments += 1;
+        backend.tally.wait_time += waited;
         backend.relay.begin_lease();
         let node = backend.pool.node;
         self.counts(node).leases.add_one();
@@ -254,6 +257,7 @@ impl<D: Driver> Worker<D> {
     }
 
     pub(super) fn move_backend(&mut self, key: usize, core: usize) {
+        self.take_tally(key);
         let mut backend = self.backends.remove(key);
         self.driver.deregister(&mut backend.stream);
         self.driver.post(core, Mail::Backend(backend.pool, Box::new(backend)));

@@ -10,7 +10,7 @@ use crate::backend::login::Welcome;
 use crate::backend::{Identity, Login, LoginStep};
 use crate::reactor::driver::Entry;
 use crate::reactor::outbox::Outbox;
-use crate::reactor::{Driver, PoolKey, Token, Worker};
+use crate::reactor::{Driver, PoolKey, Tally, Token, Worker};
 use crate::relay::{BackendRelay, Parameters};
 use crate::session::Replication;
 
@@ -58,6 +58,7 @@ impl<D: Driver> Worker<D> {
                     is_session: mode == PoolMode::Session,
                     replication,
                     resets_always: mode == PoolMode::Session || self.proxy.reset_always,
+                    tally: Tally::default(),
                     rows: Vec::new(),
                 });
             }

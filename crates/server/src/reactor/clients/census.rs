@@ -14,16 +14,14 @@ pub(in crate::reactor) enum Place {
 }
 
 impl<S> Client<S> {
-    pub(in crate::reactor) fn stream(&self) -> &S {
-        &self.stream
-    }
-
     pub(in crate::reactor) fn place(&self) -> Place {
         match self.phase {
             Phase::Waiting { pool, .. } => Place::Waiting(pool),
             Phase::Syncing { backend } | Phase::Holding { backend } => Place::At(backend),
             Phase::Leaving => Place::Leaving,
-            Phase::LoggingIn(_) | Phase::Idle | Phase::Cancelling => Place::Elsewhere,
+            Phase::LoggingIn(_) | Phase::Idle | Phase::Console(_) | Phase::Cancelling => {
+                Place::Elsewhere
+            }
         }
     }
 

@@ -92,7 +92,7 @@ impl<D: Driver> Worker<D> {
     pub(in crate::reactor) fn dismiss_if_idle(&mut self, key: usize) {
         let Some(client) = self.clients.get(key) else { return };
         let is_idle = match client.phase {
-            Phase::Idle | Phase::LoggingIn(_) => true,
+            Phase::Idle | Phase::LoggingIn(_) | Phase::Console(_) => true,
             Phase::Holding { backend } => {
                 let backend = &self.backends[backend];
                 backend.is_kept() && !backend.is_asked() && backend.relay.is_quiet()
@@ -229,7 +229,11 @@ impl<D: Driver> Worker<D> {
                 let is_whole = self.clients[key].relay.is_between_messages();
                 self.abandon(backend, is_whole);
             }
-            Phase::LoggingIn(_) | Phase::Idle | Phase::Cancelling | Phase::Leaving => {}
+            Phase::LoggingIn(_)
+            | Phase::Idle
+            | Phase::Console(_)
+            | Phase::Cancelling
+            | Phase::Leaving => {}
         }
     }
 

@@ -59,6 +59,11 @@ impl<D: Driver> Worker<D> {
 
     /// `said` is what the login has still to say.
     fn authenticated(&mut self, key: usize, request: Request, said: Vec<u8>) {
+        if self.proxy.databases.is_console(&request.database)
+            && let Some(rights) = self.proxy.databases.console_rights(request.user)
+        {
+            return self.open_console(key, &request, rights, said);
+        }
         let parameters = self.intern(request.parameters);
         let account = match self.proxy.databases.account(&request.database, request.user) {
             Ok(account) => account,
@@ -74,6 +79,7 @@ impl<D: Driver> Worker<D> {
                 return self.no_seat(key, &error);
             }
         };
+        self.tallies.of(&account.database).logins += 1;
         let client = &mut self.clients[key];
         client.seat = Some(seat);
         client.replicating = request

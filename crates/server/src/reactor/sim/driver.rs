@@ -61,6 +61,10 @@ impl Driver for SimDriver {
         self.post.borrow_mut()[core].push_back(mail);
     }
 
+    fn ends(&self, _: &Stream) -> (Option<SocketAddr>, Option<SocketAddr>) {
+        (None, None)
+    }
+
     fn random(&mut self, bytes: &mut [u8]) {
         self.random.fill(bytes);
     }

@@ -1,0 +1,94 @@
+//! `SHOW CONFIG`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pgherd_core::Settings;
+use pgherd_core::settings::{AuthMethod, reference};
+
+use super::super::report::Scope;
+use super::super::table::{Cell, Column, Row, text};
+use super::Table;
+use super::view::View;
+
+pub(super) static TABLE: Table = Table {
+    name: "config",
+    about: "A setting: pgherd's own, as `section.name`, and those of PgBouncer that mean the same, under \
+            its names and in its units.",
+    columns: &COLUMNS,
+    theirs: 4,
+    scope: Scope::Sums,
+    rows,
+};
+
+const COLUMNS: [Column; 4] = [
+    text("key", "Its name."),
+    text("value", "Its value."),
+    text("default", "Its default; NULL if there is none."),
+    text("changeable", "yes if SET changes it."),
+];
+
+fn rows(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
+    let settings = &view.proxy.admin.settings;
+    let defaults = Settings::default();
+    let mut rows: BTreeMap<String, Row> = BTreeMap::new();
+    let mut add = |key: String, value: String, default: Option<String>| {
+        let row = vec![key.clone().into(), value.into(), default.into(), Cell::yes_no(false)];
+        rows.insert(key, row);
+    };
+    for (setting, value) in reference().into_iter().zip(settings.values()) {
+        add(format!("{}.{}", setting.section, setting.name), value, Some(setting.default));
+    }
+    for ((key, value), (_, default)) in theirs(settings).into_iter().zip(theirs(&defaults)) {
+        add(key.to_owned(), value, Some(default));
+    }
+    Ok(rows.into_values().collect())
+}
+
+/// Those of PgBouncer's that mean the same as some of ours.
+fn theirs(settings: &Settings) -> Vec<(&'static str, String)> {
+    let Settings { listen, pool, .. } = settings;
+    let seconds = |duration: Duration| super::view::seconds(duration);
+    let flag = |is_set: bool| u8::from(is_set).to_string();
+    let auth = match listen.auth {
+        AuthMethod::Trust => "trust",
+        AuthMethod::ScramSha256 => "scram-sha-256",
+    };
+    vec![
+        ("admin_users", listen.admin_users.join(", ")),
+        ("auth_type", auth.to_owned()),
+        ("cancel_wait_timeout", seconds(listen.cancel_wait_timeout)),
+        ("client_idle_timeout", seconds(listen.client_idle_timeout)),
+        ("client_login_timeout", seconds(listen.login_timeout)),
+        ("default_pool_size", pool.size.to_string()),
+        ("dns_max_ttl", seconds(pool.dns_ttl)),
+        ("idle_transaction_timeout", seconds(listen.idle_transaction_timeout)),
+        ("listen_addr", listen.address.clone()),
+        ("listen_port", listen.port.to_string()),
+        ("max_client_conn", listen.max_clients.to_string()),
+        ("max_db_client_connections", listen.max_clients_per_database.to_string()),
+        ("max_db_connections", pool.max_backends_per_database.to_string()),
+        ("max_user_client_connections", listen.max_clients_per_user.to_string()),
+        ("max_user_connections", pool.max_backends_per_user.to_string()),
+        ("min_pool_size", pool.min_idle.to_string()),
+        ("pool_mode", pool.mode.to_string()),
+        ("query_timeout", seconds(listen.query_timeout)),
+        ("query_wait_notify", seconds(listen.wait_notice)),
+        ("query_wait_timeout", seconds(pool.acquire_timeout)),
+        ("reserve_pool_size", pool.reserve_size.to_string()),
+        ("reserve_pool_timeout", seconds(pool.reserve_after)),
+        ("server_check_delay", seconds(pool.check_after)),
+        ("server_check_query", pool.check_query.clone()),
+        ("server_connect_timeout", seconds(pool.connect_timeout)),
+        ("server_idle_timeout", seconds(pool.idle_timeout)),
+        ("server_lifetime", seconds(pool.max_lifetime)),
+        ("server_login_retry", seconds(pool.open_retry)),
+        ("server_reset_query", pool.reset_query.clone()),
+        ("server_reset_query_always", flag(pool.reset_always)),
+        ("server_round_robin", flag(pool.round_robin)),
+        ("stats_period", seconds(listen.stats_period)),
+        ("stats_users", listen.stats_users.join(", ")),
+        ("tcp_user_timeout", pool.tcp_user_timeout.as_millis().to_string()),
+        ("transaction_timeout", seconds(listen.transaction_timeout)),
+    ]
+}

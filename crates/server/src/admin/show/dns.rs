@@ -1,0 +1,60 @@
+//! `SHOW DNS_HOSTS` and `SHOW DNS_ZONES`.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use super::super::report::Scope;
+use super::super::table::{Cell, Column, Row, int4, int8, text};
+use super::Table;
+use super::view::View;
+
+pub(super) static HOSTS_TABLE: Table = Table {
+    name: "dns_hosts",
+    about: "A host name of a node.",
+    columns: &HOSTS_COLUMNS,
+    theirs: 3,
+    scope: Scope::Sums,
+    rows: hosts,
+};
+
+pub(super) static ZONES_TABLE: Table = Table {
+    name: "dns_zones",
+    about: "Always empty: names are looked up by the system, which knows no zones.",
+    columns: &ZONES_COLUMNS,
+    theirs: 3,
+    scope: Scope::Sums,
+    rows: |_| Ok(Vec::new()),
+};
+
+const HOSTS_COLUMNS: [Column; 3] = [
+    text("hostname", "The name."),
+    int8("ttl", "After how many seconds it is looked up again, at most: `pool.dns_ttl`."),
+    text("addrs", "Where the nodes with this name are, with ports."),
+];
+
+const ZONES_COLUMNS: [Column; 3] = [
+    text("zonename", "The zone."),
+    int8("serial", "Its serial number."),
+    int4("count", "Names in it."),
+];
+
+/// The names of nodes' hosts, where they are no addresses, and where they lead.
+pub(super) fn names(view: &View<'_>) -> BTreeMap<String, Vec<SocketAddr>> {
+    let (topology, addresses) = (view.proxy.topology.load(), view.proxy.addresses.load());
+    let mut names: BTreeMap<String, Vec<SocketAddr>> = BTreeMap::new();
+    for node in topology.nodes() {
+        if node.host.parse::<IpAddr>().is_err() {
+            names.entry(node.host.to_string()).or_default().push(addresses[node.id.index()]);
+        }
+    }
+    names
+}
+
+fn hosts(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
+    let ttl = view.proxy.admin.settings.pool.dns_ttl.as_secs();
+    let rows = names(view).into_iter().map(|(name, addresses)| {
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        vec![name.into(), ttl.into(), Cell::from(addresses.join(","))]
+    });
+    Ok(rows.collect())
+}

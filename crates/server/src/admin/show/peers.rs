@@ -1,0 +1,38 @@
+//! `SHOW PEERS` and `SHOW PEER_POOLS`.
+
+use super::super::report::Scope;
+use super::super::table::{Column, int4, text};
+use super::Table;
+
+pub(super) static TABLE: Table = Table {
+    name: "peers",
+    about: "Another process that cancel requests are passed on to.",
+    columns: &COLUMNS,
+    theirs: 4,
+    scope: Scope::Sums,
+    rows: |_| Ok(Vec::new()),
+};
+
+pub(super) static POOLS_TABLE: Table = Table {
+    name: "peer_pools",
+    about: "The connections to a peer.",
+    columns: &POOLS_COLUMNS,
+    theirs: 5,
+    scope: Scope::Sums,
+    rows: |_| Ok(Vec::new()),
+};
+
+const COLUMNS: [Column; 4] = [
+    int4("peer_id", "Its number."),
+    text("host", "Its host."),
+    int4("port", "Its port."),
+    int4("pool_size", "Connections to it, at most."),
+];
+
+const POOLS_COLUMNS: [Column; 5] = [
+    int4("peer_id", "Its number."),
+    int4("cl_active_cancel_req", "Requests that it is dealing with."),
+    int4("cl_waiting_cancel_req", "Requests that have not reached it yet."),
+    int4("sv_active_cancel", "Connections that carry a request."),
+    int4("sv_login", "Connections that are being opened."),
+];

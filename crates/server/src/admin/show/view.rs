@@ -1,0 +1,115 @@
+//! What the tables are made from.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use pgherd_core::settings::PoolMode;
+
+use super::super::report::{BackendCounts, Connection, PoolReport, Report};
+use crate::reactor::{Proxy, Tally};
+
+/// The process as a console sees it.
+pub(crate) struct View<'v> {
+    pub(crate) proxy: &'v Proxy,
+    /// What each core tells.
+    pub(crate) reports: &'v [Report],
+    pub(crate) now: Instant,
+}
+
+/// The pools of a database and login, over all cores.
+pub(super) struct PoolSum<'v> {
+    pub(super) database: &'v str,
+    pub(super) user: &'v str,
+    pub(super) mode: PoolMode,
+    pub(super) clients: usize,
+    pub(super) waiting: usize,
+    pub(super) cancels: [usize; 2],
+    pub(super) backends: BackendCounts,
+    pub(super) oldest_wait: Option<Instant>,
+}
+
+/// What was done for a database, over all cores.
+#[derive(Default)]
+pub(super) struct TallySum {
+    pub(super) total: Tally,
+    pub(super) recent: Tally,
+    pub(super) over: Duration,
+}
+
+impl<'v> View<'v> {
+    /// Sums something up over all cores.
+    pub(super) fn sum(&self, of: impl Fn(&Report) -> usize) -> usize {
+        self.reports.iter().map(of).sum()
+    }
+
+    /// The pools by database and user, in the order of their names.
+    pub(super) fn pools(&self) -> impl Iterator<Item = PoolSum<'v>> {
+        let mut pools: BTreeMap<(&str, &str), PoolSum<'v>> = BTreeMap::new();
+        let all = self.reports.iter().flat_map(|report| &report.pools);
+        for ((_, user), of_core) in all {
+            let PoolReport { database, mode, .. } = of_core;
+            let (database, user) = (&*database.name, &*self.proxy.users.get(*user).name);
+            let sum = pools.entry((database, user)).or_insert_with(|| PoolSum {
+                database,
+                user,
+                mode: *mode,
+                clients: 0,
+                waiting: 0,
+                cancels: [0; 2],
+                backends: BackendCounts::default(),
+                oldest_wait: None,
+            });
+            sum.clients += of_core.clients;
+            sum.waiting += of_core.waiting;
+            sum.cancels = [0, 1].map(|at| sum.cancels[at] + of_core.cancels[at]);
+            sum.backends.add(&of_core.backends);
+            sum.oldest_wait = sum.oldest_wait.into_iter().chain(of_core.oldest_wait).min();
+        }
+        pools.into_values()
+    }
+
+    /// What was done for each database, in the order of their names: those that are listed, and those
+    /// that have had a client.
+    pub(super) fn tallies(&self) -> BTreeMap<String, TallySum> {
+        let mut sums: BTreeMap<String, TallySum> = BTreeMap::new();
+        for database in self.proxy.databases.all() {
+            sums.entry(database.name.to_string()).or_default();
+        }
+        for tally in self.reports.iter().flat_map(|report| &report.tallies) {
+            let sum = sums.entry(tally.database.to_string()).or_default();
+            sum.total.add(&tally.total);
+            sum.recent.add(&tally.recent);
+            sum.over = sum.over.max(tally.over);
+        }
+        // As with PgBouncer, the console has a row.
+        sums.entry(super::CONSOLE.to_owned()).or_default();
+        sums
+    }
+
+    /// Each connection, the oldest first.
+    pub(super) fn connections(&self) -> Vec<&'v Connection> {
+        let mut all: Vec<_> = self.reports.iter().flat_map(|report| &report.connections).collect();
+        all.sort_by_key(|connection| connection.id);
+        all
+    }
+
+    /// How long that is ago.
+    pub(super) fn since(&self, at: Option<Instant>) -> Duration {
+        at.map_or(Duration::ZERO, |at| self.now.saturating_duration_since(at))
+    }
+}
+
+/// Whole seconds, and the microseconds that are left.
+pub(super) fn split(duration: Duration) -> [u64; 2] {
+    [duration.as_secs(), u64::from(duration.subsec_micros())]
+}
+
+/// Microseconds.
+pub(super) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A number of seconds as PgBouncer's settings have it: whole, or with a fraction.
+pub(super) fn seconds(duration: Duration) -> String {
+    duration.as_secs_f64().to_string()
+}

@@ -1,0 +1,88 @@
+//! What consoles know of the process.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use pgherd_core::Settings;
+
+/// Whether all databases are held up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Pause {
+    None,
+    Paused,
+    Suspended,
+}
+
+/// What consoles know of the process beside what its cores tell.
+#[derive(Debug)]
+pub struct Admin {
+    /// What it was started with.
+    pub(crate) settings: Settings,
+    // The same moment on both clocks.
+    started: (Instant, SystemTime),
+    pause: AtomicU8,
+}
+
+impl Admin {
+    /// For a proxy with these settings, started now.
+    pub(crate) fn new(settings: &Settings, now: Instant) -> Self {
+        let pause = AtomicU8::new(Pause::None as u8);
+        Self { settings: settings.clone(), started: (now, SystemTime::now()), pause }
+    }
+
+    /// Whether all databases are held up.
+    pub(crate) fn pause(&self) -> Pause {
+        match self.pause.load(Ordering::Relaxed) {
+            pause if pause == Pause::Paused as u8 => Pause::Paused,
+            pause if pause == Pause::Suspended as u8 => Pause::Suspended,
+            _ => Pause::None,
+        }
+    }
+
+    /// `2026-11-29 01:20:00 UTC`.
+    pub(crate) fn wall_time(&self, at: Instant) -> String {
+        let (started, wall) = self.started;
+        let wall = match at.checked_duration_since(started) {
+            Some(after) => wall + after,
+            None => wall - started.saturating_duration_since(at),
+        };
+        utc(wall.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+    }
+}
+
+/// A moment in seconds since 1970.
+///
+/// Source: the days of the civil calendar, counted in eras of 400 years that begin on 1 March, so that
+/// a leap day is the last of its year.
+fn utc(seconds: u64) -> String {
+    let (days, of_day) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year + u64::from(month <= 2);
+    let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_told_as_date_says() {
+        for (seconds, told) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59:59 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"),
+            (951_868_800, "2000-03-01 00:00:00 UTC"),
+            (1_735_689_599, "2024-12-31 23:59:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
+        ] {
+            assert_eq!(utc(seconds), told);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Where a client stands, for whoever asks.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Client, Phase};
+use crate::auth::UserId;
+use crate::databases::Account;
+
+/// Where a client stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::reactor) enum Standing {
+    LoggingIn,
+    Idle,
+    Waiting,
+    /// It holds this backend, or is about to.
+    Linked {
+        backend: usize,
+    },
+    Console,
+    Cancelling,
+    Leaving,
+}
+
+impl<S> Client<S> {
+    pub(in crate::reactor) fn standing(&self) -> Standing {
+        match self.phase {
+            Phase::LoggingIn(_) => Standing::LoggingIn,
+            Phase::Idle => Standing::Idle,
+            Phase::Waiting { .. } => Standing::Waiting,
+            Phase::Syncing { backend } | Phase::Holding { backend } => Standing::Linked { backend },
+            Phase::Console(_) => Standing::Console,
+            Phase::Cancelling => Standing::Cancelling,
+            Phase::Leaving => Standing::Leaving,
+        }
+    }
+
+    /// Its database and user, if it is logged in and no console.
+    pub(in crate::reactor) fn seat(&self) -> Option<&Arc<Account>> {
+        self.seat.as_deref()
+    }
+
+    /// Who it is, once it is logged in.
+    pub(in crate::reactor) fn user(&self) -> Option<UserId> {
+        match &self.phase {
+            Phase::Console(console) => Some(console.user),
+            _ => self.seat.as_ref().map(|seat| seat.user),
+        }
+    }
+
+    pub(in crate::reactor) fn connected_at(&self) -> Instant {
+        self.connected_at
+    }
+
+    pub(in crate::reactor) fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    /// Bytes that it has sent and that were not passed on yet.
+    pub(in crate::reactor) fn unread(&self) -> usize {
+        self.stash.len()
+    }
+
+    /// Bytes that it has not taken yet.
+    pub(in crate::reactor) fn unsent(&self) -> usize {
+        self.outbox.len()
+    }
+}
