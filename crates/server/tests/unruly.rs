@@ -7,7 +7,7 @@ mod world;
 
 use pgherd_wire::backend::{Report, Severity};
 use pgherd_wire::{TxStatus, frontend};
-use world::raw::{Raw, copy_data, flush, parse, run, sync, text_of};
+use world::raw::{Raw, close, copy_data, flush, parse, run, sync, text_of};
 use world::{World, until};
 
 /// One backend for all, so that whatever is left on it meets the next client.
@@ -166,6 +166,80 @@ fn a_copy_that_fails_before_it_reads_leaves_its_client_connected() {
     assert_eq!(answer, ["P0001: not today"]);
     assert_eq!(client.query("select 1"), ["1"]);
     assert_eq!(Raw::log_in(&world, &[]).query("select 2"), ["2"]);
+}
+
+/// Puts messages.
+type Put = fn(&mut Vec<u8>);
+
+/// What a client does about its unnamed statement, and what is there then: what it says, or an error.
+const CHANGES: [(Put, &str); 7] = [
+    (|_| {}, "old"),
+    (|out| parse(out, "", "select 'new'"), "new"),
+    (|out| parse(out, "", "selekt"), "26000"),
+    (
+        |out| {
+            run(out, "nosuch");
+            parse(out, "", "select 'new'");
+        },
+        "old",
+    ),
+    (
+        |out| {
+            parse(out, "", "select 'new'");
+            run(out, "nosuch");
+        },
+        "new",
+    ),
+    (|out| close(out, ""), "26000"),
+    (
+        |out| {
+            run(out, "nosuch");
+            close(out, "");
+        },
+        "old",
+    ),
+];
+
+#[test]
+fn the_unnamed_statement_is_the_one_that_a_server_of_its_own_would_have() {
+    let world = world();
+    let (mut client, mut other) = (Raw::log_in(&world, &[]), Raw::log_in(&world, &[]));
+    for (change, expected) in CHANGES {
+        for others_come in [false, true] {
+            for is_patient in [false, true] {
+                let (mut begins, mut uses) = (Vec::new(), Vec::new());
+                parse(&mut begins, "", "select 'old'");
+                sync(&mut begins);
+                change(&mut begins);
+                sync(&mut begins);
+                run(&mut uses, "");
+                sync(&mut uses);
+                if is_patient {
+                    client.send(&begins);
+                } else {
+                    client.send(&[&begins[..], &uses].concat());
+                }
+                client.until('Z');
+                client.until('Z');
+                if others_come {
+                    let mut theirs = Vec::new();
+                    parse(&mut theirs, "", "select 'theirs'");
+                    run(&mut theirs, "");
+                    sync(&mut theirs);
+                    other.send(&theirs);
+                    other.until('Z');
+                }
+                if is_patient {
+                    client.send(&uses);
+                }
+                let said: Vec<String> = client.until('Z').into_iter().filter_map(text_of).collect();
+                assert!(
+                    said.len() == 1 && said[0].starts_with(expected),
+                    "{said:?}, not {expected}, patient: {is_patient}, others: {others_come}"
+                );
+            }
+        }
+    }
 }
 
 #[test]

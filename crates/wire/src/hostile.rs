@@ -158,6 +158,7 @@ pub fn scram(client: &[&[u8]], server: &[&[u8]]) {
 pub fn replies(events: &[u8]) {
     let mut replies = Replies::new();
     let (mut sent, mut parses, mut dropped, mut parsed) = (0_usize, 0_u64, 0_usize, 0_usize);
+    let mut unnamed = 0_usize;
     for event in events {
         let before = replies.len();
         match expect(*event, parses) {
@@ -166,10 +167,12 @@ pub fn replies(events: &[u8]) {
                 let answered = replies.expect(expect);
                 assert_eq!(replies.len(), before + usize::from(answered));
                 sent += usize::from(answered);
+                unnamed += usize::from(answered && matches!(expect, Expect::Unnamed { .. }));
             }
             None => match replies.on_reply(event & 0x7f) {
                 Ok(verdict) => {
                     parsed += usize::from(matches!(verdict.settled, Some(Settled::Parsed(_))));
+                    unnamed -= usize::from(verdict.settled == Some(Settled::Unnamed));
                     assert!(replies.len() <= before);
                 }
                 Err(error) => {
@@ -182,6 +185,11 @@ pub fn replies(events: &[u8]) {
         while replies.next_synthetic().is_some() {}
         dropped += replies.take_dropped().count();
         replies.take_dropped_changes();
+        let of_unnamed = replies.take_dropped_unnamed();
+        assert!(of_unnamed.count > 0 || !of_unnamed.is_cause);
+        unnamed -= of_unnamed.count;
+        let owed = replies.pending().filter(|it| matches!(it, Expect::Unnamed { .. })).count();
+        assert_eq!(unnamed, owed, "what becomes of each is told once");
         assert!(replies.len() <= sent && (dropped + parsed) as u64 <= parses);
         assert_eq!(replies.pending().count(), replies.len());
         assert!(!replies.is_ready_owed() || !replies.is_empty());
@@ -206,6 +214,7 @@ fn expect(event: u8, number: u64) -> Option<Expect> {
         8..=10 => Expect::Sync(show),
         11 => Expect::MadeUp(backend::PARSE_COMPLETE),
         12 => Expect::MadeUp(backend::CLOSE_COMPLETE),
+        13 | 14 => Expect::Unnamed { closes: event & 1 == 0 },
         _ => Expect::CopyEnd,
     })
 }

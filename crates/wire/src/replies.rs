@@ -47,8 +47,13 @@ pub enum Expect {
     Parse {
         /// Who asked.
         show: Show,
-        /// The sender's number for the statement; `None` for the unnamed one.
+        /// The sender's number for the statement; `None` for the unnamed one, or one that is there.
         statement: Option<u64>,
+    },
+    /// The client's own Parse of the unnamed statement, or its Close, whose outcome is told.
+    Unnamed {
+        /// Close.
+        closes: bool,
     },
     /// Bind.
     Bind,
@@ -81,8 +86,19 @@ pub struct Verdict {
 pub enum Settled {
     /// The named statement with this number exists on the backend.
     Parsed(u64),
+    /// An [`Expect::Unnamed`] is done.
+    Unnamed,
     /// A Query or Sync is done: the backend waits for the next command.
     Ready,
+}
+
+/// What an error has dropped of what concerns the unnamed statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DroppedUnnamed {
+    /// So many [`Expect::Unnamed`], the oldest of them.
+    pub count: usize,
+    /// Whether the first was a Parse, and is what has failed.
+    pub is_cause: bool,
 }
 
 /// The queue. One per backend.
@@ -91,6 +107,7 @@ pub struct Replies {
     queue: VecDeque<Expect>,
     dropped: Vec<u64>,
     dropped_changes: usize,
+    dropped_unnamed: DroppedUnnamed,
     copying_in: bool,
     // Since the backend has begun to, until its Query has ended.
     copying_both: bool,
@@ -204,6 +221,11 @@ impl Replies {
                 settled = statement.map(Settled::Parsed);
                 self.queue.pop_front();
             }
+            (backend::PARSE_COMPLETE, Some(Expect::Unnamed { closes: false }))
+            | (backend::CLOSE_COMPLETE, Some(Expect::Unnamed { closes: true })) => {
+                settled = Some(Settled::Unnamed);
+                self.queue.pop_front();
+            }
             (backend::BIND_COMPLETE, Some(Expect::Bind))
             | (backend::CLOSE_COMPLETE, Some(Expect::Close(_)))
             | (backend::NO_DATA | backend::ROW_DESCRIPTION, Some(Expect::Describe))
@@ -280,6 +302,11 @@ impl Replies {
         std::mem::take(&mut self.dropped_changes)
     }
 
+    /// The same of the unnamed statement.
+    pub fn take_dropped_unnamed(&mut self) -> DroppedUnnamed {
+        std::mem::take(&mut self.dropped_unnamed)
+    }
+
     /// Everything still owed, in order; used when the backend died.
     pub fn pending(&self) -> impl Iterator<Item = Expect> + '_ {
         self.queue.iter().copied()
@@ -309,9 +336,12 @@ impl Replies {
         if matches!(self.queue.front(), None | Some(Expect::Query(_) | Expect::Sync(_))) {
             return;
         }
+        let is_cause = self.queue.front() == Some(&Expect::Unnamed { closes: false });
+        self.dropped_unnamed.is_cause |= is_cause;
         while let Some(expect) = self.queue.front() {
             match expect {
                 Expect::Sync(_) => return,
+                Expect::Unnamed { .. } => self.dropped_unnamed.count += 1,
                 Expect::Parse { statement: Some(statement), show } => {
                     self.dropped.push(*statement);
                     self.dropped_changes += usize::from(*show == Show::Client);
@@ -329,11 +359,11 @@ impl Expect {
     fn name(self) -> &'static str {
         match self {
             Self::Query(_) => "the end of a query",
-            Self::Parse { .. } => "ParseComplete",
+            Self::Parse { .. } | Self::Unnamed { closes: false } => "ParseComplete",
             Self::Bind => "BindComplete",
             Self::Describe => "RowDescription or NoData",
             Self::Execute => "CommandComplete",
-            Self::Close(_) => "CloseComplete",
+            Self::Close(_) | Self::Unnamed { closes: true } => "CloseComplete",
             Self::Sync(_) => "ReadyForQuery",
             Self::MadeUp(_) | Self::CopyEnd => "nothing",
         }

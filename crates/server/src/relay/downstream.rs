@@ -103,16 +103,25 @@ pub fn relay(
             if frame.tag == backend::COPY_IN {
                 backend.suspicion.copies_in();
             }
-            if frame.tag == backend::PARSE_COMPLETE && settled.settled.is_none() {
-                backend.statements.unnamed_confirmed();
-            }
-            if let Some(Settled::Parsed(id)) = settled.settled {
-                backend.statements.confirmed(id);
-                if settled.show == Show::Client
-                    && let Some(client) = client.as_deref_mut()
-                {
-                    client.statements.confirm();
+            match settled.settled {
+                Some(Settled::Parsed(id)) => {
+                    backend.statements.confirmed(id);
+                    if settled.show == Show::Client
+                        && let Some(client) = client.as_deref_mut()
+                    {
+                        client.statements.confirm();
+                    }
                 }
+                Some(Settled::Unnamed) => {
+                    backend.statements.unnamed_confirmed();
+                    if let Some(client) = client.as_deref_mut() {
+                        client.statements.confirm_unnamed();
+                    }
+                }
+                None if frame.tag == backend::PARSE_COMPLETE => {
+                    backend.statements.unnamed_confirmed();
+                }
+                Some(Settled::Ready) | None => {}
             }
             at += pass(backend, rest, frame, at, out, Some(settled.show))?;
             made_up(client.as_deref_mut(), backend, out);
@@ -146,8 +155,10 @@ pub fn relay(
                 let BackendRelay { replies, statements, .. } = backend;
                 replies.take_dropped().for_each(|id| statements.dropped(id));
                 let dropped = replies.take_dropped_changes();
+                let of_unnamed = replies.take_dropped_unnamed();
                 if let Some(client) = client.as_deref_mut() {
                     client.statements.drop_pending(dropped);
+                    client.statements.drop_unnamed(of_unnamed);
                 }
                 if error.routine == "RevalidateCachedQuery" {
                     // A migration has changed what a statement returns; which one is not said.

@@ -12,6 +12,7 @@ pub mod splice;
 pub mod statements;
 pub mod survey;
 pub mod suspicion;
+pub mod unnamed;
 pub mod upstream;
 
 pub use parameters::Parameters;

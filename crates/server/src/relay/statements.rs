@@ -8,7 +8,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use pgherd_wire::replies::DroppedUnnamed;
+
 use super::suspicion::Traits;
+use super::unnamed::{Unnamed, UnnamedStatement};
 
 /// One distinct statement.
 #[derive(Debug)]
@@ -142,15 +145,6 @@ impl StatementTable {
     }
 }
 
-/// The unnamed statement's Parse, without its name.
-#[derive(Debug)]
-pub struct Unnamed {
-    /// The text.
-    pub sql: Box<[u8]>,
-    /// Count and OIDs of its parameters.
-    pub types: Box<[u8]>,
-}
-
 type ByName = HashMap<Box<[u8]>, Arc<Statement>>;
 
 /// What one client has prepared.
@@ -160,7 +154,7 @@ pub struct ClientStatements {
     named: Option<Box<ByName>>,
     // Absent while nothing is owed.
     pending: Option<Box<Pending>>,
-    unnamed: Option<Box<Unnamed>>,
+    unnamed: UnnamedStatement,
     // Names and texts in `named`.
     bytes: usize,
     flavour: u64,
@@ -262,10 +256,14 @@ impl ClientStatements {
         if let Some(pending) = &mut self.pending {
             pending.of_earlier = pending.before + pending.changes.len();
         }
+        self.unnamed.end_stretch();
     }
 
     /// Whether what `name` means depends on answers to what was sent before the last Sync or Query.
     pub fn is_open(&self, name: &[u8]) -> bool {
+        if name.is_empty() {
+            return !self.unnamed.is_settled();
+        }
         self.pending.as_ref().is_some_and(|pending| {
             pending.latest.get(name).is_some_and(|number| *number < pending.of_earlier)
         })
@@ -273,7 +271,8 @@ impl ClientStatements {
 
     /// Whether there is no such name: all Parses and Closes before the last Sync or Query are answered.
     pub fn is_settled(&self) -> bool {
-        self.pending.as_ref().is_none_or(|pending| pending.before >= pending.of_earlier)
+        self.unnamed.is_settled()
+            && self.pending.as_ref().is_none_or(|pending| pending.before >= pending.of_earlier)
     }
 
     /// The oldest pending change is done.
@@ -297,6 +296,7 @@ impl ClientStatements {
     /// What was sent since [`Self::begin_tentative`] is going to be sent again.
     pub fn rewind(&mut self) {
         self.pending = None;
+        self.unnamed.rewind();
         self.keeps_undo = false;
         while let Some(before) = self.undo.pop() {
             self.apply(before);
@@ -339,7 +339,7 @@ impl ClientStatements {
     pub fn clear(&mut self) {
         self.named = None;
         self.bytes = 0;
-        self.unnamed = None;
+        self.unnamed.clear();
     }
 
     /// The number of named statements.
@@ -352,17 +352,29 @@ impl ClientStatements {
         self.len() == 0
     }
 
-    /// The last unnamed Parse, unless a simple query has ended it.
+    /// The unnamed statement, once all that the client has sent is done.
     pub fn unnamed(&self) -> Option<&Unnamed> {
-        self.unnamed.as_deref()
+        self.unnamed.last()
     }
 
-    /// Remembers the unnamed Parse, or that there is none any more.
-    pub fn set_unnamed(&mut self, unnamed: Option<Unnamed>) {
-        match (&mut self.unnamed, unnamed) {
-            (Some(slot), Some(unnamed)) => **slot = unnamed,
-            (slot, unnamed) => *slot = unnamed.map(Box::new),
-        }
+    /// The client's Parse (with a statement) or Close (without) of it was sent.
+    pub fn change_unnamed(&mut self, to: Option<Unnamed>) {
+        self.unnamed.change(to);
+    }
+
+    /// The oldest of these changes is done.
+    pub fn confirm_unnamed(&mut self) {
+        self.unnamed.confirm();
+    }
+
+    /// An error has dropped some of them.
+    pub fn drop_unnamed(&mut self, dropped: DroppedUnnamed) {
+        self.unnamed.fail(dropped.count, dropped.is_cause);
+    }
+
+    /// A Query was sent, or cancelled before it was, which ends the unnamed statement.
+    pub fn end_unnamed(&mut self) {
+        self.unnamed.end();
     }
 }
 

@@ -145,7 +145,7 @@ fn knows(
         return false;
     }
     if name.is_empty() {
-        return client.statements.unnamed().is_some_and(|unnamed| reads(judge, &unnamed.sql));
+        return client.statements.unnamed().is_some_and(|unnamed| reads(judge, unnamed.sql()));
     }
     client.statements.get(name).is_some_and(|statement| reads(judge, &statement.sql))
 }

@@ -174,6 +174,8 @@ fn an_unnamed_statement_follows_its_client_to_the_next_backend() {
     sync(&mut bytes);
     pair.up(&bytes, &mut whole);
     assert_eq!(tags(&pair.to_backend), "PDS");
+    pair.down(&replies("1tnZ"), &mut whole);
+    pair.to_client.clear();
     pair.backend = BackendRelay::default();
     pair.backend.begin_lease();
     pair.to_backend.clear();
@@ -185,6 +187,89 @@ fn an_unnamed_statement_follows_its_client_to_the_next_backend() {
     pair.down(&replies("12DCZ"), &mut whole);
     assert_eq!(tags(&pair.to_backend), "PBES");
     assert_eq!(tags(&pair.to_client), "2DCZ");
+}
+
+/// A client whose unnamed statement is `select 'old'`, and messages to change and to use it.
+fn with_unnamed() -> (Pair, Vec<u8>) {
+    let mut pair = Pair::new();
+    let (mut bytes, mut uses) = (Vec::new(), Vec::new());
+    parse(&mut bytes, "", "select 'old'");
+    sync(&mut bytes);
+    pair.up(&bytes, &mut whole);
+    pair.down(&replies("1Z"), &mut whole);
+    bind(&mut uses, "");
+    execute(&mut uses);
+    sync(&mut uses);
+    (pair, uses)
+}
+
+/// What a backend is sent for a use of the unnamed statement.
+fn used(pair: &mut Pair, uses: &[u8]) -> String {
+    pair.backend.begin_lease();
+    pair.to_backend.clear();
+    pair.up(uses, &mut whole);
+    tags(&pair.to_backend)
+}
+
+#[test]
+fn behind_an_unnamed_parse_that_has_failed_there_is_no_statement() {
+    let (mut pair, uses) = with_unnamed();
+    let mut bytes = Vec::new();
+    parse(&mut bytes, "", "selekt");
+    sync(&mut bytes);
+    pair.up(&bytes, &mut whole);
+    pair.down(&replies("EZ"), &mut whole);
+    // Another's may be there.
+    assert_eq!(used(&mut pair, &uses), "CBES");
+    pair.down(&replies("3EZ"), &mut whole);
+    assert_eq!(tags(&pair.to_client), "1ZEZEZ");
+}
+
+#[test]
+fn an_unnamed_parse_or_close_that_was_skipped_leaves_the_one_before() {
+    let change: [fn(&mut Vec<u8>); 2] = [
+        |out| parse(out, "", "select 'new'"),
+        |out| Target::Statement(b"").put(out, frontend::CLOSE),
+    ];
+    for change in change {
+        let (mut pair, uses) = with_unnamed();
+        let mut bytes = Vec::new();
+        bind(&mut bytes, "nosuch");
+        change(&mut bytes);
+        // What comes between the error and the Sync is not run either.
+        pair.up(&bytes, &mut whole);
+        pair.down(&replies("E"), &mut whole);
+        bytes.clear();
+        change(&mut bytes);
+        sync(&mut bytes);
+        pair.up(&bytes, &mut whole);
+        pair.down(&replies("Z"), &mut whole);
+        assert_eq!(used(&mut pair, &uses), "PBES");
+        assert!(String::from_utf8_lossy(&pair.to_backend).contains("'old'"));
+    }
+}
+
+#[test]
+fn what_uses_the_unnamed_statement_waits_until_it_is_known() {
+    let (mut pair, uses) = with_unnamed();
+    pair.backend.begin_lease();
+    let mut bytes = Vec::new();
+    bind(&mut bytes, "nosuch");
+    parse(&mut bytes, "", "select 'new'");
+    sync(&mut bytes);
+    let before = bytes.len();
+    bytes.extend(&uses);
+    assert_eq!(pair.up_until(&bytes), (before, upstream::Stop::Open));
+    pair.down(&replies("EZ"), &mut whole);
+    assert_eq!(used(&mut pair, &uses), "PBES");
+    assert!(String::from_utf8_lossy(&pair.to_backend).contains("'old'"));
+    // One that is parsed again is not waited for.
+    bytes.clear();
+    parse(&mut bytes, "", "select 'new'");
+    sync(&mut bytes);
+    parse(&mut bytes, "", "select 'newer'");
+    bytes.extend(&uses);
+    assert_eq!(used(&mut pair, &bytes), "PSPBES");
 }
 
 #[test]

@@ -8,7 +8,8 @@ use pgherd_wire::frontend::{self, Bind, Parse, Target};
 use pgherd_wire::replies::{Expect, Show};
 use pgherd_wire::{Frame, HEADER, WireError};
 
-use super::statements::{BackendName, Readiness, Statement, StatementTable, Unnamed};
+use super::statements::{BackendName, Readiness, Statement, StatementTable};
+use super::unnamed::Unnamed;
 use super::{BackendRelay, Classify, ClientRelay, Splice};
 
 /// The longest Query whose text is looked at for what it may leave behind: 64 KiB. A longer
@@ -116,7 +117,7 @@ pub fn relay(
         if frame.tag == frontend::TERMINATE {
             break Stop::Terminate;
         }
-        if !client.statements.is_settled() && is_open(client, rest, frame) {
+        if !client.statements.is_settled() && is_open(client, backend, rest, frame) {
             break Stop::Open;
         }
         let Some(used) = message(client, backend, known, rest, frame, at, out)? else {
@@ -135,7 +136,7 @@ pub fn relay(
 
 /// Whether it is about a name whose Parse or Close is unanswered and may have failed for an error that
 /// does not concern this message: its meaning cannot be told yet.
-fn is_open(client: &ClientRelay, rest: &[u8], frame: Frame) -> bool {
+fn is_open(client: &ClientRelay, backend: &BackendRelay, rest: &[u8], frame: Frame) -> bool {
     let body = &rest[HEADER..frame.size.min(rest.len())];
     let name = match frame.tag {
         frontend::PARSE => Parse::read(body).map(|parse| parse.name),
@@ -147,7 +148,14 @@ fn is_open(client: &ClientRelay, rest: &[u8], frame: Frame) -> bool {
         _ => return false,
     };
     // What cannot be read is refused, or waits for the rest of it.
-    name.is_ok_and(|name| client.statements.is_open(name))
+    name.is_ok_and(|name| match name.is_empty() {
+        // It can be replaced whatever it is, and used where it is the backend's, too.
+        true => {
+            let uses = matches!(frame.tag, frontend::BIND | frontend::DESCRIBE);
+            uses && !backend.statements.unnamed_is_here() && client.statements.is_open(name)
+        }
+        false => client.statements.is_open(name),
+    })
 }
 
 /// Relays one message at the beginning of `rest`; `None` if more of it is needed.
@@ -164,6 +172,7 @@ fn message(
         frame.tag,
         frontend::PARSE | frontend::BIND | frontend::DESCRIBE | frontend::EXECUTE | frontend::CLOSE
     );
+    let mut unnamed = None;
     let whole = rest.get(..frame.size);
     let body = whole.map(|message| &message[HEADER..]);
     let expect = match frame.tag {
@@ -173,7 +182,10 @@ fn message(
                 None if frame.size <= LONGEST_QUERY => return Ok(None),
                 None => backend.suspicion.unseen("a long query"),
             }
-            client.statements.set_unnamed(None);
+            // Behind an error it is skipped.
+            if !backend.replies.is_skipping() {
+                client.statements.end_unnamed();
+            }
             backend.statements.forget_unnamed();
             backend.end_stretch(client);
             Some(Expect::Query(Show::Client))
@@ -200,12 +212,10 @@ fn message(
                 return Ok(Some(frame.size));
             }
             backend.suspicion.parse_unnamed(parse.sql, known.judge);
-            client
-                .statements
-                .set_unnamed(Some(Unnamed { sql: parse.sql.into(), types: parse.types.into() }));
+            unnamed = Some(Unnamed::new(parse.sql, parse.types));
             backend.statements.unnamed_sent();
             backend.work.server_parses += 1;
-            Some(Expect::Parse { show: Show::Client, statement: None })
+            Some(Expect::Unnamed { closes: false })
         }
         frontend::BIND => return Ok(bind(client, backend, known, rest, frame, at, out)?),
         frontend::DESCRIBE => {
@@ -222,7 +232,8 @@ fn message(
         }
         frontend::CLOSE => {
             let Some(body) = bounded(body, frame, LONGEST_SMALL)? else { return Ok(None) };
-            if let Target::Statement(name) = Target::read(frame.tag, body)? {
+            let target = Target::read(frame.tag, body)?;
+            if let Target::Statement(name) = target {
                 // The backend keeps it: another client, or this one again, may want it. And it keeps
                 // others' to which this name means something else.
                 if client.statements.get(name).is_some() || BackendName::is_alike(name) {
@@ -231,11 +242,11 @@ fn message(
                     }
                     return Ok(Some(frame.size));
                 }
-                if name.is_empty() {
-                    client.statements.set_unnamed(None);
-                }
             }
-            Some(Expect::Close(Show::Client))
+            Some(match target {
+                Target::Statement(b"") => Expect::Unnamed { closes: true },
+                _ => Expect::Close(Show::Client),
+            })
         }
         frontend::EXECUTE => {
             if bounded(body, frame, LONGEST_SMALL)?.is_none() {
@@ -250,9 +261,12 @@ fn message(
     };
     if let Some(expect) = expect
         && backend.replies.expect(expect)
-        && matches!(expect, Expect::Query(_) | Expect::Sync(_))
     {
-        backend.suspicion.end_sent();
+        match expect {
+            Expect::Query(_) | Expect::Sync(_) => backend.suspicion.end_sent(),
+            Expect::Unnamed { .. } => client.statements.change_unnamed(unnamed),
+            _ => {}
+        }
     }
     let used = frame.size.min(rest.len());
     out.forward(at..at + used);
@@ -379,8 +393,8 @@ fn send_unnamed(
 ) {
     let expect = match client.statements.unnamed() {
         Some(unnamed) => {
-            backend.suspicion.parse_unnamed(&unnamed.sql, known.judge);
-            out.put(|out| frontend::put_parse(out, b"", &unnamed.sql, &unnamed.types));
+            backend.suspicion.parse_unnamed(unnamed.sql(), known.judge);
+            out.put(|out| frontend::put_parse(out, b"", unnamed.sql(), unnamed.types()));
             backend.work.server_parses += 1;
             Expect::Parse { show: Show::Nobody, statement: None }
         }

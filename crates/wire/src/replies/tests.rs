@@ -138,6 +138,22 @@ fn a_stream_that_fails_leaves_nothing_owed_but_the_end_of_its_query() {
 }
 
 #[test]
+fn a_parse_of_the_unnamed_statement_fails_itself_or_is_skipped() {
+    const UNNAMED: Expect = Expect::Unnamed { closes: false };
+    let mut replies = queue(&[UNNAMED, UNNAMED, Expect::Bind, SYNC, UNNAMED, SYNC]);
+    assert_eq!(replies.on_reply(b'1').unwrap().settled, Some(Settled::Unnamed));
+    assert_eq!(shown(&mut replies, b"E"), "E");
+    let dropped = DroppedUnnamed { count: 1, is_cause: true };
+    assert_eq!(replies.take_dropped_unnamed(), dropped);
+    assert_eq!(shown(&mut replies, b"Z1Z"), "Z1Z");
+    let mut replies = queue(&[Expect::Bind, UNNAMED, Expect::Unnamed { closes: true }, SYNC]);
+    assert_eq!(shown(&mut replies, b"EZ"), "EZ");
+    let dropped = DroppedUnnamed { count: 2, is_cause: false };
+    assert_eq!(replies.take_dropped_unnamed(), dropped);
+    assert_eq!(replies.take_dropped_unnamed(), DroppedUnnamed::default());
+}
+
+#[test]
 fn a_reply_to_nothing_is_an_error() {
     assert!(queue(&[]).on_reply(b'Z').is_err());
     assert!(queue(&[Expect::Bind]).on_reply(b'1').is_err());
@@ -175,6 +191,7 @@ fn model(expects: &[Expect], fails: Option<usize>) -> (Vec<u8>, String) {
             Expect::Describe => (b'T', Show::Client),
             Expect::Execute => (b'C', Show::Client),
             Expect::Close(show) => (b'3', *show),
+            Expect::Unnamed { closes } => (if *closes { b'3' } else { b'1' }, Show::Client),
             Expect::Query(_) | Expect::CopyEnd => continue,
         };
         sent.push(reply);
@@ -196,6 +213,7 @@ fn extended() -> impl Strategy<Value = Expect> {
         Just(Expect::Close(Show::Nobody)),
         Just(Expect::MadeUp(b'1')),
         Just(Expect::MadeUp(b'3')),
+        any::<bool>().prop_map(|closes| Expect::Unnamed { closes }),
         Just(SYNC),
     ]
 }

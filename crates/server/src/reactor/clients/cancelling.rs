@@ -38,7 +38,7 @@ impl<D: Driver> Worker<D> {
         };
         let Some(end) = end_of_batch(&client.stash) else { return };
         if begins_anew(&client.stash) {
-            client.relay.statements.set_unnamed(None);
+            client.relay.statements.end_unnamed();
         }
         client.stash.drain(..end);
         let mut out = Vec::new();

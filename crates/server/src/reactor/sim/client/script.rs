@@ -73,7 +73,8 @@ impl Author<'_> {
         match self.random.below(100) {
             0..16 => self.simple(),
             16..28 => self.block(),
-            28..40 => self.unnamed(),
+            28..38 => self.unnamed(),
+            38..40 => self.unnamed_behind_errors(),
             40..56 => self.named(),
             56..64 => self.pipeline(),
             64..68 => self.errors(),
@@ -208,6 +209,31 @@ impl Author<'_> {
             ];
         }
         settle(messages.sync())
+    }
+
+    /// An unnamed statement that was replaced or closed, or nearly so, and is used then.
+    fn unnamed_behind_errors(&mut self) -> Vec<Step> {
+        let mut change = Messages::default().parse("", "SELECT $1");
+        if self.random.one_in(2) {
+            change = change.sync();
+        }
+        let tag = self.tag().to_string();
+        let change = match self.random.below(5) {
+            0 => change.parse("", self.failing()),
+            1 => change.bind("", "nobody", Some(&tag)).parse("", "INSERT INTO t VALUES ($1)"),
+            2 => change.bind("", "nobody", Some(&tag)).close_statement(""),
+            3 => change.parse("", "INSERT INTO t VALUES ($1)").parse("", self.failing()),
+            _ => change.close_statement(""),
+        };
+        let tag = self.tag().to_string();
+        let uses = Messages::default().bind("", "", Some(&tag)).execute("", 0).sync();
+        let mut steps = vec![Step::Send(change.sync())];
+        if self.random.one_in(2) {
+            steps.push(Step::Settle);
+            steps.push(self.pause(5000));
+        }
+        steps.extend(settle(uses));
+        steps
     }
 
     fn named(&mut self) -> Vec<Step> {
