@@ -52,8 +52,11 @@ pub(super) struct Process {
     stage: Stage,
     pid: u32,
     secret: Vec<u8>,
-    // Who it has logged in.
+    // Who it has logged in, and with which parameters.
     login: String,
+    asked: BTreeMap<String, String>,
+    // It serves whom it was opened for, and nobody else.
+    replicates: bool,
     inbox: Vec<u8>,
     gathered: Vec<u8>,
     outbox: Vec<u8>,
@@ -126,6 +129,8 @@ impl World {
             pid,
             secret,
             login: String::new(),
+            asked: BTreeMap::new(),
+            replicates: false,
             inbox: Vec::new(),
             gathered: Vec::new(),
             outbox: Vec::new(),
@@ -251,6 +256,12 @@ impl World {
         if session.is_at_rest() {
             (process.turn_of, process.leftovers) = (None, session.leftovers());
         }
+        if let (Some(tag), Some(last), true) = (user, process.user, process.replicates)
+            && tag.session != last
+        {
+            let text = format!("{tag} runs on the backend that is for c{last} alone");
+            violated(Invariant::NobodyShares, text);
+        }
         if let Some(tag) = user {
             if let Some(other) =
                 process.turn_of.replace(tag.session).filter(|it| *it != tag.session)
@@ -291,6 +302,17 @@ impl World {
                             .parameter("user")
                             .unwrap_or_default()
                             .clone_into(&mut process.login);
+                        for (name, value) in startup.parameters {
+                            match name {
+                                "user" | "database" => {}
+                                "replication" => process.replicates = true,
+                                _ => drop(process.asked.insert(name.to_owned(), value.to_owned())),
+                            }
+                        }
+                        if process.replicates && node.is_standby {
+                            let text = "a standby is asked for replication".to_owned();
+                            violated(Invariant::OwnAnswers, text);
+                        }
                         if let Some(code) = node.refuses {
                             fatal(&mut process.outbox, code, "not now");
                             process.send(conn, &mut self.network.borrow_mut());
@@ -391,7 +413,8 @@ impl Process {
     }
 
     fn welcome(&mut self, is_standby: bool) {
-        let session = Session::new(is_standby, &self.login, BTreeMap::new());
+        let asked = std::mem::take(&mut self.asked);
+        let session = Session::new(is_standby, &self.login, asked);
         let out = &mut self.outbox;
         Authentication::Ok.put(out);
         backend::put_parameter_status(out, "server_version", "15.0");

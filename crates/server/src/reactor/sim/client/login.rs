@@ -79,6 +79,8 @@ pub(super) struct Login {
     random: Random,
     pub(super) user: &'static str,
     pub(super) parameters: BTreeMap<String, String>,
+    /// Asks for replication: it has a backend for itself, and otherwise does what all do.
+    replicates: bool,
     protocol: u32,
     pub(super) told: BTreeMap<String, String>,
     /// What it is told to cancel by.
@@ -106,7 +108,8 @@ impl Login {
         let state = if random.one_in(5) { State::Ssl } else { State::Asked };
         let (told, key) = (BTreeMap::new(), (0, Vec::new()));
         let user = if random.one_in(4) { USERS[1] } else { USERS[0] };
-        let login = Self { kind, state, random, user, parameters, protocol, told, key };
+        let replicates = random.one_in(15);
+        let login = Self { kind, state, random, user, parameters, replicates, protocol, told, key };
         match login.state {
             State::Ssl => out.extend_from_slice(&[0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]),
             _ => login.ask(out),
@@ -119,7 +122,9 @@ impl Login {
         let database = if self.kind == Kind::WrongDatabase { "other" } else { DATABASE };
         let names = [("user", self.user), ("database", database)];
         let others = self.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        startup::put_startup(out, self.protocol, names.into_iter().chain(others));
+        let replication = self.replicates.then_some(("replication", "database"));
+        let all = names.into_iter().chain(others).chain(replication);
+        startup::put_startup(out, self.protocol, all);
         match self.kind {
             Kind::Half => out.truncate(before + 20),
             Kind::Garbage => out[before..before + 8].copy_from_slice(b"GET / HT"),
