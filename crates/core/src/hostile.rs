@@ -1,4 +1,9 @@
-//! What has to hold whatever text a client sends, for property tests and fuzz targets.
+//! What has to hold whatever text a client sends, or stands in a file, for property tests and fuzz
+//! targets.
+
+mod files;
+
+pub use files::{hba, ident, ini, pairs, userlist};
 
 use crate::held::dotted_names;
 use crate::sql::{Classifier, StateKind, look, may_copy, remains_of_tag, suspicion};

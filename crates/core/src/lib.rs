@@ -13,6 +13,7 @@ pub mod held;
 #[cfg(any(test, fuzzing))]
 pub mod hostile;
 pub mod id;
+pub mod pgbouncer;
 pub mod pool;
 pub mod reset;
 pub mod retry;

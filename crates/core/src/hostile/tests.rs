@@ -1,7 +1,7 @@
 use pgherd_lab::hostile::{Edit, each_seed, edited, write_seeds};
 use proptest::prelude::*;
 
-use super::sql;
+use super::{hba, ident, ini, pairs, sql, userlist};
 
 const RIGHT: [(&str, &str); 14] = [
     ("select", "SELECT a, count(*) FROM t WHERE b = $1 GROUP BY a ORDER BY 2 LIMIT 10"),
@@ -27,10 +27,63 @@ fn right() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
     RIGHT.into_iter().map(|(name, text)| (name, text.as_bytes().to_vec()))
 }
 
+/// Files of PgBouncer, by the name of their fuzz target.
+const FILES: [(&str, fn(&[u8]), &[(&str, &str)]); 5] = [
+    (
+        "pgbouncer_ini",
+        ini,
+        &[
+            (
+                "whole",
+                "; comment\n%include empty\n[databases]\nshop = host=10.0.0.1 port=5432\n* =\n\
+                 [pgbouncer]\nlisten_port = 6432\r\n  pool_mode=transaction \n[users]\n\
+                 \"a b\" = pool_mode=session\n[peers]\n1 = host=/tmp",
+            ),
+            ("include", "[pgbouncer] listen_port = 1\n%include itself\n"),
+        ],
+    ),
+    (
+        "pgbouncer_pairs",
+        pairs,
+        &[("pairs", "host=a,b port = 1 password='it''s a secret' connect_query='select ''1'''")],
+    ),
+    (
+        "userlist",
+        userlist,
+        &[
+            ("plain", "; ours\n\"app\" \"pa\"\"ss\" and more\n\n \"none\" \"\"\n"),
+            ("md5", "\"app\" \"md5aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\""),
+            (
+                "scram",
+                "\"app\" \"SCRAM-SHA-256$4096:c2FsdHNhbHQ=$\
+                 AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:\
+                 AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"",
+            ),
+        ],
+    ),
+    (
+        "hba",
+        hba,
+        &[
+            (
+                "rules",
+                "# who\nlocal all all peer map=m\nhost a,sameuser \"all\", b 10.0.0.0/8 md5\n\
+                 hostssl @dbs all 10.0.0.1 255.255.255.0 cert map=m\nhost all all all reject\n",
+            ),
+            ("six", "hostnossl replication all 2001:db8::/32 scram-sha-256 # end"),
+        ],
+    ),
+    ("ident", ident, &[("maps", "m /^(.*)@example\\.com$ \\1\nm root all # end\nm \"a b\" c")]),
+];
+
 #[test]
 fn each_seed_holds() {
     write_seeds("sql", right());
     each_seed("sql", sql);
+    for (target, holds, seeds) in FILES {
+        write_seeds(target, seeds.iter().map(|(name, text)| (*name, text.as_bytes().to_vec())));
+        each_seed(target, holds);
+    }
 }
 
 proptest! {
@@ -40,5 +93,18 @@ proptest! {
         edits in prop::collection::vec(any::<Edit>(), 0..8),
     ) {
         sql(&edited(&text, &edits));
+    }
+
+    #[test]
+    fn files_that_were_changed_hold(
+        at in any::<prop::sample::Index>(),
+        edits in prop::collection::vec(any::<Edit>(), 0..8),
+    ) {
+        let all: Vec<_> = FILES
+            .iter()
+            .flat_map(|(_, holds, seeds)| seeds.iter().map(move |(_, text)| (holds, text)))
+            .collect();
+        let (holds, text) = all[at.index(all.len())];
+        holds(&edited(text.as_bytes(), &edits));
     }
 }
