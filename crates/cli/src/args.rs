@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::cmd::convert::Convert;
 use crate::cmd::demo::Demo;
 use crate::cmd::dev::Dev;
 use crate::cmd::init::Init;
@@ -22,6 +23,7 @@ pub(crate) struct Args {
 /// One variant per command, each with a file of its own in `cmd/`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Convert(Convert),
     Demo(Demo),
     Dev(Dev),
     Init(Init),
@@ -36,6 +38,7 @@ impl Command {
     /// Does what the command says.
     pub(crate) fn run(self) -> anyhow::Result<()> {
         match self {
+            Self::Convert(command) => command.run(),
             Self::Demo(command) => command.run(),
             Self::Dev(command) => command.run(),
             Self::Init(command) => command.run(),

@@ -5,6 +5,8 @@
 
 mod args;
 mod cmd;
+mod output;
+mod pgbouncer_files;
 mod settings;
 
 use std::io;

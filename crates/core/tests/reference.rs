@@ -1,4 +1,4 @@
-//! docs/settings.md and docs/environment.md say what the code says. `cargo x reference` writes them
+//! docs/settings.md, docs/environment.md and the table of docs/coming-from-pgbouncer.md say what the code says. `cargo x reference` writes them
 //! anew.
 
 // Clippy's leave for tests does not reach the helpers of integration tests.
@@ -7,6 +7,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use pgherd_core::pgbouncer::{SettingFate, catalogue};
 use pgherd_core::settings::{SettingInfo, VariableInfo, reference, variables};
 
 const HEAD: &str = "<!-- Generated from crates/core/src/settings by `cargo x reference`. -->\n\
@@ -129,6 +130,39 @@ fn assert_fresh(name: &str, fresh: &str) {
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(found == fresh, "docs/{name} is stale: run `cargo x reference`");
+}
+
+const BEGIN: &str = "<!-- Generated from crates/core/src/pgbouncer by `cargo x reference`: -->\n";
+const END: &str = "<!-- to here. -->\n";
+
+/// What becomes of each of PgBouncer's settings, as tables.
+fn render_pgbouncer(settings: &[SettingFate]) -> String {
+    let (mut text, mut section) = (String::new(), None);
+    for setting in settings {
+        if section.replace(setting.section) != Some(setting.section) {
+            write!(
+                text,
+                "\n### `[{}]`\n\n| Setting | Values | Default | Here | |\n|---|---|---|---|---|\n",
+                setting.section
+            )
+            .unwrap();
+        }
+        let code = |text: &str| if text.is_empty() { String::new() } else { format!("`{text}`") };
+        let here = setting.ours.unwrap_or(setting.fate);
+        let SettingFate { name, values, default, remark, .. } = setting;
+        writeln!(text, "| `{name}` | {values} | {} | {here} | {remark} |", code(default)).unwrap();
+    }
+    text + "\n"
+}
+
+#[test]
+fn the_table_of_pgbouncers_settings_is_fresh() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/coming-from-pgbouncer.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let (before, rest) = page.split_once(BEGIN).unwrap();
+    let (_, after) = rest.split_once(END).unwrap();
+    let table = render_pgbouncer(&catalogue());
+    assert_fresh("coming-from-pgbouncer.md", &[before, BEGIN, &table, END, after].concat());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use pgherd_wire::{TxStatus, WireError};
 
 use crate::admin::Rights;
 use crate::admin::console::{Ask, Console, Failure, Outcome, Step};
-use crate::auth::{Method, Users};
+use crate::auth::{Credentials, Method, Users};
 use crate::backend::{self, Identity, KeyCache, login::LoginError};
 use crate::databases::Databases;
 use crate::relay::downstream::{self, Errors, Observer};
@@ -58,7 +58,11 @@ fn served() -> (Users, Databases) {
     let text = "cluster = { database = \"app\" }\nuser = [{ name = \"app\" }]\n\
                 node = [{ host = \"h\", role = \"coordinator\" }]";
     let settings = Settings::from_toml(text, "hostile").expect("these settings are right");
-    let login = (IDENTITY.user.to_owned(), IDENTITY.password.to_owned());
+    let login = Credentials {
+        name: IDENTITY.user.to_owned(),
+        password: IDENTITY.password.to_owned(),
+        ..Credentials::default()
+    };
     let users = Users::new([login], no_random);
     let databases = Databases::new(&settings, &users);
     (users, databases)

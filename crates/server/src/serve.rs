@@ -20,7 +20,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::addresses::{self, Addresses, LookUp};
 use crate::admin::Admin;
-use crate::auth::{Method, Users};
+use crate::auth::{Credentials, Method, Users};
 use crate::control::ControlPlane;
 use crate::databases::Databases;
 use crate::pins::{Pin, Pins};
@@ -259,10 +259,8 @@ pub(crate) fn proxy(
     let random = |bytes: &mut [u8]| {
         getrandom::fill(bytes).expect("the system's random source works once it has started");
     };
-    let logins =
-        settings.users.iter().map(|user| (user.name.clone(), user.password.expose().to_owned()));
     let pool = &settings.pool;
-    let users = Users::new(logins, random);
+    let users = Users::new(settings.users.iter().map(Credentials::from), random);
     Proxy {
         method: match settings.listen.auth {
             AuthMethod::Trust => Method::Trust,

@@ -27,8 +27,11 @@ fn right() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
     RIGHT.into_iter().map(|(name, text)| (name, text.as_bytes().to_vec()))
 }
 
-/// Files of PgBouncer, by the name of their fuzz target.
-const FILES: [(&str, fn(&[u8]), &[(&str, &str)]); 5] = [
+/// A fuzz target, what has to hold, and its seeds by name.
+type Files = (&'static str, fn(&[u8]), &'static [(&'static str, &'static str)]);
+
+/// Files of PgBouncer.
+const FILES: [Files; 5] = [
     (
         "pgbouncer_ini",
         ini,

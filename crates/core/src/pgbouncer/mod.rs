@@ -7,15 +7,22 @@
 //!
 //! No file is read here: included ones are asked of a function.
 
+mod catalogue;
+mod convert;
+mod draft;
 mod fields;
 mod hba;
 mod ident;
 mod ini;
 mod pairs;
 mod userlist;
+mod value;
 
 use std::fmt;
 
+pub use catalogue::{SettingFate, catalogue};
+pub use convert::{Converted, convert};
+pub use draft::Process;
 pub use hba::{AddressRange, HbaClient, HbaConnection, HbaMethod, HbaNames, HbaRule, HbaRules};
 pub use ident::IdentMaps;
 pub use ini::{Entry, IniSection, Place, read_ini};

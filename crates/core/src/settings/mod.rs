@@ -17,6 +17,9 @@ mod section;
 mod sections;
 mod suggest;
 mod value;
+mod writer;
+
+pub(crate) use suggest::nearest;
 
 pub use database::{ANY_DATABASE, DatabaseSettings};
 pub use env::{VariableInfo, variables};
@@ -137,6 +140,20 @@ impl Settings {
         pairs: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, SettingsErrors> {
         env::read_pairs(pairs)
+    }
+
+    /// The text of a settings file that says the same: what is not as it would be by itself. It
+    /// holds the passwords.
+    ///
+    /// ```
+    /// use pgherd_core::Settings;
+    ///
+    /// let text = "[[node]]\nname = \"coordinator\"\nhost = \"db\"\nrole = \"coordinator\"\n\n\
+    ///             [[user]]\nname = \"app\"\n\n[pool]\nsize = 50\n";
+    /// assert_eq!(Settings::from_toml(text, "pgherd.toml").unwrap().to_toml(), text);
+    /// ```
+    pub fn to_toml(&self) -> String {
+        writer::write(self)
     }
 
     /// Whether each setting is in its range and all together make a cluster, wherever they came

@@ -113,6 +113,7 @@ fn read_user(reader: &mut Reader<'_, '_, '_>) -> Option<UserSettings> {
     let password_file = reader.take("password_file", String::new(), &Range::Any);
     let password_command = reader.take("password_command", PasswordCommand::default(), &Range::Any);
     let passfile = reader.take("passfile", String::new(), &Range::Any);
+    let nodes_only = reader.take("nodes_only", false, &Range::Any);
     let pool_mode = reader.optional("pool_mode");
     let pool_size = reader.optional("pool_size");
     let reserve_size = reader.optional("reserve_size");
@@ -130,6 +131,7 @@ fn read_user(reader: &mut Reader<'_, '_, '_>) -> Option<UserSettings> {
         password_file,
         password_command,
         passfile,
+        nodes_only,
         pool_mode,
         pool_size,
         reserve_size,

@@ -42,6 +42,8 @@ pub(super) trait Section {
     /// Tells what its settings are set to, as it is written in TOML, in the order of
     /// [`Self::describe`].
     fn values(&self, all: &mut Vec<String>);
+    /// Each setting that is not its default, as it is written in TOML.
+    fn changed(&self) -> Vec<(&'static str, String)>;
     /// Tells of each setting that is out of its range: its path, and what is wrong.
     fn check(&self, problems: &mut Vec<(String, String)>);
 }
@@ -124,6 +126,17 @@ macro_rules! section {
 
             fn values(&self, all: &mut Vec<String>) {
                 $(all.push(Value::to_toml(&self.$field));)*
+            }
+
+            fn changed(&self) -> Vec<(&'static str, String)> {
+                let default = Self::default();
+                let mut changed = Vec::new();
+                $(
+                    if self.$field != default.$field {
+                        changed.push((stringify!($field), Value::to_toml(&self.$field)));
+                    }
+                )*
+                changed
             }
 
             fn check(&self, problems: &mut Vec<(String, String)>) {

@@ -581,6 +581,9 @@ pub struct UserSettings {
     /// Backends to one node under this login, at most, for all databases together; 0 is no limit.
     /// Default: as `pool.max_backends_per_user`.
     pub max_backends: Option<u32>,
+    /// Whether only pgherd logs in under this name, at the nodes, and no client may: for `user` of a
+    /// `[[database]]`. The proxy only. Default: false.
+    pub nodes_only: bool,
     /// Clients under this name, at most; 0 is no limit. Default: as `listen.max_clients_per_user`.
     pub max_clients: Option<u32>,
     /// How long its acquires wait for a free backend. Default: as the database's.

@@ -1,7 +1,7 @@
 //! What somebody may have meant.
 
 /// The word nearest to `word`, if it is near: two letters wrong, missing or too many.
-pub(super) fn nearest<'w>(word: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+pub(crate) fn nearest<'w>(word: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     // Nobody misspells a name this long; the distance costs the product of the lengths.
     if word.len() > 64 {
         return None;

@@ -267,7 +267,7 @@ fn text_of<'v>(value: &'v DeValue<'_>, what: &str) -> Result<&'v str, String> {
     value.as_str().ok_or_else(|| expected(what, value))
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     // TOML's basic strings escape what Rust's do, but spell control characters \u00XX.
     let mut quoted = String::from("\"");
     for c in text.chars() {

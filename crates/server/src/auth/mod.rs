@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use pgherd_core::settings::UserSettings;
 use pgherd_wire::scram::{DEFAULT_ITERATIONS, Secret};
 
 /// How clients prove who they are.
@@ -31,6 +32,8 @@ pub struct User {
     pub name: String,
     /// The password for the nodes.
     pub password: String,
+    /// Whether clients may not log in under this name.
+    pub nodes_only: bool,
     secret: Secret,
 }
 
@@ -38,6 +41,24 @@ pub struct User {
 impl std::fmt::Debug for User {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("User").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// What the settings say of a user.
+#[derive(Clone, Default)]
+pub struct Credentials {
+    /// The name.
+    pub name: String,
+    /// The password.
+    pub password: String,
+    /// Whether clients may not log in under this name.
+    pub nodes_only: bool,
+}
+
+impl From<&UserSettings> for Credentials {
+    fn from(user: &UserSettings) -> Self {
+        let password = user.password.expose().to_owned();
+        Self { name: user.name.clone(), password, nodes_only: user.nodes_only }
     }
 }
 
@@ -51,24 +72,24 @@ pub struct Users {
 }
 
 impl Users {
-    /// The users with these names and passwords. `random` fills salts and keys.
+    /// These users. `random` fills salts and keys.
     ///
     /// Costs one key derivation (milliseconds) per user. Of two users with one name the later
     /// counts.
     pub fn new(
-        logins: impl IntoIterator<Item = (String, String)>,
+        logins: impl IntoIterator<Item = Credentials>,
         mut random: impl FnMut(&mut [u8]),
     ) -> Self {
         let mut mock_key = [0; 32];
         random(&mut mock_key);
         let mut all = Self { users: Vec::new(), by_name: HashMap::new(), mock_key };
-        for (name, password) in logins {
+        for Credentials { name, password, nodes_only } in logins {
             let mut salt = [0; 16];
             random(&mut salt);
             let secret = Secret::from_password(&password, &salt, DEFAULT_ITERATIONS);
             let id = u16::try_from(all.users.len()).expect("settings hold fewer than 65536 users");
             all.by_name.insert(name.clone(), UserId(id));
-            all.users.push(User { name, password, secret });
+            all.users.push(User { name, password, nodes_only, secret });
         }
         all
     }
@@ -76,6 +97,11 @@ impl Users {
     /// The user with this name.
     pub fn find(&self, name: &str) -> Option<UserId> {
         self.by_name.get(name).copied()
+    }
+
+    /// The user with this name, if clients may be it.
+    pub fn find_client(&self, name: &str) -> Option<UserId> {
+        self.find(name).filter(|id| !self.get(*id).nodes_only)
     }
 
     /// The user with this id.
@@ -86,7 +112,7 @@ impl Users {
     /// The secret to check a login against; for an unknown name one that nothing fits, so that
     /// the two cannot be told apart.
     pub fn secret(&self, name: &str) -> Secret {
-        match self.find(name) {
+        match self.find_client(name) {
             Some(id) => self.get(id).secret.clone(),
             None => Secret::mock(name, &self.mock_key),
         }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::auth::Credentials;
 
 fn databases(more: &str) -> (Databases, Users) {
     let text = format!(
@@ -6,8 +7,7 @@ fn databases(more: &str) -> (Databases, Users) {
          user = [{{ name = \"one\" }}, {{ name = \"two\", pool_size = 2 }}]\n{more}"
     );
     let settings = Settings::from_toml(&text, "test").unwrap();
-    let logins = settings.users.iter().map(|user| (user.name.clone(), String::new()));
-    let users = Users::new(logins, |bytes| bytes.fill(7));
+    let users = Users::new(settings.users.iter().map(Credentials::from), |bytes| bytes.fill(7));
     (Databases::new(&settings, &users), users)
 }
 

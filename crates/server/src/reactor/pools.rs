@@ -300,7 +300,7 @@ mod tests {
     use pgherd_core::pool::{Acquired, Placed};
 
     use super::*;
-    use crate::auth::Users;
+    use crate::auth::{Credentials, Users};
 
     const KEY: PoolKey =
         PoolKey { node: NodeId(0), database: DatabaseId(0), user: UserId(0), owner: None };
@@ -312,7 +312,7 @@ mod tests {
              pool = {{ size = {size} }}"
         );
         let settings = Settings::from_toml(&text, "test").unwrap();
-        let users = Users::new([("u".to_owned(), String::new())], |bytes| bytes.fill(7));
+        let users = Users::new(settings.users.iter().map(Credentials::from), |bytes| bytes.fill(7));
         let databases = Databases::new(&settings, &users);
         let shares = Shares::new(2, start);
         let pools = [0, 1].map(|core| CorePool::new(&shares, &databases, KEY, core));

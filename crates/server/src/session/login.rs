@@ -228,7 +228,7 @@ impl Login {
 }
 
 fn accept(pending: Pending, rules: Rules<'_>) -> Result<LoginStep, Refusal> {
-    let Some(user) = rules.users.find(&pending.name) else {
+    let Some(user) = rules.users.find_client(&pending.name) else {
         return Err(Refusal::new(
             sqlstate::INVALID_AUTHORIZATION,
             format!("role \"{}\" is not known to pgherd", pending.name),

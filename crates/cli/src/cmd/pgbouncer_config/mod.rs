@@ -6,16 +6,16 @@ mod ini;
 mod plan;
 mod userlist;
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use pgherd_core::Settings;
 
+use crate::output::write;
 use crate::settings;
 use ini::Limits;
 use plan::{Bouncer, Layout};
@@ -93,20 +93,6 @@ impl PgbouncerConfig {
         let layout = if self.per_node { Layout::PerNode } else { Layout::OneForAll };
         plan::plan(settings, layout, self.listen, self.port)
     }
-}
-
-fn write(path: &Path, mode: u32, text: &str) -> Result<()> {
-    let what = || format!("cannot write {}", path.display());
-    // A new file, so that the mode is its own from the first byte on.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(error).with_context(what);
-        }
-        _ => {}
-    }
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(mode).open(path).with_context(what)?;
-    file.write_all(text.as_bytes()).with_context(what)
 }
 
 #[cfg(test)]

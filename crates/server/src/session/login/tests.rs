@@ -1,4 +1,5 @@
 use super::*;
+use crate::auth::Credentials;
 use pgherd_core::Settings;
 use pgherd_wire::scram::{ClientExchange, Keys};
 
@@ -8,10 +9,11 @@ fn no_random(bytes: &mut [u8]) {
 
 /// Alice, and the database "app".
 fn served() -> (Users, Databases) {
-    let text = "cluster = { database = \"app\" }\nuser = [{ name = \"alice\" }]\n\
+    let text = "cluster = { database = \"app\" }\nuser = [{ name = \"alice\", password = \"secret\" }, \
+                { name = \"node\", password = \"secret\", nodes_only = true }]\n\
                 node = [{ host = \"h\", role = \"coordinator\" }]";
     let settings = Settings::from_toml(text, "test").unwrap();
-    let users = Users::new([("alice".to_owned(), "secret".to_owned())], no_random);
+    let users = Users::new(settings.users.iter().map(Credentials::from), no_random);
     let databases = Databases::new(&settings, &users);
     (users, databases)
 }
@@ -70,9 +72,12 @@ fn the_right_password_logs_in_however_the_bytes_are_cut() {
 fn unknown_user_and_wrong_password_read_the_same() {
     let (_, wrong) = log_in("alice", "wrong", 1000);
     let (_, unknown) = log_in("mallory", "wrong", 1000);
+    let (_, of_nodes) = log_in("node", "secret", 1000);
     let wrong = String::from_utf8_lossy(&wrong).replace("alice", "X").split_off(5);
     let unknown = String::from_utf8_lossy(&unknown).replace("mallory", "X").split_off(5);
+    let of_nodes = String::from_utf8_lossy(&of_nodes).replace("node", "X").split_off(5);
     assert_eq!(wrong, unknown);
+    assert_eq!(wrong, of_nodes);
     assert!(wrong.contains("28P01"));
 }
 
@@ -130,6 +135,7 @@ fn what_cannot_be_given_is_refused_with_its_sqlstate() {
     };
     refused(&[("user", "alice"), ("database", "other")], "3D000");
     refused(&[("user", "bob"), ("database", "app")], "28000");
+    refused(&[("user", "node"), ("database", "app")], "28000");
     refused(&[("database", "app")], "28000");
     refused(&[("user", "alice"), ("database", "app"), ("replication", "some")], "22023");
     refused(&[("user", "alice"), ("database", "other"), ("replication", "database")], "3D000");

@@ -1,0 +1,411 @@
+//! What pgherd does with each of PgBouncer's settings: the one list of them.
+//!
+//! `docs/coming-from-pgbouncer.md` is printed from it, and [`convert`](super::convert) walks it.
+
+use std::time::Duration;
+
+use super::draft::{DatabaseDraft, Draft, Remarks};
+use super::ini::IniSection;
+use super::value::{Kind, Value};
+use crate::settings::{AuthMethod, PoolMode, TlsMode, TlsVersion, UserSettings};
+
+/// One setting and what becomes of it.
+pub(super) struct Row<T: 'static> {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// PgBouncer's, which holds where the file says nothing.
+    pub(super) default: &'static str,
+    pub(super) fate: Fate<T>,
+}
+
+/// What becomes of a setting.
+pub(super) enum Fate<T> {
+    /// Settings of ours, or what `pgherd pgbouncer` does by itself; with what differs.
+    Becomes(&'static str, &'static str, fn(&mut T, &Value, &mut Remarks)),
+    /// Nothing, and nothing is missed: why.
+    NoEffect(&'static str),
+    /// Nothing yet: what that means.
+    NotYet(&'static str),
+    /// Nothing yet, and it would be dangerous to go on as if: what to do.
+    Refused(&'static str),
+}
+
+use Fate::{Becomes, NoEffect, NotYet, Refused};
+
+const fn row<T>(name: &'static str, kind: Kind, default: &'static str, fate: Fate<T>) -> Row<T> {
+    Row { name, kind, default, fate }
+}
+
+/// What PgBouncer calls the modes, and we too.
+const POOL_MODES: Kind = Kind::Word(&["session", "transaction", "statement"]);
+const TLS_MODES: Kind =
+    Kind::Word(&["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]);
+const AUTH_TYPES: Kind =
+    Kind::Word(&["any", "trust", "plain", "md5", "scram-sha-256", "cert", "hba", "ldap", "pam"]);
+const BALANCES: Kind = Kind::Word(&["round-robin", "disable"]);
+
+const AUTH_QUERY: &str = "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword \
+                          END FROM pg_authid WHERE rolname=$1 AND rolcanlogin";
+
+const NO_CONSOLE: &str = "there is no console yet";
+const NO_UNIX: &str = "pgherd listens on TCP only, so far";
+const NO_TLS_YET: &str = "the proxy does not speak TLS yet";
+const NO_LOOK_UP: &str = "users are those of auth_file, so far: name each of them there";
+
+const DAYS: Duration = Duration::from_secs(24 * 3600);
+const TEN_MINUTES: Duration = Duration::from_secs(600);
+
+/// `[pgbouncer]`
+#[rustfmt::skip]
+pub(super) static GLOBAL: &[Row<Draft>] = &[
+    // Process and listening.
+    row("logfile", Kind::Text, "", Becomes("`pgherd pgbouncer`", "the log goes there; `pgherd convert` leaves it out", |d, v, _| d.process.logfile = some(v))),
+    row("pidfile", Kind::Text, "", Becomes("`pgherd pgbouncer`", "written at the start, removed at the end; `pgherd convert` leaves it out", |d, v, _| d.process.pidfile = some(v))),
+    row("listen_addr", Kind::Text, "", Becomes("`listen.address`", "one address, so far; `*` is 0.0.0.0", |d, v, r| d.settings.listen.address = address(v.text(), r))),
+    row("listen_port", Kind::Count, "6432", Becomes("`listen.port`", "", |d, v, r| match u16::try_from(v.count()) {
+        Ok(port) => d.settings.listen.port = port,
+        Err(_) => r.problem(format!("{} is no port", v.count())),
+    })),
+    row("listen_backlog", Kind::Count, "128", NoEffect("4096 clients may wait to be accepted, as far as net.core.somaxconn lets them")),
+    row("unix_socket_dir", Kind::Text, "/tmp", Becomes("none yet", "clients come over TCP only, so far", |d, v, r| {
+        d.unix_socket_dir = v.text().to_owned();
+        if !v.text().is_empty() {
+            r.always("clients cannot come over a Unix socket yet: they have to use TCP");
+        }
+    })),
+    row("unix_socket_mode", Kind::Text, "0777", NotYet(NO_UNIX)),
+    row("unix_socket_group", Kind::Text, "", NotYet(NO_UNIX)),
+    row("user", Kind::Text, "", Becomes("`pgherd pgbouncer`", "the process becomes that user; `pgherd convert` leaves it out", |d, v, _| d.process.user = some(v))),
+    row("so_reuseport", Kind::Flag, "0", NotYet("one process uses all cores, so that it is needed to change processes only; a second process cannot share the port yet")),
+    row("peer_id", Kind::Count, "0", NotYet("cancel requests are not forwarded to other processes yet")),
+    row("job_name", Kind::Text, "pgbouncer", NoEffect("it names a service of Windows")),
+    row("service_name", Kind::Text, "pgbouncer", NoEffect("it names a service of Windows")),
+    row("conffile", Kind::Text, "", NotYet("settings are not read again while pgherd runs, yet")),
+    row("resolv_conf", Kind::Text, "", NotYet("names are looked up as the system does")),
+    row("dns_max_ttl", Kind::Seconds, "15", Becomes("`pool.dns_ttl`", "0 becomes 1s", |d, v, r| d.settings.pool.dns_ttl = r.at_least(v, Duration::from_secs(1)))),
+    row("dns_nxdomain_ttl", Kind::Seconds, "15", NoEffect("a name that was not found is looked up again after dns_max_ttl")),
+    row("dns_zone_check_period", Kind::Seconds, "0", NotYet("a changed zone is not noticed before dns_max_ttl is over")),
+    // Pooling.
+    row("pool_mode", POOL_MODES, "session", Becomes("`pool.mode`", "a session that cannot be shared keeps its backend, see `pool.pin`", |d, v, _| d.settings.pool.mode = pool_mode(v))),
+    row("max_client_conn", Kind::Count, "100", Becomes("`listen.max_clients`", "", |d, v, _| d.settings.listen.max_clients = v.count())),
+    row("default_pool_size", Kind::Count, "20", Becomes("`pool.size`", "0, no limit, becomes 10000", |d, v, _| d.settings.pool.size = pool_size(v))),
+    row("min_pool_size", Kind::Count, "0", Becomes("`pool.min_idle`", "", |d, v, _| d.settings.pool.min_idle = v.count())),
+    row("reserve_pool_size", Kind::Count, "0", Becomes("`pool.reserve_size`", "", |d, v, _| d.settings.pool.reserve_size = v.count())),
+    row("reserve_pool_timeout", Kind::Seconds, "5", Becomes("`pool.reserve_after`", "0 switches the reserve off", |d, v, r| {
+        d.reserve_is_off = v.duration().is_zero();
+        d.settings.pool.reserve_after = r.at_most(v, TEN_MINUTES);
+    })),
+    row("max_db_connections", Kind::Count, "0", Becomes("`pool.max_backends_per_database`", "", |d, v, _| d.settings.pool.max_backends_per_database = v.count())),
+    row("max_user_connections", Kind::Count, "0", Becomes("`pool.max_backends_per_user`", "", |d, v, _| d.settings.pool.max_backends_per_user = v.count())),
+    row("max_db_client_connections", Kind::Count, "0", Becomes("`listen.max_clients_per_database`", "", |d, v, _| d.settings.listen.max_clients_per_database = v.count())),
+    row("max_user_client_connections", Kind::Count, "0", Becomes("`listen.max_clients_per_user`", "", |d, v, _| d.settings.listen.max_clients_per_user = v.count())),
+    row("server_round_robin", Kind::Flag, "0", Becomes("`pool.round_robin`", "", |d, v, _| d.settings.pool.round_robin = v.flag())),
+    row("max_prepared_statements", Kind::Count, "200", NoEffect("prepared statements work in each mode, as many as `listen.prepared_bytes_per_client` has room for")),
+    row("track_extra_parameters", Kind::Text, "IntervalStyle", NoEffect("each setting that a client makes goes along with it")),
+    row("ignore_startup_parameters", Kind::Text, "", NoEffect("what a client asks for at its login is set for it; PostgreSQL refuses what it does not know")),
+    row("application_name_add_host", Kind::Flag, "0", NotYet("`application_name` is what the client says")),
+    row("disable_pqexec", Kind::Flag, "0", Refused("simple queries cannot be refused yet: take it out if several statements in one query are no danger")),
+    row("stats_period", Kind::Seconds, "60", NotYet("no statistics are written to the log yet")),
+    // Authentication.
+    row("auth_type", AUTH_TYPES, "md5", Becomes("`listen.auth`", "trust and scram-sha-256, so far; plain and md5 become scram-sha-256", |d, v, r| d.settings.listen.auth = auth(v.text(), r))),
+    row("auth_file", Kind::Text, "", Becomes("`[[user]]`", "one for each login", |d, v, _| d.auth_file = v.text().to_owned())),
+    row("auth_hba_file", Kind::Text, "", NoEffect("it counts with auth_type = hba only, which is refused, so far")),
+    row("auth_ident_file", Kind::Text, "", NoEffect("it counts with cert and peer only, which are refused, so far")),
+    row("auth_ldap_options", Kind::Text, "", NoEffect("it counts with auth_type = ldap only, which is refused")),
+    row("auth_user", Kind::Text, "", Refused(NO_LOOK_UP)),
+    row("auth_query", Kind::Text, AUTH_QUERY, NoEffect("it counts with auth_user only, which is refused, so far")),
+    row("auth_dbname", Kind::Text, "", NoEffect("it counts with auth_user only, which is refused, so far")),
+    row("scram_iterations", Kind::Count, "4096", NotYet("secrets that are made of plain passwords have 4096 iterations")),
+    row("admin_users", Kind::Text, "", NotYet(NO_CONSOLE)),
+    row("stats_users", Kind::Text, "", NotYet(NO_CONSOLE)),
+    // TLS.
+    row("client_tls_sslmode", TLS_MODES, "disable", Becomes("none yet", "clients come in plain; what requires TLS of them is refused", |_, v, r| match v.text() {
+        "disable" => {}
+        "allow" | "prefer" => r.note("clients cannot come with TLS yet: those that can do without are served in plain"),
+        mode => r.problem(format!("`{mode}` cannot be held yet, as the proxy does not speak TLS with clients: \
+                                    set disable if their passwords and data may travel in plain")),
+    })),
+    row("client_tls_key_file", Kind::Text, "", NotYet(NO_TLS_YET)),
+    row("client_tls_cert_file", Kind::Text, "", NotYet(NO_TLS_YET)),
+    row("client_tls_ca_file", Kind::Text, "", NotYet(NO_TLS_YET)),
+    row("client_tls_protocols", Kind::Text, "secure", NotYet(NO_TLS_YET)),
+    row("client_tls_ciphers", Kind::Text, "default", NotYet(NO_TLS_YET)),
+    row("client_tls13_ciphers", Kind::Text, "", NotYet(NO_TLS_YET)),
+    row("client_tls_ecdhcurve", Kind::Text, "auto", NotYet(NO_TLS_YET)),
+    row("client_tls_dheparams", Kind::Text, "auto", NotYet(NO_TLS_YET)),
+    row("server_tls_sslmode", TLS_MODES, "prefer", Becomes("`tls.mode`", "allow becomes prefer; the proxy goes on in plain where it may, and refuses to start where it may not, so far", |d, v, _| d.settings.tls.mode = tls_mode(v))),
+    row("server_tls_ca_file", Kind::Text, "", Becomes("`tls.root_cert`", "", |d, v, _| d.settings.tls.root_cert = v.text().to_owned())),
+    row("server_tls_key_file", Kind::Text, "", Becomes("`tls.key`", "", |d, v, _| d.settings.tls.key = v.text().to_owned())),
+    row("server_tls_cert_file", Kind::Text, "", Becomes("`tls.cert`", "", |d, v, _| d.settings.tls.cert = v.text().to_owned())),
+    row("server_tls_protocols", Kind::Text, "secure", Becomes("`tls.min_version`", "1.3 where nothing else is named; 1.0 and 1.1 are not spoken", |d, v, r| d.settings.tls.min_version = tls_version(v.text(), r))),
+    row("server_tls_ciphers", Kind::Text, "default", NoEffect("the safe ones are offered")),
+    row("server_tls13_ciphers", Kind::Text, "", NoEffect("the safe ones are offered")),
+    // Timeouts and checks.
+    row("server_reset_query", Kind::Text, "DISCARD ALL", Becomes("`pool.reset_query`", "pgherd's own reset does what DISCARD ALL does, and comes first", |d, v, r| d.settings.pool.reset_query = reset_query(v.text(), r))),
+    row("server_reset_query_always", Kind::Flag, "0", Becomes("`pool.reset_always`", "a backend is reset anyway where its client may have left something", |d, v, _| d.settings.pool.reset_always = v.flag())),
+    row("server_check_query", Kind::Text, "<empty>", Becomes("`pool.check_query`", "nothing at all switches the check off", |d, v, _| match v.text() {
+        "<empty>" => {}
+        "" => d.check_is_off = true,
+        query => d.settings.pool.check_query = query.to_owned(),
+    })),
+    row("server_check_delay", Kind::Seconds, "30", Becomes("`pool.check_after`", "", |d, v, r| d.settings.pool.check_after = r.at_most(v, 7 * DAYS))),
+    row("server_fast_close", Kind::Flag, "0", NotYet("a backend whose settings are old is closed when its client leaves it")),
+    row("server_lifetime", Kind::Seconds, "3600", Becomes("`pool.max_lifetime`", "at least 1s", |d, v, r| d.settings.pool.max_lifetime = r.at_least(v, Duration::from_secs(1)))),
+    row("server_idle_timeout", Kind::Seconds, "600", Becomes("`pool.idle_timeout`", "at least 1s; 0, for ever, becomes 7d", |d, v, r| d.settings.pool.idle_timeout = r.limit(v, Duration::from_secs(1), 7 * DAYS))),
+    row("server_connect_timeout", Kind::Seconds, "15", Becomes("`pool.connect_timeout`", "0, for ever, becomes 10m", |d, v, r| d.settings.pool.connect_timeout = r.limit(v, Duration::from_millis(10), TEN_MINUTES))),
+    row("server_login_retry", Kind::Seconds, "15", Becomes("`pool.open_retry`", "the longest wait; the first is 100ms", |d, v, r| {
+        d.settings.pool.open_retry = r.at_least(v, Duration::from_millis(10)).min(TEN_MINUTES);
+    })),
+    row("client_login_timeout", Kind::Seconds, "60", Becomes("`listen.login_timeout`", "0, for ever, becomes 10m", |d, v, r| d.settings.listen.login_timeout = r.limit(v, Duration::from_millis(100), TEN_MINUTES))),
+    row("autodb_idle_timeout", Kind::Seconds, "3600", NoEffect("databases that only `*` lets in are forgotten when there are a thousand, and nobody uses them")),
+    row("pool_idle_timeout", Kind::Seconds, "0", NoEffect("a pool without clients and backends holds next to nothing")),
+    row("query_timeout", Kind::Seconds, "0", Becomes("`listen.query_timeout`", "", |d, v, _| d.settings.listen.query_timeout = v.duration())),
+    row("query_wait_timeout", Kind::Seconds, "120", Becomes("`pool.acquire_timeout`", "0, for ever, becomes 10m", |d, v, r| d.settings.pool.acquire_timeout = r.limit(v, Duration::from_millis(1), TEN_MINUTES))),
+    row("query_wait_notify", Kind::Seconds, "5", Becomes("`listen.wait_notice`", "", |d, v, r| d.settings.listen.wait_notice = r.at_most(v, TEN_MINUTES))),
+    row("login_notify_message", Kind::Text, "", NotYet("clients are told nothing at their login")),
+    row("cancel_wait_timeout", Kind::Seconds, "10", Becomes("`listen.cancel_wait_timeout`", "0, for ever, becomes 10m", |d, v, r| d.settings.listen.cancel_wait_timeout = r.limit(v, Duration::from_millis(100), TEN_MINUTES))),
+    row("client_idle_timeout", Kind::Seconds, "0", Becomes("`listen.client_idle_timeout`", "", |d, v, _| d.settings.listen.client_idle_timeout = v.duration())),
+    row("idle_transaction_timeout", Kind::Seconds, "0", Becomes("`listen.idle_transaction_timeout`", "", |d, v, _| d.settings.listen.idle_transaction_timeout = v.duration())),
+    row("transaction_timeout", Kind::Seconds, "0", Becomes("`listen.transaction_timeout`", "", |d, v, _| d.settings.listen.transaction_timeout = v.duration())),
+    row("suspend_timeout", Kind::Seconds, "10", NotYet("there is no SUSPEND yet")),
+    // Logging.
+    row("syslog", Kind::Flag, "0", NotYet("the log goes to standard error or `logfile`; systemd hands it on")),
+    row("syslog_ident", Kind::Text, "pgbouncer", NotYet("it counts with syslog only")),
+    row("syslog_facility", Kind::Text, "daemon", NotYet("it counts with syslog only")),
+    row("log_connections", Kind::Flag, "1", NoEffect("what is logged is chosen by `verbose`, or the option --log of `pgherd serve`")),
+    row("log_disconnections", Kind::Flag, "1", NoEffect("what is logged is chosen by `verbose`, or the option --log of `pgherd serve`")),
+    row("log_pooler_errors", Kind::Flag, "1", NoEffect("what is logged is chosen by `verbose`, or the option --log of `pgherd serve`")),
+    row("log_stats", Kind::Flag, "1", NoEffect("no statistics are written to the log yet")),
+    row("verbose", Kind::Count, "0", Becomes("`pgherd pgbouncer`", "1 logs at debug, 2 and more at trace; `pgherd convert` leaves it out", |d, v, _| d.process.verbose = v.count())),
+    // Network.
+    row("pkt_buf", Kind::Count, "4096", NoEffect("buffers grow and shrink with what is in them")),
+    row("max_packet_size", Kind::Count, "2147483647", NotYet("messages may be as long as the protocol allows")),
+    row("sbuf_loopcnt", Kind::Count, "5", NoEffect("each socket has its turn anyway")),
+    row("tcp_defer_accept", Kind::Count, "1", NoEffect("a connection that says nothing costs next to nothing, until client_login_timeout")),
+    row("tcp_keepalive", Kind::Flag, "1", NoEffect("it is always on")),
+    row("tcp_keepcnt", Kind::Count, "0", NoEffect("a silent peer is asked after 60s, and again each 10s")),
+    row("tcp_keepidle", Kind::Count, "0", NoEffect("a silent peer is asked after 60s, and again each 10s")),
+    row("tcp_keepintvl", Kind::Count, "0", NoEffect("a silent peer is asked after 60s, and again each 10s")),
+    row("tcp_socket_buffer", Kind::Count, "0", NoEffect("the system sizes them by what the connection needs")),
+    row("tcp_user_timeout", Kind::Milliseconds, "0", Becomes("`listen.tcp_user_timeout`, `pool.tcp_user_timeout`", "", |d, v, _| {
+        d.settings.listen.tcp_user_timeout = v.duration();
+        d.settings.pool.tcp_user_timeout = v.duration();
+    })),
+];
+
+/// `[databases]`, for each of them.
+#[rustfmt::skip]
+pub(super) static DATABASE: &[Row<DatabaseDraft>] = &[
+    row("dbname", Kind::Text, "", Becomes("`database`", "", |d, v, _| d.settings.database = v.text().to_owned())),
+    row("host", Kind::Text, "", Becomes("`[[node]]` `host`", "the same for all databases, and one host, so far", |d, v, _| d.host = v.text().to_owned())),
+    row("port", Kind::Count, "5432", Becomes("`[[node]]` `port`", "", |d, v, r| match u16::try_from(v.count()) {
+        Ok(port) if port > 0 => d.port = port,
+        _ => r.problem(format!("{} is no port", v.count())),
+    })),
+    row("user", Kind::Text, "", Becomes("`user`", "and a `[[user]]`, if auth_file has none", |d, v, _| d.settings.user = v.text().to_owned())),
+    row("password", Kind::Text, "", Becomes("`[[user]]` `password`", "one for a user, in all databases", |d, v, _| d.password = v.text().to_owned())),
+    row("auth_user", Kind::Text, "", Refused(NO_LOOK_UP)),
+    row("auth_query", Kind::Text, "", NoEffect("it counts with auth_user only, which is refused, so far")),
+    row("auth_dbname", Kind::Text, "", NoEffect("it counts with auth_user only, which is refused, so far")),
+    row("pool_size", Kind::Count, "", Becomes("`pool_size`", "0, no limit, becomes 10000", |d, v, _| d.settings.pool_size = Some(pool_size(v)))),
+    row("min_pool_size", Kind::Count, "", Becomes("`min_idle`", "", |d, v, _| d.settings.min_idle = Some(v.count()))),
+    row("reserve_pool_size", Kind::Count, "", Becomes("`reserve_size`", "", |d, v, _| d.settings.reserve_size = Some(v.count()))),
+    row("reserve_pool", Kind::Count, "", Becomes("`reserve_size`", "the older name of reserve_pool_size", |d, v, _| d.settings.reserve_size = Some(v.count()))),
+    row("max_db_connections", Kind::Count, "", Becomes("`max_backends`", "", |d, v, _| d.settings.max_backends = Some(v.count()))),
+    row("max_db_client_connections", Kind::Count, "", Becomes("`max_clients`", "", |d, v, _| d.settings.max_clients = Some(v.count()))),
+    row("pool_mode", POOL_MODES, "", Becomes("`pool_mode`", "", |d, v, _| d.settings.pool_mode = Some(pool_mode(v)))),
+    row("server_lifetime", Kind::Seconds, "", Becomes("`max_lifetime`", "at least 1s", |d, v, r| d.settings.max_lifetime = Some(r.at_least(v, Duration::from_secs(1))))),
+    row("query_wait_timeout", Kind::Seconds, "", Becomes("`acquire_timeout`", "0, for ever, becomes 10m; a user's own goes before", |d, v, r| d.settings.acquire_timeout = Some(r.limit(v, Duration::from_millis(1), TEN_MINUTES)))),
+    row("load_balance_hosts", BALANCES, "", NoEffect("a database has one host, so far")),
+    row("connect_query", Kind::Text, "", Becomes("`connect_query`", "run again after each reset", |d, v, _| d.settings.connect_query = v.text().to_owned())),
+    row("client_encoding", Kind::Text, "", Refused("it cannot be set for a database yet: ALTER DATABASE ... SET client_encoding does it")),
+    row("datestyle", Kind::Text, "", Refused("it cannot be set for a database yet: ALTER DATABASE ... SET datestyle does it")),
+    row("timezone", Kind::Text, "", Refused("it cannot be set for a database yet: ALTER DATABASE ... SET timezone does it")),
+    row("application_name", Kind::Text, "", NotYet("`application_name` is what the client says")),
+];
+
+/// `[users]`, for each of them.
+#[rustfmt::skip]
+pub(super) static USER: &[Row<UserSettings>] = &[
+    row("pool_mode", POOL_MODES, "", Becomes("`pool_mode`", "", |u, v, _| u.pool_mode = Some(pool_mode(v)))),
+    row("pool_size", Kind::Count, "", Becomes("`pool_size`", "0, no limit, becomes 10000", |u, v, _| u.pool_size = Some(pool_size(v)))),
+    row("reserve_pool_size", Kind::Count, "", Becomes("`reserve_size`", "", |u, v, _| u.reserve_size = Some(v.count()))),
+    row("max_user_connections", Kind::Count, "", Becomes("`max_backends`", "", |u, v, _| u.max_backends = Some(v.count()))),
+    row("max_user_client_connections", Kind::Count, "", Becomes("`max_clients`", "", |u, v, _| u.max_clients = Some(v.count()))),
+    row("query_timeout", Kind::Seconds, "", Becomes("`query_timeout`", "", |u, v, _| u.query_timeout = Some(v.duration()))),
+    row("query_wait_timeout", Kind::Seconds, "", Becomes("`acquire_timeout`", "0, for ever, becomes 10m", |u, v, r| u.acquire_timeout = Some(r.limit(v, Duration::from_millis(1), TEN_MINUTES)))),
+    row("idle_transaction_timeout", Kind::Seconds, "", Becomes("`idle_transaction_timeout`", "", |u, v, _| u.idle_transaction_timeout = Some(v.duration()))),
+    row("transaction_timeout", Kind::Seconds, "", Becomes("`transaction_timeout`", "", |u, v, _| u.transaction_timeout = Some(v.duration()))),
+    row("client_idle_timeout", Kind::Seconds, "", Becomes("`client_idle_timeout`", "", |u, v, _| u.client_idle_timeout = Some(v.duration()))),
+];
+
+/// `[peers]`, for each of them.
+pub(super) static PEER: &[Row<()>] = &[
+    row("host", Kind::Text, "", NotYet("cancel requests are not forwarded to other processes yet")),
+    row(
+        "port",
+        Kind::Count,
+        "6432",
+        NotYet("cancel requests are not forwarded to other processes yet"),
+    ),
+    row(
+        "pool_size",
+        Kind::Count,
+        "",
+        NotYet("cancel requests are not forwarded to other processes yet"),
+    ),
+];
+
+/// What pgherd does with one of PgBouncer's settings, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingFate {
+    /// The section of `pgbouncer.ini`.
+    pub section: IniSection,
+    /// PgBouncer's name.
+    pub name: &'static str,
+    /// What its values are.
+    pub values: String,
+    /// PgBouncer's default; empty if it has none.
+    pub default: &'static str,
+    /// "becomes", "no effect", "not yet" or "refused".
+    pub fate: &'static str,
+    /// Ours, if it becomes any.
+    pub ours: Option<&'static str>,
+    /// What differs, or why it has no effect.
+    pub remark: &'static str,
+}
+
+/// What pgherd does with each of PgBouncer's settings.
+///
+/// ```
+/// let all = pgherd_core::pgbouncer::catalogue();
+/// let mode = all.iter().find(|setting| setting.name == "pool_mode").unwrap();
+/// assert_eq!((mode.default, mode.ours), ("session", Some("`pool.mode`")));
+/// ```
+pub fn catalogue() -> Vec<SettingFate> {
+    fn of<T>(section: IniSection, rows: &'static [Row<T>]) -> impl Iterator<Item = SettingFate> {
+        rows.iter().map(move |row| {
+            let (fate, ours, remark) = match row.fate {
+                Becomes(ours, remark, _) => ("becomes", Some(ours), remark),
+                NoEffect(why) => ("no effect", None, why),
+                NotYet(what) => ("not yet", None, what),
+                Refused(what) => ("refused", None, what),
+            };
+            let values = row.kind.describe();
+            SettingFate {
+                section,
+                name: row.name,
+                values,
+                default: row.default,
+                fate,
+                ours,
+                remark,
+            }
+        })
+    }
+    of(IniSection::Pgbouncer, GLOBAL)
+        .chain(of(IniSection::Databases, DATABASE))
+        .chain(of(IniSection::Users, USER))
+        .chain(of(IniSection::Peers, PEER))
+        .collect()
+}
+
+fn some(value: &Value) -> Option<String> {
+    Some(value.text().to_owned()).filter(|text| !text.is_empty())
+}
+
+fn address(text: &str, remarks: &mut Remarks) -> String {
+    let all: Vec<&str> = text.split(',').map(str::trim).filter(|one| !one.is_empty()).collect();
+    match all[..] {
+        [] => {
+            remarks.problem("pgherd listens on TCP only, so far: name an address");
+            String::new()
+        }
+        ["*"] => {
+            remarks.note("`*` is 0.0.0.0, every address of IPv4; with `::` those of IPv6 too");
+            "0.0.0.0".to_owned()
+        }
+        ["localhost"] => "127.0.0.1".to_owned(),
+        [one] if one.parse::<std::net::IpAddr>().is_ok() => one.to_owned(),
+        [one] => {
+            remarks.problem(format!("`{one}` is no IP address, as pgherd needs one here"));
+            String::new()
+        }
+        _ => {
+            remarks.problem("pgherd listens on one address, so far: name one, or `*` for all");
+            String::new()
+        }
+    }
+}
+
+fn pool_size(value: &Value) -> u32 {
+    match value.count() {
+        0 => 10_000,
+        size => size,
+    }
+}
+
+fn pool_mode(value: &Value) -> PoolMode {
+    value.text().parse().expect("the words of both are the same")
+}
+
+fn tls_mode(value: &Value) -> TlsMode {
+    match value.text() {
+        "allow" => TlsMode::Prefer,
+        mode => mode.parse().expect("the words of both are the same, but for `allow`"),
+    }
+}
+
+fn tls_version(text: &str, remarks: &mut Remarks) -> TlsVersion {
+    let mut oldest = TlsVersion::Tls13;
+    for word in text.split([',', ' ', ':']).filter(|word| !word.is_empty()) {
+        match word.to_ascii_lowercase().as_str() {
+            "tlsv1.3" => {}
+            "tlsv1.2" | "secure" => oldest = TlsVersion::Tls12,
+            "all" | "legacy" | "default" | "tlsv1.0" | "tlsv1.1" => {
+                oldest = TlsVersion::Tls12;
+                remarks.note("TLS before 1.2 is not spoken");
+            }
+            _ => remarks.problem(format!(
+                "`{word}` is not one of secure, all, tlsv1.0, tlsv1.1, tlsv1.2, tlsv1.3"
+            )),
+        }
+    }
+    oldest
+}
+
+fn auth(word: &str, remarks: &mut Remarks) -> AuthMethod {
+    match word {
+        "trust" => AuthMethod::Trust,
+        "scram-sha-256" => AuthMethod::ScramSha256,
+        "plain" | "md5" => {
+            remarks.note("clients are asked for SCRAM-SHA-256, so far");
+            AuthMethod::ScramSha256
+        }
+        _ => {
+            remarks.problem(format!(
+                "`{word}` is not supported yet: trust, plain, md5 and scram-sha-256 are"
+            ));
+            AuthMethod::ScramSha256
+        }
+    }
+}
+
+/// What is left of the query beside what pgherd's own reset does.
+fn reset_query(text: &str, remarks: &mut Remarks) -> String {
+    let plain = text.trim().trim_end_matches(';').trim().to_ascii_uppercase();
+    if plain == "DISCARD ALL" {
+        return String::new();
+    }
+    if plain.is_empty() {
+        remarks.note("pgherd resets a backend anyway where its client may have left something");
+        return String::new();
+    }
+    if plain.contains("DISCARD ALL") || plain.contains("DEALLOCATE") {
+        remarks.problem(
+            "it would drop the statements that pgherd keeps prepared: leave DISCARD ALL and \
+             DEALLOCATE out of it, pgherd's own reset does what they do",
+        );
+    }
+    text.to_owned()
+}

@@ -1,0 +1,436 @@
+//! A whole `pgbouncer.ini` as our settings.
+
+use std::collections::HashMap;
+
+use super::FileError;
+use super::catalogue::{DATABASE, Fate, GLOBAL, PEER, Row, USER};
+use super::draft::{DatabaseDraft, Draft, Process, Remarks};
+use super::ini::{Entry, IniSection, Place, read_ini};
+use super::pairs::read_pairs;
+use super::userlist::{StoredPassword, read_userlist};
+use crate::NodeRole;
+use crate::settings::{ANY_DATABASE, NodeSettings, Secret, Settings, UserSettings, nearest};
+
+/// The database by which PgBouncer's clients reach its console.
+const CONSOLE: &str = "pgbouncer";
+
+/// What becomes of a `pgbouncer.ini`.
+#[derive(Debug, Clone)]
+pub struct Converted {
+    /// Our settings, which pass [`Settings::check`].
+    pub settings: Settings,
+    /// What the process does beside them.
+    pub process: Process,
+    /// What does not hold here as it does in PgBouncer, and why: first of the ini, line by line.
+    pub warnings: Vec<FileError>,
+}
+
+/// What a `pgbouncer.ini` means here. `read` answers the text of a file by the path that stands in
+/// the ini: of those that it includes, and of `auth_file`.
+///
+/// ```
+/// use pgherd_core::pgbouncer::convert;
+///
+/// let ini = "[databases]\nshop = host=10.0.0.1\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+///            auth_type = scram-sha-256\nauth_file = users\npkt_buf = 8192\nquery_timeout = 1.5\n";
+/// let mut read = |_: &str| Ok("\"app\" \"secret\"".to_owned());
+/// let found = convert(ini, "pgbouncer.ini", &mut read).unwrap();
+/// assert_eq!(found.settings.nodes[0].host, "10.0.0.1");
+/// assert_eq!(found.settings.listen.query_timeout.as_millis(), 1500);
+/// // What PgBouncer does where its file says nothing holds as well.
+/// assert_eq!(found.settings.listen.max_clients, 100);
+/// assert!(found.warnings[0].to_string().starts_with("pgbouncer.ini:7: pkt_buf has no effect: "));
+///
+/// let errors = convert("[pgbouncer]\npool_mod = session\n", "pgbouncer.ini", &mut read).unwrap_err();
+/// assert_eq!(
+///     errors[0].to_string(),
+///     "pgbouncer.ini:2: pool_mod: unknown; did you mean `pool_mode`?"
+/// );
+/// ```
+///
+/// # Errors
+/// Everything that PgBouncer would refuse too, and what it would be dangerous to pass over.
+pub fn convert(
+    text: &str,
+    file_name: &str,
+    read: &mut dyn FnMut(&str) -> Result<String, String>,
+) -> Result<Converted, Vec<FileError>> {
+    let entries = read_ini(text, file_name, read)?;
+    let mut conversion = Conversion { file_name, ..Conversion::default() };
+    let settings = conversion.run(&entries, read);
+    let Conversion { mut warnings, mut problems, .. } = conversion;
+    for list in [&mut warnings, &mut problems] {
+        // What is about no line is read last.
+        let line = |of: &FileError| of.line.unwrap_or(usize::MAX);
+        let place = |of: &FileError| (of.file != file_name, of.file.clone(), line(of));
+        list.sort_by_cached_key(place);
+    }
+    if problems.is_empty() {
+        let (settings, process) = settings;
+        Ok(Converted { settings, process, warnings })
+    } else {
+        Err(problems)
+    }
+}
+
+#[derive(Default)]
+struct Conversion<'f> {
+    file_name: &'f str,
+    warnings: Vec<FileError>,
+    problems: Vec<FileError>,
+    // Where what became one of our settings was set, by its path: `pool.size`, `user.app`.
+    places: HashMap<String, (Place, String)>,
+}
+
+/// A setting as it was given.
+struct Given<'e> {
+    name: &'e str,
+    value: &'e str,
+    place: &'e Place,
+}
+
+impl Conversion<'_> {
+    fn run(
+        &mut self,
+        entries: &[Entry],
+        read: &mut dyn FnMut(&str) -> Result<String, String>,
+    ) -> (Settings, Process) {
+        let of = |section| entries.iter().filter(move |entry: &&Entry| entry.section == section);
+        let global: Vec<Given<'_>> = of(IniSection::Pgbouncer)
+            .map(|Entry { key, value, place, .. }| Given { name: key, value, place })
+            .collect();
+        let mut draft = Draft::default();
+        self.apply(GLOBAL, &global, true, "", &mut draft);
+        let mut users = self.users(&draft, &global, read);
+        let databases: Vec<_> =
+            of(IniSection::Databases).filter_map(|entry| self.database(entry, &draft)).collect();
+        self.node(&mut draft.settings, &databases);
+        for (database, place) in &databases {
+            self.login_of(database, place, &mut users);
+            draft.settings.databases.retain(|known| known.name != database.settings.name);
+            draft.settings.databases.push(database.settings.clone());
+            let path = format!("database.{}", database.settings.name);
+            self.places.insert(path, (place.clone(), database.settings.name.clone()));
+        }
+        for entry in of(IniSection::Users) {
+            self.user(entry, &mut users);
+        }
+        for entry in of(IniSection::Peers) {
+            if let Some(pairs) = self.pairs(entry) {
+                self.apply(PEER, &given(&pairs, entry), false, &entry.key, &mut ());
+            }
+        }
+        self.finish(draft, users)
+    }
+
+    /// What is set, and where `all` is asked for what is not.
+    fn apply<T>(
+        &mut self,
+        rows: &'static [Row<T>],
+        given: &[Given<'_>],
+        all: bool,
+        of: &str,
+        target: &mut T,
+    ) {
+        let label =
+            |name: &str| if of.is_empty() { name.to_owned() } else { format!("{of}: {name}") };
+        for Given { name, place, .. } in given {
+            if rows.iter().any(|row| row.name == *name) {
+                continue;
+            }
+            let problem = match nearest(name, rows.iter().map(|row| row.name)) {
+                Some(near) => format!("unknown; did you mean `{near}`?"),
+                None => "unknown to PgBouncer and to pgherd".to_owned(),
+            };
+            self.problems.push(place.error(format!("{}: {problem}", label(name))));
+        }
+        for row in rows {
+            let mut found = given.iter().filter(|given| given.name == row.name).rev();
+            let last = found.next();
+            for Given { place, .. } in found {
+                let by = last.map_or(0, |last| last.place.line);
+                let text = format!("{}: set again in line {by}, which counts", label(row.name));
+                self.warnings.push(place.error(text));
+            }
+            if last.is_none() && !all {
+                continue;
+            }
+            let nowhere = || FileError {
+                file: self.file_name.to_owned(),
+                line: None,
+                problem: String::new(),
+            };
+            let at = |text: String| match last {
+                Some(Given { place, .. }) => place.error(text),
+                None => FileError { problem: text, ..nowhere() },
+            };
+            let text = last.map_or(row.default, |given| given.value);
+            let value = match row.kind.read(text) {
+                Ok(value) => value,
+                Err(problem) => {
+                    self.problems.push(at(format!("{}: {problem}", label(row.name))));
+                    continue;
+                }
+            };
+            let is_default = row.kind.read(row.default).as_ref() == Ok(&value);
+            match &row.fate {
+                Fate::Becomes(ours, _, set) => {
+                    let mut remarks = Remarks::default();
+                    set(target, &value, &mut remarks);
+                    let Remarks { notes, always, problems } = remarks;
+                    let line = |text: String| at(format!("{}: {text}", label(row.name)));
+                    self.problems.extend(problems.into_iter().map(line));
+                    let notes = notes.into_iter().filter(|_| last.is_some());
+                    self.warnings.extend(notes.chain(always).map(line));
+                    if let (Some(Given { place, .. }), true) = (last, of.is_empty()) {
+                        for path in ours.split('`').filter(|path| path.contains('.')) {
+                            let set = (Place::clone(place), row.name.to_owned());
+                            self.places.insert(path.to_owned(), set);
+                        }
+                    }
+                }
+                _ if is_default => {}
+                Fate::NoEffect(why) => {
+                    self.warnings.push(at(format!("{} has no effect: {why}", label(row.name))));
+                }
+                Fate::NotYet(what) => {
+                    let text = format!("{} is not supported yet: {what}", label(row.name));
+                    self.warnings.push(at(text));
+                }
+                Fate::Refused(what) => {
+                    self.problems.push(at(format!("{}: {what}", label(row.name))));
+                }
+            }
+        }
+    }
+
+    /// The logins of `auth_file`.
+    fn users(
+        &mut self,
+        draft: &Draft,
+        global: &[Given<'_>],
+        read: &mut dyn FnMut(&str) -> Result<String, String>,
+    ) -> Vec<UserSettings> {
+        let path = &draft.auth_file;
+        if path.is_empty() {
+            return Vec::new();
+        }
+        let text = match read(path) {
+            Ok(text) => text,
+            Err(error) => {
+                let place = global.iter().rfind(|given| given.name == "auth_file");
+                let problem = format!("auth_file: cannot read `{path}`: {error}");
+                self.problems.extend(place.map(|given| given.place.error(problem)));
+                return Vec::new();
+            }
+        };
+        let logins = read_userlist(&text, path).unwrap_or_else(|errors| {
+            self.problems.extend(errors);
+            Vec::new()
+        });
+        let mut users: Vec<UserSettings> = Vec::new();
+        for login in logins {
+            let at =
+                |problem: String| FileError { file: path.clone(), line: Some(login.line), problem };
+            let mut user = UserSettings { name: login.name.clone(), ..UserSettings::default() };
+            match login.password {
+                StoredPassword::None => {}
+                StoredPassword::Plain(password) => user.password = password,
+                StoredPassword::Md5(_) | StoredPassword::Scram(_) => {
+                    self.problems.push(at(format!(
+                        "`{}` has a hash, and pgherd needs the password itself, so far",
+                        login.name
+                    )));
+                }
+            }
+            let place = Place { file: path.as_str().into(), line: login.line };
+            let known = users.iter_mut().find(|known| known.name == user.name);
+            match known {
+                None => users.push(user),
+                Some(known) => {
+                    *known = user;
+                    let problem = format!("`{}` stands here again, and this counts", login.name);
+                    self.warnings.push(at(problem));
+                }
+            }
+            self.places.insert(format!("user.{}", login.name), (place, login.name));
+        }
+        users
+    }
+
+    fn pairs(&mut self, entry: &Entry) -> Option<Vec<(String, String)>> {
+        read_pairs(&entry.value)
+            .map_err(|error| {
+                let problem = format!("{}: {error}", entry.key);
+                self.problems.push(entry.place.error(problem));
+            })
+            .ok()
+    }
+
+    fn database(&mut self, entry: &Entry, draft: &Draft) -> Option<(DatabaseDraft, Place)> {
+        let pairs = self.pairs(entry)?;
+        if entry.key == CONSOLE {
+            let problem =
+                format!("a database called `{CONSOLE}` is the console: call it otherwise");
+            self.problems.push(entry.place.error(problem));
+            return None;
+        }
+        let mut database = DatabaseDraft { port: 5432, ..DatabaseDraft::default() };
+        database.settings.name.clone_from(&entry.key);
+        self.apply(DATABASE, &given(&pairs, entry), false, &entry.key, &mut database);
+        let problem = match database.host.as_str() {
+            "" if draft.unix_socket_dir.is_empty() => "it has no host".to_owned(),
+            host if host.is_empty() || host.starts_with(['/', '@']) => {
+                "the node is behind a Unix socket, which pgherd does not go to yet: name a host, such as \
+                 host=127.0.0.1"
+                    .to_owned()
+            }
+            host if host.contains(',') => {
+                "several hosts are not supported yet: name one".to_owned()
+            }
+            _ => {
+                // What it is called there.
+                if database.settings.name == database.settings.database {
+                    database.settings.database.clear();
+                }
+                return Some((database, entry.place.clone()));
+            }
+        };
+        self.problems.push(entry.place.error(format!("{}: {problem}", entry.key)));
+        None
+    }
+
+    /// The one node, and the database there that is asked whether it lives.
+    fn node(&mut self, settings: &mut Settings, databases: &[(DatabaseDraft, Place)]) {
+        let Some((first, _)) = databases.first() else {
+            if self.problems.is_empty() {
+                self.problems.push(FileError {
+                    file: self.file_name.to_owned(),
+                    line: None,
+                    problem: "[databases] is empty: there is nothing to serve".to_owned(),
+                });
+            }
+            return;
+        };
+        for (database, place) in databases {
+            let (host, port) = (&database.host, database.port);
+            if (host, port) != (&first.host, first.port) {
+                self.problems.push(place.error(format!(
+                    "{}: it is on {host}:{port}, and `{}` on {}:{}: one pgherd serves the databases of \
+                     one server, so far; start one for each server",
+                    database.settings.name, first.settings.name, first.host, first.port
+                )));
+            }
+        }
+        settings.nodes = vec![NodeSettings {
+            name: "coordinator".to_owned(),
+            host: first.host.clone(),
+            port: first.port,
+            role: NodeRole::Coordinator,
+            shard: None,
+            weight: 1,
+            zone: String::new(),
+            server_name: String::new(),
+        }];
+        let listed = databases.iter().map(|(database, _)| &database.settings);
+        let on_node = |name: &str, there: &str| {
+            if there.is_empty() { name.to_owned() } else { there.to_owned() }
+        };
+        let mut names = listed
+            .filter(|database| database.name != ANY_DATABASE || !database.database.is_empty())
+            .map(|database| on_node(&database.name, &database.database));
+        settings.cluster.database = names.next().unwrap_or_else(|| "postgres".to_owned());
+    }
+
+    /// Sees to it that the user that a database has for all its clients is one of ours.
+    fn login_of(&mut self, database: &DatabaseDraft, place: &Place, users: &mut Vec<UserSettings>) {
+        let (name, password) = (&database.settings.user, &database.password);
+        let mut problem = |text: String| {
+            self.problems.push(place.error(format!("{}: {text}", database.settings.name)));
+        };
+        if name.is_empty() {
+            if !password.is_empty() {
+                let text = "password has no effect: it counts with user only";
+                self.warnings.push(place.error(format!("{}: {text}", database.settings.name)));
+            }
+            return;
+        }
+        match users.iter().find(|user| user.name == *name) {
+            None => {
+                users.push(UserSettings {
+                    name: name.clone(),
+                    password: Secret::new(password.as_str()),
+                    nodes_only: true,
+                    ..UserSettings::default()
+                });
+                self.places.insert(format!("user.{name}"), (place.clone(), name.clone()));
+            }
+            Some(known) if password.is_empty() || known.password.expose() == password => {}
+            Some(_) => problem(format!(
+                "user `{name}` has another password in auth_file or for another database, and pgherd \
+                 knows one for each user"
+            )),
+        }
+    }
+
+    fn user(&mut self, entry: &Entry, users: &mut [UserSettings]) {
+        let Some(pairs) = self.pairs(entry) else { return };
+        let given = given(&pairs, entry);
+        match users.iter_mut().find(|user| user.name == entry.key) {
+            Some(user) => self.apply(USER, &given, false, &entry.key, user),
+            None => {
+                // Looked at all the same: what is wrong with it is wrong anyway.
+                self.apply(USER, &given, false, &entry.key, &mut UserSettings::default());
+                let problem = format!("{}: no effect: no login is called so", entry.key);
+                self.warnings.push(entry.place.error(problem));
+            }
+        }
+    }
+
+    fn finish(&mut self, draft: Draft, users: Vec<UserSettings>) -> (Settings, Process) {
+        let Draft { mut settings, process, reserve_is_off, check_is_off, .. } = draft;
+        if reserve_is_off {
+            settings.pool.reserve_size = 0;
+            settings.databases.iter_mut().for_each(|database| database.reserve_size = None);
+        }
+        settings.users = users;
+        if reserve_is_off {
+            settings.users.iter_mut().for_each(|user| user.reserve_size = None);
+        }
+        if check_is_off {
+            settings.pool.check_after = std::time::Duration::from_secs(7 * 24 * 3600);
+        }
+        // The node is asked under the first login, which is to have a password if any has.
+        settings.users.sort_by_key(|user| user.password.is_empty());
+        if settings.users.is_empty() && self.problems.is_empty() {
+            self.problems.push(FileError {
+                file: self.file_name.to_owned(),
+                line: None,
+                problem: "there is no login: name a userlist with auth_file".to_owned(),
+            });
+        }
+        if self.problems.is_empty()
+            && let Err(errors) = settings.check()
+        {
+            for error in errors.0 {
+                let path = error.setting.unwrap_or_default();
+                self.problems.push(match self.places.get(&path) {
+                    Some((place, name)) => place.error(format!("{name}: {}", error.problem)),
+                    None => FileError {
+                        file: self.file_name.to_owned(),
+                        line: None,
+                        problem: format!("{path}: {}", error.problem),
+                    },
+                });
+            }
+        }
+        (settings, process)
+    }
+}
+
+fn given<'e>(pairs: &'e [(String, String)], entry: &'e Entry) -> Vec<Given<'e>> {
+    pairs.iter().map(|(name, value)| Given { name, value, place: &entry.place }).collect()
+}
+
+#[cfg(test)]
+mod tests;

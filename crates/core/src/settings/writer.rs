@@ -1,0 +1,147 @@
+//! Settings as the text of a file: what is not as it would be by itself.
+
+use std::fmt::Write;
+
+use super::section::Section;
+use super::value::{Value, quoted};
+use super::{DatabaseSettings, NodeSettings, Settings, UserSettings};
+
+/// Names and values, in TOML.
+type Lines = Vec<(&'static str, String)>;
+
+pub(super) fn write(settings: &Settings) -> String {
+    let mut text = String::new();
+    table(&mut text, "[cluster]", settings.cluster.changed());
+    settings.nodes.iter().for_each(|one| table(&mut text, "[[node]]", node(one)));
+    settings.users.iter().for_each(|one| table(&mut text, "[[user]]", user(one)));
+    settings.databases.iter().for_each(|one| table(&mut text, "[[database]]", database(one)));
+    table(&mut text, "[listen]", settings.listen.changed());
+    table(&mut text, "[pool]", settings.pool.changed());
+    table(&mut text, "[health]", settings.health.changed());
+    table(&mut text, "[retry]", settings.retry.changed());
+    table(&mut text, "[routing]", settings.routing.changed());
+    table(&mut text, "[transactions]", settings.transactions.changed());
+    table(&mut text, "[tls]", settings.tls.changed());
+    text
+}
+
+fn table(text: &mut String, heading: &str, lines: Lines) {
+    if lines.is_empty() {
+        return;
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(heading);
+    text.push('\n');
+    for (name, value) in lines {
+        writeln!(text, "{name} = {value}").expect("writing to a String cannot fail");
+    }
+}
+
+/// A value that is there, or is not as it would be by itself.
+fn one<T: Value>(name: &'static str, value: &T, default: &T) -> Option<(&'static str, String)> {
+    (value != default).then(|| (name, value.to_toml()))
+}
+
+fn optional<T: Value>(name: &'static str, value: Option<&T>) -> Option<(&'static str, String)> {
+    value.map(|value| (name, value.to_toml()))
+}
+
+fn node(node: &NodeSettings) -> Lines {
+    let NodeSettings { name, host, port, role, shard, weight, zone, server_name } = node;
+    let none = String::new();
+    [
+        one("name", name, &none),
+        Some(("host", host.to_toml())),
+        one("port", port, &5432),
+        Some(("role", role.to_toml())),
+        shard.map(|shard| ("shard", shard.0.to_string())),
+        one("weight", weight, &1),
+        one("zone", zone, &none),
+        one("server_name", server_name, &none),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn user(user: &UserSettings) -> Lines {
+    let none = UserSettings::default();
+    let UserSettings {
+        name,
+        password,
+        password_file,
+        password_command,
+        passfile,
+        nodes_only,
+        pool_mode,
+        pool_size,
+        reserve_size,
+        max_backends,
+        max_clients,
+        acquire_timeout,
+        query_timeout,
+        transaction_timeout,
+        idle_transaction_timeout,
+        client_idle_timeout,
+    } = user;
+    // Elsewhere a secret is written as nothing.
+    let password = (!password.is_empty()).then(|| ("password", quoted(password.expose())));
+    [
+        Some(("name", name.to_toml())),
+        password,
+        one("password_file", password_file, &none.password_file),
+        one("password_command", password_command, &none.password_command),
+        one("passfile", passfile, &none.passfile),
+        one("nodes_only", nodes_only, &false),
+        optional("pool_mode", pool_mode.as_ref()),
+        optional("pool_size", pool_size.as_ref()),
+        optional("reserve_size", reserve_size.as_ref()),
+        optional("max_backends", max_backends.as_ref()),
+        optional("max_clients", max_clients.as_ref()),
+        optional("acquire_timeout", acquire_timeout.as_ref()),
+        optional("query_timeout", query_timeout.as_ref()),
+        optional("transaction_timeout", transaction_timeout.as_ref()),
+        optional("idle_transaction_timeout", idle_transaction_timeout.as_ref()),
+        optional("client_idle_timeout", client_idle_timeout.as_ref()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn database(database: &DatabaseSettings) -> Lines {
+    let none = DatabaseSettings::default();
+    let DatabaseSettings {
+        name,
+        database: on_nodes,
+        user,
+        pool_mode,
+        pool_size,
+        min_idle,
+        reserve_size,
+        max_backends,
+        max_clients,
+        acquire_timeout,
+        max_lifetime,
+        connect_query,
+    } = database;
+    [
+        Some(("name", name.to_toml())),
+        one("database", on_nodes, &none.database),
+        one("user", user, &none.user),
+        optional("pool_mode", pool_mode.as_ref()),
+        optional("pool_size", pool_size.as_ref()),
+        optional("min_idle", min_idle.as_ref()),
+        optional("reserve_size", reserve_size.as_ref()),
+        optional("max_backends", max_backends.as_ref()),
+        optional("max_clients", max_clients.as_ref()),
+        optional("acquire_timeout", acquire_timeout.as_ref()),
+        optional("max_lifetime", max_lifetime.as_ref()),
+        one("connect_query", connect_query, &none.connect_query),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
