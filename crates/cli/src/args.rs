@@ -6,6 +6,7 @@ use crate::cmd::convert::Convert;
 use crate::cmd::demo::Demo;
 use crate::cmd::dev::Dev;
 use crate::cmd::init::Init;
+use crate::cmd::pgbouncer::Pgbouncer;
 use crate::cmd::pgbouncer_config::PgbouncerConfig;
 use crate::cmd::route::Route;
 use crate::cmd::serve::Serve;
@@ -27,6 +28,7 @@ pub(crate) enum Command {
     Demo(Demo),
     Dev(Dev),
     Init(Init),
+    Pgbouncer(Pgbouncer),
     PgbouncerConfig(PgbouncerConfig),
     Route(Route),
     Serve(Serve),
@@ -42,6 +44,7 @@ impl Command {
             Self::Demo(command) => command.run(),
             Self::Dev(command) => command.run(),
             Self::Init(command) => command.run(),
+            Self::Pgbouncer(command) => command.run(),
             Self::PgbouncerConfig(command) => command.run(),
             Self::Route(command) => command.run(),
             Self::Serve(command) => command.run(),

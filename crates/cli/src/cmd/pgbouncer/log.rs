@@ -1,0 +1,96 @@
+//! The log: into a file, to standard error, or both.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Where lines go. Its clones are the same.
+///
+/// The lock guards the file, and is held for a line.
+#[derive(Debug, Clone)]
+pub(super) struct Log {
+    file: Option<Arc<(PathBuf, Mutex<File>)>>,
+    to_stderr: bool,
+}
+
+impl Log {
+    /// # Errors
+    /// When the file cannot be opened.
+    pub(super) fn open(path: Option<&str>, to_stderr: bool) -> Result<Self> {
+        let file = path.map(|path| {
+            let path = PathBuf::from(path);
+            let what = || format!("cannot write the logfile {}", path.display());
+            let file = append(&path).with_context(what)?;
+            anyhow::Ok(Arc::new((path, Mutex::new(file))))
+        });
+        Ok(Self { file: file.transpose()?, to_stderr })
+    }
+
+    /// Begins to log, at `info` or more.
+    ///
+    /// # Errors
+    /// When something else logs already.
+    pub(super) fn start(self, verbosity: u32) -> Result<()> {
+        let level = match verbosity {
+            0 => LevelFilter::INFO,
+            1 => LevelFilter::DEBUG,
+            _ => LevelFilter::TRACE,
+        };
+        tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_ansi(false)
+            .with_target(false)
+            .with_writer(self)
+            .try_init()
+            .map_err(anyhow::Error::from_boxed)
+            .context("cannot log")
+    }
+
+    /// Goes on in a new file, where somebody has taken the old one away.
+    pub(super) fn reopen(&self) {
+        let Some((path, file)) = self.file.as_deref() else { return };
+        match append(path) {
+            Ok(new) => *file.lock().unwrap_or_else(PoisonError::into_inner) = new,
+            Err(error) => {
+                tracing::error!(%error, path = %path.display(), "cannot open the logfile anew")
+            }
+        }
+    }
+}
+
+fn append(path: &std::path::Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+impl<'l> MakeWriter<'l> for Log {
+    type Writer = Line<'l>;
+
+    fn make_writer(&'l self) -> Line<'l> {
+        Line(self)
+    }
+}
+
+/// A line that is written whole.
+pub(super) struct Line<'l>(&'l Log);
+
+impl Write for Line<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.to_stderr {
+            // Nobody may listen there any more.
+            let _ = io::stderr().write_all(bytes);
+        }
+        if let Some((_, file)) = self.0.file.as_deref() {
+            file.lock().unwrap_or_else(PoisonError::into_inner).write_all(bytes)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

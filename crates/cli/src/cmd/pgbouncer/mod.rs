@@ -1,0 +1,130 @@
+//! `pgherd pgbouncer`: the proxy in PgBouncer's place, on its own files.
+
+mod daemon;
+mod log;
+mod pidfile;
+mod user;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::{ArgAction, Args};
+use pgherd_core::pgbouncer::Converted;
+use pgherd_server::{Server, Stopper};
+use rustix::process::geteuid;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::iterator::Signals;
+
+use self::log::Log;
+use self::pidfile::PidFile;
+use crate::pgbouncer_files;
+
+/// Serve in PgBouncer's place, straight from its files
+///
+/// Takes the ini file and the options of PgBouncer. SIGTERM and SIGINT stop it: clients in a
+/// transaction may finish it. A second one, or SIGQUIT, stops it at once; SIGHUP opens the log file
+/// anew. What has no effect here, or another one, is logged as a warning at the start:
+/// docs/coming-from-pgbouncer.md has it for each setting.
+#[derive(Debug, Args)]
+pub(crate) struct Pgbouncer {
+    /// The ini file; paths in it are relative to the current folder
+    #[arg(value_name = "FILE")]
+    ini: PathBuf,
+    /// Run in the background: needs `pidfile`
+    #[arg(short, long)]
+    daemon: bool,
+    /// Take the place of a running process: not supported yet, and only accepted
+    #[arg(short = 'R', long)]
+    reboot: bool,
+    /// Log to `logfile` only, and not to standard error too
+    #[arg(short, long)]
+    quiet: bool,
+    /// Log more; twice, yet more
+    #[arg(short, long, action = ArgAction::Count)]
+    verbose: u8,
+    /// The system's user to become, if started by root
+    #[arg(short, long, value_name = "USER")]
+    user: Option<String>,
+    /// Is the process in the background, that --daemon has started
+    #[arg(long, hide = true)]
+    detached: bool,
+}
+
+impl Pgbouncer {
+    /// Returns when it was stopped and its last client has gone; with --daemon, when the process in
+    /// the background serves.
+    pub(crate) fn run(self) -> Result<()> {
+        let Converted { settings, process, warnings } = pgbouncer_files::load(&self.ini)?;
+        if geteuid().is_root() {
+            let name = self.user.as_ref().or(process.user.as_ref());
+            let name = name.context(
+                "it does not run as root, as PgBouncer does not: name a user with -u, or `user` in the file",
+            )?;
+            // Comes back as that user, and not here.
+            return user::become_user(name);
+        }
+        if self.detached {
+            daemon::leave_terminal()?;
+        } else if self.daemon {
+            if process.pidfile.is_none() {
+                bail!("to run in the background it needs `pidfile` in the file");
+            }
+            return daemon::start();
+        }
+        let log = Log::open(process.logfile.as_deref(), !self.quiet)?;
+        log.clone().start(process.verbose.max(self.verbose.into()))?;
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        if self.reboot {
+            tracing::warn!(
+                "-R: a running process cannot hand its clients over yet; if it still has the port, \
+                 this one does not start"
+            );
+        }
+        let signals = [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2];
+        let signals = Signals::new(signals).context("cannot take signals")?;
+        let pidfile = process.pidfile.as_deref().map(PidFile::write).transpose()?;
+        let server = Server::start(&settings)?;
+        obey(signals, server.stopper(), log, pidfile.clone());
+        if self.detached {
+            daemon::tell_ready()?;
+        }
+        let ended = server.wait().context("a loop failed");
+        if let Some(pidfile) = pidfile {
+            pidfile.remove();
+        }
+        ended
+    }
+}
+
+/// Does what signals say, in a thread of its own.
+fn obey(mut signals: Signals, stopper: Stopper, log: Log, pidfile: Option<PidFile>) {
+    std::thread::spawn(move || {
+        let mut is_stopping = false;
+        for signal in signals.forever() {
+            match signal {
+                SIGHUP => {
+                    log.reopen();
+                    tracing::warn!("SIGHUP: settings cannot be read again while pgherd runs, yet");
+                }
+                SIGUSR1 | SIGUSR2 => {
+                    tracing::warn!(signal, "clients can neither be paused nor resumed yet");
+                }
+                SIGTERM | SIGINT if !is_stopping => {
+                    is_stopping = true;
+                    tracing::info!(signal, "stopping; a second signal stops at once");
+                    stopper.stop();
+                }
+                _ => {
+                    tracing::info!(signal, "stopping at once");
+                    if let Some(pidfile) = &pidfile {
+                        pidfile.remove();
+                    }
+                    // What a shell reports of a process that a signal has ended.
+                    std::process::exit(128 + signal);
+                }
+            }
+        }
+    });
+}

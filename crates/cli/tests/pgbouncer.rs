@@ -1,0 +1,278 @@
+//! `pgherd pgbouncer` beside PgBouncer, on the same files.
+
+// Clippy's leave for tests does not reach the helpers of integration tests.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use pgherd_lab::{Cluster, ClusterSpec, PgBouncer, Pooler, PoolerSpec, RunsAs, cluster, pooler};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+
+/// A coordinator with a login of each kind: `app`, of whom the password is known, `md` and `sc`, of
+/// whom the md5 and the SCRAM secret are.
+struct World {
+    cluster: Cluster,
+    userlist: String,
+    program: PathBuf,
+}
+
+impl World {
+    fn start() -> Self {
+        let hba = vec!["host all md 127.0.0.1/32 md5".to_owned()];
+        let cluster = Cluster::start(&ClusterSpec { hba, ..ClusterSpec::default() }).unwrap();
+        let node = cluster.coordinator();
+        node.psql("set password_encryption = 'md5'; create role md login password 'right'")
+            .unwrap();
+        node.psql("create role sc login password 'right'").unwrap();
+        let secrets = "select string_agg(format('\"%s\" \"%s\"', rolname, rolpassword), chr(10)) \
+                       from pg_authid where rolname in ('md', 'sc')";
+        let secrets = node.psql(secrets).unwrap();
+        let userlist = format!("\"app\" \"{}\"\n{secrets}\n", cluster::PASSWORD);
+        // Where the servers' account finds it: its way to the build may be closed.
+        let program = cluster.folder().join("pgherd");
+        fs::copy(env!("CARGO_BIN_EXE_pgherd"), &program).unwrap();
+        Self { cluster, userlist, program }
+    }
+
+    fn ini(&self, port: u16, more: &str) -> String {
+        let node = self.cluster.coordinator();
+        format!(
+            "[databases]\napp = host={0} port={1}\nother = host={0} port={1} dbname=app pool_size=2\n\
+             shared = host={0} port={1} dbname=app user=app\n\
+             [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
+             auth_file = userlist.txt\nserver_login_retry = 0.1\nquery_wait_timeout = 5\n\
+             ignore_startup_parameters = extra_float_digits\n{more}\n",
+            node.host, node.port
+        )
+    }
+
+    /// One of the two, under the servers' account.
+    fn serve(&self, name: &str, program: PathBuf, arguments: &[&str], more: &str) -> Pooler {
+        let spec = |port| {
+            Ok(PoolerSpec {
+                name: name.to_owned(),
+                program: program.clone(),
+                arguments: arguments.iter().map(ToString::to_string).collect(),
+                files: vec![
+                    ("pgbouncer.ini".to_owned(), self.ini(port, more)),
+                    ("userlist.txt".to_owned(), self.userlist.clone()),
+                ],
+                says: Some("listening".to_owned()),
+                runs_as: RunsAs::Server,
+            })
+        };
+        Pooler::start(&self.cluster, spec).unwrap()
+    }
+
+    fn pgherd(&self, more: &str) -> Pooler {
+        self.serve("pgherd-proxy", self.program.clone(), &["pgbouncer", "pgbouncer.ini"], more)
+    }
+
+    fn pgbouncer(&self, more: &str) -> Pooler {
+        let program = pooler::find("pgbouncer").unwrap();
+        self.serve("pgbouncer", program, &["pgbouncer.ini"], more)
+    }
+
+    /// What psql prints, or complains of.
+    fn ask(
+        &self,
+        port: u16,
+        who: (&str, &str),
+        database: &str,
+        sql: &str,
+    ) -> Result<String, String> {
+        let mut psql = self.cluster.coordinator().psql_command();
+        let (user, password) = who;
+        let output = psql
+            .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-U", user, "-d", database])
+            .args(["-XAtw", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-c", sql])
+            .env("PGPASSWORD", password)
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().trim().to_owned();
+        match output.status.success() {
+            true => Ok(text(output.stdout)),
+            false => Err(text(output.stderr)),
+        }
+    }
+}
+
+const APP: (&str, &str) = ("app", cluster::PASSWORD);
+
+#[test]
+fn both_answer_the_same_on_the_same_files() {
+    if PgBouncer::is_missing() {
+        return;
+    }
+    let world = World::start();
+    for pool_mode in ["session", "transaction", "statement"] {
+        let more = format!("auth_type = scram-sha-256\npool_mode = {pool_mode}");
+        let poolers = [world.pgherd(&more), world.pgbouncer(&more)];
+        for (database, sql) in [
+            ("app", "select current_user, current_database(), 1 + 1"),
+            ("other", "select current_database()"),
+            ("shared", "select current_user"),
+            ("app", "select generate_series(1, 3)"),
+            ("app", "select 1/0"),
+            ("app", "select nothing"),
+            ("app", "begin; select 1; commit"),
+            ("app", "show extra_float_digits"),
+            ("app", "copy (select 1, 'a') to stdout"),
+            ("nowhere", "select 1"),
+        ] {
+            let [ours, theirs] = poolers
+                .each_ref()
+                .map(|pooler| world.ask(pooler.address().port(), APP, database, sql));
+            match (&ours, &theirs) {
+                // What a pooler says of itself it says in its own words.
+                (Err(ours), Err(_)) if database == "nowhere" => {
+                    assert!(ours.contains("database \"nowhere\" does not exist"), "{ours}");
+                }
+                (Err(ours), Err(theirs)) if ours.contains("transaction") => {
+                    assert!(theirs.contains("transaction"), "{theirs}");
+                }
+                _ => assert_eq!(ours, theirs, "{pool_mode}: {sql}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn both_let_in_the_same_and_a_stranger_reads_as_a_wrong_password() {
+    if PgBouncer::is_missing() {
+        return;
+    }
+    let world = World::start();
+    for (method, lets_in) in [
+        ("trust", &["app", "md"][..]),
+        ("plain", &["app", "md", "sc"]),
+        ("md5", &["app", "md", "sc"]),
+        ("scram-sha-256", &["app", "sc"]),
+    ] {
+        let more = format!("auth_type = {method}\npool_mode = transaction");
+        let poolers = [world.pgherd(&more), world.pgbouncer(&more)];
+        let ports = poolers.each_ref().map(|pooler| pooler.address().port());
+        for user in ["app", "md", "sc"] {
+            let right = if user == "app" { cluster::PASSWORD } else { "right" };
+            let [ours, theirs] =
+                ports.map(|port| world.ask(port, (user, right), "app", "select current_user"));
+            if lets_in.contains(&user) {
+                assert_eq!(ours.as_deref(), Ok(user), "{method}");
+            } else {
+                assert!(ours.is_err(), "{method} {user}: {ours:?}");
+            }
+            // PgBouncer does not log in to a node with the key of a client that came in plain.
+            if (method, user) != ("plain", "sc") {
+                assert_eq!(ours.is_ok(), theirs.is_ok(), "{method} {user}: {ours:?} {theirs:?}");
+            }
+        }
+        let said = |port, user: &str| {
+            let said = world.ask(port, (user, "wrong"), "app", "select 1").unwrap_err();
+            said.replace(user, "USER")
+        };
+        if method == "trust" {
+            let stranger = ports.map(|port| world.ask(port, ("nobody", ""), "app", "select 1"));
+            assert!(stranger.iter().all(Result::is_err), "{stranger:?}");
+            continue;
+        }
+        let wrong = said(ports[0], "sc");
+        assert!(
+            wrong.ends_with("FATAL:  password authentication failed for user \"USER\""),
+            "{wrong}"
+        );
+        for user in ["app", "md", "nobody"] {
+            assert_eq!(said(ports[0], user), wrong, "{method} {user}");
+            assert!(said(ports[1], user).contains("authentication failed"), "{method} {user}");
+        }
+    }
+}
+
+/// A folder that the servers' account may write into.
+fn open_folder(world: &World) -> PathBuf {
+    let folder = world.cluster.folder().join("open");
+    fs::create_dir(&folder).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+    folder
+}
+
+fn signal(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
+
+/// Whether a process has ended; nobody may have waited for it yet, and what is left has no folder.
+fn is_gone(pid: i32) -> bool {
+    fs::read_link(format!("/proc/{pid}/cwd")).is_err()
+}
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !holds() {
+        assert!(std::time::Instant::now() < deadline, "{what}");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn it_runs_in_the_background_under_another_user_and_obeys_signals() {
+    let world = World::start();
+    let folder = open_folder(&world);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let more =
+        "auth_type = scram-sha-256\npidfile = pgherd.pid\nlogfile = pgherd.log\npkt_buf = 1\n";
+    fs::write(folder.join("pgbouncer.ini"), world.ini(port, more)).unwrap();
+    fs::write(folder.join("userlist.txt"), &world.userlist).unwrap();
+    let run = |arguments: &[&str]| -> Output {
+        let mut command = Command::new(&world.program);
+        command.arg("pgbouncer").args(arguments).current_dir(&folder).stdin(Stdio::null());
+        command.output().unwrap()
+    };
+    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let is_root = geteuid().is_root();
+    let start = if is_root {
+        let refused = run(&["pgbouncer.ini"]);
+        assert!(said(&refused).contains("does not run as root"), "{}", said(&refused));
+        ["-d", "-q", "-u", "postgres", "pgbouncer.ini"].to_vec()
+    } else {
+        ["--daemon", "--quiet", "pgbouncer.ini"].to_vec()
+    };
+    let started = run(&start);
+    assert!(started.status.success(), "{}", said(&started));
+    let pidfile = folder.join("pgherd.pid");
+    let read_pid = || fs::read_to_string(&pidfile).unwrap().trim().parse::<i32>().unwrap();
+    let pid = read_pid();
+    assert_eq!(world.ask(port, APP, "app", "select 1").as_deref(), Ok("1"));
+    if is_root {
+        let owner =
+            std::os::unix::fs::MetadataExt::uid(&fs::metadata(format!("/proc/{pid}")).unwrap());
+        assert_ne!(owner, 0);
+    }
+    let again = run(&start);
+    assert!(!again.status.success() && said(&again).contains(&format!("names process {pid}")));
+
+    let log = || fs::read_to_string(folder.join("pgherd.log")).unwrap_or_default();
+    assert!(log().contains("pkt_buf has no effect"), "{}", log());
+    fs::rename(folder.join("pgherd.log"), folder.join("pgherd.log.1")).unwrap();
+    signal(pid, Signal::HUP);
+    eventually("no new log", || log().contains("settings cannot be read again"));
+    signal(pid, Signal::TERM);
+    eventually("it runs on", || is_gone(pid));
+    eventually("the pidfile stays", || !pidfile.exists());
+
+    // A pidfile that a crash has left is no obstacle.
+    fs::write(&pidfile, "999999999\n").unwrap();
+    fs::set_permissions(&pidfile, fs::Permissions::from_mode(0o666)).unwrap();
+    let started = run(&start);
+    assert!(started.status.success(), "{}", said(&started));
+    let pid = read_pid();
+    signal(pid, Signal::QUIT);
+    eventually("the pidfile stays", || !pidfile.exists());
+    eventually("it runs on", || is_gone(pid));
+
+    fs::write(folder.join("pgbouncer.ini"), "[pgbouncer]\nfoo = 1\n").unwrap();
+    let refused = run(&start);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(said(&refused).contains("pgbouncer.ini:2: foo: unknown"), "{}", said(&refused));
+}
