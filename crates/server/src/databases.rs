@@ -184,6 +184,12 @@ impl Databases {
         self.listed.first().map_or("", |database| &database.name)
     }
 
+    /// The user as whom all clients of a database are served, if it has one.
+    pub fn shared_login(&self, name: &str) -> Option<UserId> {
+        let settings = self.listed(name).map(|database| &database.settings).or(self.any.as_ref());
+        self.logins.get(&settings?.user).copied()
+    }
+
     /// The account of a database and a user.
     ///
     /// # Errors

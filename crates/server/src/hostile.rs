@@ -12,7 +12,7 @@ use pgherd_wire::{TxStatus, WireError};
 
 use crate::admin::Rights;
 use crate::admin::console::{Ask, Console, Failure, Outcome, Step};
-use crate::auth::{Credentials, Method, Users};
+use crate::auth::{self, Credentials, Method, Proof, Users};
 use crate::backend::{self, Identity, KeyCache, login::LoginError};
 use crate::databases::Databases;
 use crate::relay::downstream::{self, Errors, Observer};
@@ -25,7 +25,11 @@ use crate::session::{self, LoginStep, Rules};
 const PREPARED: usize = 2000;
 
 /// The only login of [`client_login`] and [`backend_login`].
-pub const IDENTITY: Identity<'_> = Identity { user: "app", password: "secret", database: "app" };
+pub const IDENTITY: Identity<'_> =
+    Identity { user: "app", proof: Proof::Password(PASSWORD), database: "app" };
+
+/// Its password.
+pub const PASSWORD: &str = "secret";
 
 /// The same random bytes each time.
 pub fn no_random(bytes: &mut [u8]) {
@@ -34,10 +38,15 @@ pub fn no_random(bytes: &mut [u8]) {
 
 /// What becomes of a client that begins so, how many bytes it was read, and what it is told.
 pub fn client_login(pieces: &[&[u8]]) -> (Option<LoginStep>, usize, Vec<u8>) {
+    client_login_by(Method::Scram, pieces)
+}
+
+/// The same where it is asked for its password otherwise.
+pub fn client_login_by(method: Method, pieces: &[&[u8]]) -> (Option<LoginStep>, usize, Vec<u8>) {
     // Deriving its keys takes longer than all the rest.
     static SERVED: OnceLock<(Users, Databases)> = OnceLock::new();
     let (users, databases) = SERVED.get_or_init(served);
-    let rules = Rules { method: Method::Scram, users, databases };
+    let rules = Rules { method, users, databases };
     let (mut login, mut kept, mut told) = (session::Login::default(), Vec::new(), Vec::new());
     let mut read = 0;
     for piece in pieces {
@@ -60,7 +69,7 @@ fn served() -> (Users, Databases) {
     let settings = Settings::from_toml(text, "hostile").expect("these settings are right");
     let login = Credentials {
         name: IDENTITY.user.to_owned(),
-        password: IDENTITY.password.to_owned(),
+        known: auth::Known::Password(PASSWORD.to_owned()),
         ..Credentials::default()
     };
     let users = Users::new([login], no_random);

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use pgherd::PasswordError;
 use pgherd_core::balance::Balancer;
 use pgherd_core::route::RoutePolicy;
-use pgherd_core::settings::{AuthMethod, ChannelBinding, Settings, TlsMode};
+use pgherd_core::settings::{ChannelBinding, Settings, TlsMode};
 use pgherd_core::shard::BadShardMap;
 use pgherd_core::sql::Classifier;
 use pgherd_core::topology::{Node, Topology, TopologyError};
@@ -20,7 +20,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::addresses::{self, Addresses, LookUp};
 use crate::admin::Admin;
-use crate::auth::{Credentials, Method, Users};
+use crate::auth::{Credentials, Users};
 use crate::control::ControlPlane;
 use crate::databases::Databases;
 use crate::pins::{Pin, Pins};
@@ -262,10 +262,7 @@ pub(crate) fn proxy(
     let pool = &settings.pool;
     let users = Users::new(settings.users.iter().map(Credentials::from), random);
     Proxy {
-        method: match settings.listen.auth {
-            AuthMethod::Trust => Method::Trust,
-            AuthMethod::ScramSha256 => Method::Scram,
-        },
+        method: settings.listen.auth.into(),
         databases: Databases::new(settings, &users),
         users,
         topology: health.topology,

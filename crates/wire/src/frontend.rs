@@ -222,6 +222,14 @@ pub fn put_query(out: &mut Vec<u8>, sql: &str) {
     put(out, QUERY, |out| put_str(out, sql));
 }
 
+/// The password in the body of a PasswordMessage.
+///
+/// # Errors
+/// [`WireError::Truncated`] if it has no end.
+pub fn password(body: &[u8]) -> Result<&[u8], WireError> {
+    Fields::new(PASSWORD, body).cstr("password")
+}
+
 /// Appends a PasswordMessage.
 pub fn put_password(out: &mut Vec<u8>, password: &str) {
     put(out, PASSWORD, |out| put_str(out, password));

@@ -1,4 +1,4 @@
-//! The md5 password exchange, which nodes may still ask for.
+//! The md5 password exchange, which nodes and clients may still ask for.
 
 use md5::{Digest, Md5};
 
@@ -7,9 +7,19 @@ use md5::{Digest, Md5};
 ///
 /// Source: PostgreSQL manual, "Message Flow": `md5(md5(password || user) || salt)`.
 pub fn response(user: &str, password: &str, salt: [u8; 4]) -> String {
-    let inner = hex(&Md5::new().chain_update(password).chain_update(user).finalize());
+    response_of(&stored(user, password), salt)
+}
+
+/// The same from what a server stores in the place of the password: see [`stored`].
+pub fn response_of(stored: &str, salt: [u8; 4]) -> String {
+    let inner = stored.strip_prefix("md5").unwrap_or(stored);
     let outer = hex(&Md5::new().chain_update(inner).chain_update(salt).finalize());
     format!("md5{outer}")
+}
+
+/// What a server stores in the place of a password: `md5` and 32 hex digits.
+pub fn stored(user: &str, password: &str) -> String {
+    format!("md5{}", hex(&Md5::new().chain_update(password).chain_update(user).finalize()))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -28,6 +38,12 @@ mod tests {
         assert_eq!(
             super::response("alice", "secret", [1, 2, 3, 4]),
             "md598a0412b9c31436fc53776e863350083"
+        );
+        // select 'md5' || md5('secretalice')
+        let stored = super::stored("alice", "secret");
+        assert_eq!(
+            super::response_of(&stored, [1, 2, 3, 4]),
+            super::response("alice", "secret", [1, 2, 3, 4])
         );
     }
 }

@@ -16,6 +16,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 
 /// The mechanism's name.
 pub const MECHANISM: &str = "SCRAM-SHA-256";
@@ -93,6 +94,20 @@ impl Secret {
             stored_key: hmac(key, &[b"stored key of ", user.as_bytes()]),
             server_key: hmac(key, &[b"server key of ", user.as_bytes()]),
         }
+    }
+
+    /// The keys that a password gives, if it is this secret's. Costs as much as
+    /// [`Self::from_password`], whether it is or not.
+    pub fn keys(&self, password: &str) -> Option<Keys> {
+        let keys = Keys::derive(password, &self.salt, self.iterations);
+        bool::from(sha256(&keys.client).ct_eq(&self.stored_key)).then_some(keys)
+    }
+
+    /// The keys of a client that has shown its own to fit this secret, in an exchange or by its
+    /// password.
+    pub fn keys_of(&self, client_key: [u8; 32]) -> Option<Keys> {
+        let fits = bool::from(sha256(&client_key).ct_eq(&self.stored_key));
+        fits.then_some(Keys { client: client_key, server: self.server_key })
     }
 
     /// Reads PostgreSQL's text form, `SCRAM-SHA-256$<iterations>:<salt>$<stored>:<server>`.

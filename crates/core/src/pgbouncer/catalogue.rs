@@ -47,7 +47,6 @@ const BALANCES: Kind = Kind::Word(&["round-robin", "disable"]);
 const AUTH_QUERY: &str = "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword \
                           END FROM pg_authid WHERE rolname=$1 AND rolcanlogin";
 
-const NO_CONSOLE: &str = "there is no console yet";
 const NO_UNIX: &str = "pgherd listens on TCP only, so far";
 const NO_TLS_YET: &str = "the proxy does not speak TLS yet";
 const NO_LOOK_UP: &str = "users are those of auth_file, so far: name each of them there";
@@ -105,9 +104,9 @@ pub(super) static GLOBAL: &[Row<Draft>] = &[
     row("ignore_startup_parameters", Kind::Text, "", NoEffect("what a client asks for at its login is set for it; PostgreSQL refuses what it does not know")),
     row("application_name_add_host", Kind::Flag, "0", NotYet("`application_name` is what the client says")),
     row("disable_pqexec", Kind::Flag, "0", Refused("simple queries cannot be refused yet: take it out if several statements in one query are no danger")),
-    row("stats_period", Kind::Seconds, "60", NotYet("no statistics are written to the log yet")),
+    row("stats_period", Kind::Seconds, "60", Becomes("`listen.stats_period`", "at least 1s; no statistics are written to the log yet", |d, v, r| d.settings.listen.stats_period = r.at_least(v, Duration::from_secs(1)))),
     // Authentication.
-    row("auth_type", AUTH_TYPES, "md5", Becomes("`listen.auth`", "trust and scram-sha-256, so far; plain and md5 become scram-sha-256", |d, v, r| d.settings.listen.auth = auth(v.text(), r))),
+    row("auth_type", AUTH_TYPES, "md5", Becomes("`listen.auth`", "any, trust, plain, md5 and scram-sha-256, so far", |d, v, r| d.settings.listen.auth = auth(v.text(), r))),
     row("auth_file", Kind::Text, "", Becomes("`[[user]]`", "one for each login", |d, v, _| d.auth_file = v.text().to_owned())),
     row("auth_hba_file", Kind::Text, "", NoEffect("it counts with auth_type = hba only, which is refused, so far")),
     row("auth_ident_file", Kind::Text, "", NoEffect("it counts with cert and peer only, which are refused, so far")),
@@ -116,8 +115,8 @@ pub(super) static GLOBAL: &[Row<Draft>] = &[
     row("auth_query", Kind::Text, AUTH_QUERY, NoEffect("it counts with auth_user only, which is refused, so far")),
     row("auth_dbname", Kind::Text, "", NoEffect("it counts with auth_user only, which is refused, so far")),
     row("scram_iterations", Kind::Count, "4096", NotYet("secrets that are made of plain passwords have 4096 iterations")),
-    row("admin_users", Kind::Text, "", NotYet(NO_CONSOLE)),
-    row("stats_users", Kind::Text, "", NotYet(NO_CONSOLE)),
+    row("admin_users", Kind::Text, "", Becomes("`listen.admin_users`", "those of them that can log in", |d, v, _| d.settings.listen.admin_users = names(v.text()))),
+    row("stats_users", Kind::Text, "", Becomes("`listen.stats_users`", "those of them that can log in", |d, v, _| d.settings.listen.stats_users = names(v.text()))),
     // TLS.
     row("client_tls_sslmode", TLS_MODES, "disable", Becomes("none yet", "clients come in plain; what requires TLS of them is refused", |_, v, r| match v.text() {
         "disable" => {}
@@ -314,6 +313,11 @@ fn some(value: &Value) -> Option<String> {
     Some(value.text().to_owned()).filter(|text| !text.is_empty())
 }
 
+fn names(text: &str) -> Vec<String> {
+    let names = text.split(|c: char| c == ',' || c.is_ascii_whitespace());
+    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
 fn address(text: &str, remarks: &mut Remarks) -> String {
     let all: Vec<&str> = text.split(',').map(str::trim).filter(|one| !one.is_empty()).collect();
     match all[..] {
@@ -376,18 +380,13 @@ fn tls_version(text: &str, remarks: &mut Remarks) -> TlsVersion {
 
 fn auth(word: &str, remarks: &mut Remarks) -> AuthMethod {
     match word {
-        "trust" => AuthMethod::Trust,
-        "scram-sha-256" => AuthMethod::ScramSha256,
-        "plain" | "md5" => {
-            remarks.note("clients are asked for SCRAM-SHA-256, so far");
-            AuthMethod::ScramSha256
-        }
-        _ => {
+        "cert" | "hba" | "ldap" | "pam" => {
             remarks.problem(format!(
-                "`{word}` is not supported yet: trust, plain, md5 and scram-sha-256 are"
+                "`{word}` is not supported yet: any, trust, plain, md5 and scram-sha-256 are"
             ));
             AuthMethod::ScramSha256
         }
+        word => word.parse().expect("the other words of both are the same"),
     }
 }
 

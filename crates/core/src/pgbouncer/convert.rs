@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use pgherd_wire::{md5, scram};
+
 use super::FileError;
 use super::catalogue::{DATABASE, Fate, GLOBAL, PEER, Row, USER};
 use super::draft::{DatabaseDraft, Draft, Process, Remarks};
@@ -236,11 +238,8 @@ impl Conversion<'_> {
             match login.password {
                 StoredPassword::None => {}
                 StoredPassword::Plain(password) => user.password = password,
-                StoredPassword::Md5(_) | StoredPassword::Scram(_) => {
-                    self.problems.push(at(format!(
-                        "`{}` has a hash, and pgherd needs the password itself, so far",
-                        login.name
-                    )));
+                StoredPassword::Md5(hash) | StoredPassword::Scram(hash) => {
+                    user.password_hash = hash;
                 }
             }
             let place = Place { file: path.as_str().into(), line: login.line };
@@ -355,17 +354,31 @@ impl Conversion<'_> {
             }
             return;
         }
-        match users.iter().find(|user| user.name == *name) {
+        match users.iter_mut().find(|user| user.name == *name) {
             None => {
-                users.push(UserSettings {
-                    name: name.clone(),
-                    password: Secret::new(password.as_str()),
-                    nodes_only: true,
-                    ..UserSettings::default()
-                });
+                let mut user =
+                    UserSettings { name: name.clone(), nodes_only: true, ..Default::default() };
+                match StoredPassword::read(password) {
+                    Ok(StoredPassword::None) => {}
+                    Ok(StoredPassword::Plain(password)) => user.password = password,
+                    Ok(StoredPassword::Md5(hash)) => user.password_hash = hash,
+                    Ok(StoredPassword::Scram(_)) => {
+                        problem(format!(
+                            "with a SCRAM secret nobody can log in as `{name}` but a client that \
+                             knows the password: give it here as it is"
+                        ));
+                    }
+                    Err(error) => problem(error.to_owned()),
+                }
+                users.push(user);
                 self.places.insert(format!("user.{name}"), (place.clone(), name.clone()));
             }
             Some(known) if password.is_empty() || known.password.expose() == password => {}
+            // The password itself serves for all that a hash of it does.
+            Some(known) if is_hash_of(known.password_hash.expose(), name, password) => {
+                known.password_hash = Secret::default();
+                known.password = Secret::new(password.as_str());
+            }
             Some(_) => problem(format!(
                 "user `{name}` has another password in auth_file or for another database, and pgherd \
                  knows one for each user"
@@ -387,12 +400,28 @@ impl Conversion<'_> {
         }
     }
 
+    /// Leaves those that can log in.
+    fn keep_known(&mut self, setting: &str, names: &mut Vec<String>, users: &[UserSettings]) {
+        let is_known =
+            |name: &String| users.iter().any(|user| user.name == *name && !user.nodes_only);
+        let unknown: Vec<String> = names.extract_if(.., |name| !is_known(name)).collect();
+        if let Some((place, _)) = self.places.get(&format!("listen.{setting}")) {
+            let warn = |name| {
+                place
+                    .error(format!("{setting}: `{name}` cannot log in: auth_file does not have it"))
+            };
+            self.warnings.extend(unknown.into_iter().map(warn));
+        }
+    }
+
     fn finish(&mut self, draft: Draft, users: Vec<UserSettings>) -> (Settings, Process) {
         let Draft { mut settings, process, reserve_is_off, check_is_off, .. } = draft;
         if reserve_is_off {
             settings.pool.reserve_size = 0;
             settings.databases.iter_mut().for_each(|database| database.reserve_size = None);
         }
+        self.keep_known("admin_users", &mut settings.listen.admin_users, &users);
+        self.keep_known("stats_users", &mut settings.listen.stats_users, &users);
         settings.users = users;
         if reserve_is_off {
             settings.users.iter_mut().for_each(|user| user.reserve_size = None);
@@ -400,8 +429,13 @@ impl Conversion<'_> {
         if check_is_off {
             settings.pool.check_after = std::time::Duration::from_secs(7 * 24 * 3600);
         }
-        // The node is asked under the first login, which is to have a password if any has.
+        // The node is asked whether it lives under the first login, which is to have a password if any
+        // has. Where none has, the question is no use, and a line in the node's log each time.
         settings.users.sort_by_key(|user| user.password.is_empty());
+        let first = settings.users.first();
+        if first.is_some_and(|user| !user.password_hash.is_empty()) {
+            settings.health.interval = std::time::Duration::from_secs(600);
+        }
         if settings.users.is_empty() && self.problems.is_empty() {
             self.problems.push(FileError {
                 file: self.file_name.to_owned(),
@@ -425,6 +459,14 @@ impl Conversion<'_> {
             }
         }
         (settings, process)
+    }
+}
+
+/// Whether a stored hash is that of a user's password.
+fn is_hash_of(hash: &str, user: &str, password: &str) -> bool {
+    match scram::Secret::parse(hash) {
+        Some(secret) => secret.keys(password).is_some(),
+        None => hash.eq_ignore_ascii_case(&md5::stored(user, password)),
     }
 }
 

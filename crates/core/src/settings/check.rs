@@ -7,10 +7,11 @@ use std::net::IpAddr;
 use super::section::Range;
 use super::value::Value;
 use super::{
-    ANY_DATABASE, ChannelBinding, DatabaseSettings, NodeSettings, Settings, TlsMode, TlsSettings,
-    UserSettings, sections,
+    ANY_DATABASE, AuthMethod, ChannelBinding, DatabaseSettings, NodeSettings, Settings, TlsMode,
+    TlsSettings, UserSettings, sections,
 };
 use crate::id::ShardId;
+use crate::pgbouncer::StoredPassword;
 use crate::topology::NodeRole;
 
 /// What clients call the console, as PgBouncer's.
@@ -102,6 +103,15 @@ pub(super) fn check(settings: &Settings) -> Vec<(String, String)> {
             let (name, sources) = (&user.name, sources.join(" and "));
             problem("user.password", format!("user `{name}` has {sources}: one of them is enough"));
         }
+        let hash = StoredPassword::read(user.password_hash.expose());
+        if matches!(hash, Err(_) | Ok(StoredPassword::Plain(_))) {
+            problem(
+                &format!("user.{}", user.name),
+                "password_hash is no SCRAM secret (`SCRAM-SHA-256$...`) and no md5 (`md5` and 32 \
+                 hexadecimal digits), as `rolpassword` of pg_authid has them"
+                    .to_owned(),
+            );
+        }
     }
     let may = [
         ("listen.admin_users", &settings.listen.admin_users),
@@ -117,6 +127,12 @@ pub(super) fn check(settings: &Settings) -> Vec<(String, String)> {
 
 fn check_databases(settings: &Settings) -> Vec<(String, String)> {
     let (mut problems, mut names) = (Vec::new(), HashSet::new());
+    if settings.listen.auth == AuthMethod::Any {
+        for database in settings.served_databases().iter().filter(|one| one.user.is_empty()) {
+            let text = "needs a `user`, as listen.auth is \"any\" and clients have no names";
+            problems.push((format!("database.{}", database.name), text.to_owned()));
+        }
+    }
     for database in &settings.databases {
         let DatabaseSettings { name, user, .. } = database;
         let mut problem = |text: String| problems.push((format!("database.{name}"), text));
@@ -187,13 +203,14 @@ fn check_tls(tls: &TlsSettings) -> Vec<(&'static str, &'static str)> {
 }
 
 impl UserSettings {
-    /// Which of the four ways to give a password are used, by the names of their settings.
+    /// Which of the five ways to give a password are used, by the names of their settings.
     pub fn password_sources(&self) -> Vec<&'static str> {
         let sources = [
             (self.password.is_empty(), "password"),
             (self.password_file.is_empty(), "password_file"),
             (self.password_command.is_empty(), "password_command"),
             (self.passfile.is_empty(), "passfile"),
+            (self.password_hash.is_empty(), "password_hash"),
         ];
         sources.into_iter().filter(|(is_empty, _)| !is_empty).map(|(_, name)| name).collect()
     }

@@ -113,6 +113,7 @@ fn read_user(reader: &mut Reader<'_, '_, '_>) -> Option<UserSettings> {
     let password_file = reader.take("password_file", String::new(), &Range::Any);
     let password_command = reader.take("password_command", PasswordCommand::default(), &Range::Any);
     let passfile = reader.take("passfile", String::new(), &Range::Any);
+    let password_hash = reader.take("password_hash", Secret::default(), &Range::Any);
     let nodes_only = reader.take("nodes_only", false, &Range::Any);
     let pool_mode = reader.optional("pool_mode");
     let pool_size = reader.optional("pool_size");
@@ -131,6 +132,7 @@ fn read_user(reader: &mut Reader<'_, '_, '_>) -> Option<UserSettings> {
         password_file,
         password_command,
         passfile,
+        password_hash,
         nodes_only,
         pool_mode,
         pool_size,

@@ -95,8 +95,10 @@ section! {
         ///
         /// Range: 0 to 1000000; 0 is no limit but `max_clients`. Default: 0. Reload: restart.
         max_clients_per_user: u32 = 0, most_clients();
-        /// How clients prove who they are: "scram-sha-256", with the password of `[[user]]`,
-        /// or "trust", which lets anybody in under any name of `[[user]]`.
+        /// How clients prove who they are, by the password of `[[user]]`: "scram-sha-256"; "md5", which
+        /// is SCRAM for a user with a SCRAM secret; "plain", which sends the password as it is. "trust"
+        /// lets anybody in under any name of `[[user]]`, and "any" under any name at all: each
+        /// `[[database]]` then needs a `user`, as whom all are served.
         ///
         /// Default: "scram-sha-256". Reload: live.
         auth: AuthMethod = AuthMethod::ScramSha256, Range::Any;
@@ -554,7 +556,7 @@ pub struct NodeSettings {
 }
 
 /// `[[user]]`: a login, checked on clients and used on the nodes. Its password is given in one of
-/// four ways, or there is none.
+/// five ways, or there is none; without one no client is let in that has to prove who it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UserSettings {
     /// The role's name. Required, unique.
@@ -581,6 +583,11 @@ pub struct UserSettings {
     /// Backends to one node under this login, at most, for all databases together; 0 is no limit.
     /// Default: as `pool.max_backends_per_user`.
     pub max_backends: Option<u32>,
+    /// What PostgreSQL stores of the password, `rolpassword` of pg_authid: "SCRAM-SHA-256$..." or
+    /// "md5...". Clients are checked against it. With a SCRAM secret pgherd logs in at a node that
+    /// stores the same one by the key of a client that has logged in, with md5 at a node that asks for
+    /// md5. The proxy only. Default: "", none.
+    pub password_hash: Secret,
     /// Whether only pgherd logs in under this name, at the nodes, and no client may: for `user` of a
     /// `[[database]]`. The proxy only. Default: false.
     pub nodes_only: bool,

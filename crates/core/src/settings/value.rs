@@ -183,10 +183,16 @@ macro_rules! words {
 words! {
     /// How clients prove who they are.
     AuthMethod {
-        /// SCRAM-SHA-256, with the password of `[[user]]`.
+        /// SCRAM-SHA-256.
         ScramSha256 = "scram-sha-256",
+        /// md5, and SCRAM-SHA-256 where a SCRAM secret is stored.
+        Md5 = "md5",
+        /// The password itself.
+        Plain = "plain",
         /// Not at all.
         Trust = "trust",
+        /// Not at all, and nobody asks who they are.
+        Any = "any",
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::section::Section;
 use super::value::{Value, quoted};
-use super::{DatabaseSettings, NodeSettings, Settings, UserSettings};
+use super::{DatabaseSettings, NodeSettings, Secret, Settings, UserSettings};
 
 /// Names and values, in TOML.
 type Lines = Vec<(&'static str, String)>;
@@ -74,6 +74,7 @@ fn user(user: &UserSettings) -> Lines {
         password_file,
         password_command,
         passfile,
+        password_hash,
         nodes_only,
         pool_mode,
         pool_size,
@@ -87,13 +88,15 @@ fn user(user: &UserSettings) -> Lines {
         client_idle_timeout,
     } = user;
     // Elsewhere a secret is written as nothing.
-    let password = (!password.is_empty()).then(|| ("password", quoted(password.expose())));
+    let secret =
+        |name, secret: &Secret| (!secret.is_empty()).then(|| (name, quoted(secret.expose())));
     [
         Some(("name", name.to_toml())),
-        password,
+        secret("password", password),
         one("password_file", password_file, &none.password_file),
         one("password_command", password_command, &none.password_command),
         one("passfile", passfile, &none.passfile),
+        secret("password_hash", password_hash),
         one("nodes_only", nodes_only, &false),
         optional("pool_mode", pool_mode.as_ref()),
         optional("pool_size", pool_size.as_ref()),

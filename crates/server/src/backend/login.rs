@@ -11,6 +11,7 @@ use pgherd_wire::scram::{self, AwaitingFinal, AwaitingServer, ClientExchange, Ke
 use pgherd_wire::startup::{self, PROTOCOL_3_2};
 use pgherd_wire::{Frame, HEADER, WireError, md5};
 
+use crate::auth::Proof;
 use crate::relay::Parameters;
 
 /// The longest message of a login: 1 MiB, far above any notice or error.
@@ -24,8 +25,8 @@ const KEYS_KEPT: usize = 1024;
 pub struct Identity<'a> {
     /// The role's name.
     pub user: &'a str,
-    /// Its password.
-    pub password: &'a str,
+    /// What can be shown of its password.
+    pub proof: Proof<'a>,
     /// The database.
     pub database: &'a str,
 }
@@ -39,13 +40,13 @@ pub struct KeyCache(HashMap<KeyOf, Keys>);
 type KeyOf = (Box<str>, Box<[u8]>, u32);
 
 impl KeyCache {
-    fn keys(&mut self, identity: Identity<'_>, salt: &[u8], iterations: u32) -> Keys {
+    fn keys(&mut self, user: &str, password: &str, salt: &[u8], iterations: u32) -> Keys {
         if self.0.len() >= KEYS_KEPT {
             self.0.clear();
         }
         self.0
-            .entry((identity.user.into(), salt.into(), iterations))
-            .or_insert_with(|| Keys::derive(identity.password, salt, iterations))
+            .entry((user.into(), salt.into(), iterations))
+            .or_insert_with(|| Keys::derive(password, salt, iterations))
             .clone()
     }
 
@@ -78,6 +79,18 @@ pub enum LoginError {
     /// The node asks for a mechanism pgherd does not speak.
     #[error("the node asks for authentication by {0}, which pgherd does not speak")]
     Method(String),
+    /// What is known of the password does not do for what the node asks.
+    #[error("the node asks for {0}, and {1} is all that pgherd knows of the user's password")]
+    Unprovable(&'static str, &'static str),
+    /// Only a client's key opens the node, and none has logged in yet.
+    #[error(
+        "the user's SCRAM secret opens the node once a client has logged in with the password, by SCRAM \
+         or in plain, and none has yet"
+    )]
+    NoClientYet,
+    /// The node stores another SCRAM secret than the settings have.
+    #[error("the node has another SCRAM secret of the user: copy `rolpassword` of pg_authid anew")]
+    OtherSecret,
     /// A message came that has no place in a login.
     #[error("unexpected message {0:?} during the login")]
     Unexpected(char),
@@ -198,17 +211,33 @@ impl Login {
             // knows the secret is not the node.
             (Authentication::Ok, State::Asked | State::Accepted) => State::Accepted,
             (Authentication::Cleartext, State::Asked) => {
-                frontend::put_password(out, identity.password);
+                let Proof::Password(password) = identity.proof else {
+                    return Err(LoginError::Unprovable("the password", "a hash"));
+                };
+                frontend::put_password(out, password);
                 State::Asked
             }
             (Authentication::Md5 { salt }, State::Asked) => {
-                let answer = md5::response(identity.user, identity.password, salt);
+                let answer = match identity.proof {
+                    Proof::Password(password) => md5::response(identity.user, password, salt),
+                    Proof::Md5(hash) => md5::response_of(hash, salt),
+                    Proof::Scram(..) => {
+                        return Err(LoginError::Unprovable("md5", "a SCRAM secret"));
+                    }
+                };
                 frontend::put_password(out, &answer);
                 State::Asked
             }
             (Authentication::Sasl { mechanisms }, State::Asked) => {
                 if !mechanisms.contains(&scram::MECHANISM) {
                     return Err(LoginError::Method(mechanisms.join(", ")));
+                }
+                match identity.proof {
+                    Proof::Md5(_) => {
+                        return Err(LoginError::Unprovable("SCRAM-SHA-256", "its md5"));
+                    }
+                    Proof::Scram(_, None) => return Err(LoginError::NoClientYet),
+                    Proof::Password(_) | Proof::Scram(_, Some(_)) => {}
                 }
                 let mut nonce = [0; 18];
                 random(&mut nonce);
@@ -217,8 +246,7 @@ impl Login {
                 State::Challenged(next)
             }
             (Authentication::SaslContinue(challenge), State::Challenged(exchange)) => {
-                let derive = |salt: &[u8], iterations| keys.keys(identity, salt, iterations);
-                let (next, proof) = exchange.prove(challenge, derive)?;
+                let (next, proof) = prove(exchange, challenge, identity, keys)?;
                 frontend::put_sasl_response(out, proof.as_bytes());
                 State::Proved(next)
             }
@@ -232,12 +260,41 @@ impl Login {
     }
 }
 
+/// The proof for a node's challenge.
+fn prove(
+    exchange: AwaitingServer,
+    challenge: &[u8],
+    identity: Identity<'_>,
+    cache: &mut KeyCache,
+) -> Result<(AwaitingFinal, String), LoginError> {
+    match identity.proof {
+        Proof::Password(password) => {
+            let derive =
+                |salt: &[u8], iterations| cache.keys(identity.user, password, salt, iterations);
+            Ok(exchange.prove(challenge, derive)?)
+        }
+        Proof::Scram(secret, Some(keys)) => {
+            let mut is_same = false;
+            let known = |salt: &[u8], iterations| {
+                is_same = *salt == *secret.salt && iterations == secret.iterations;
+                keys.clone()
+            };
+            let proved = exchange.prove(challenge, known)?;
+            // A proof from another secret's keys fits nothing, and is not sent.
+            if is_same { Ok(proved) } else { Err(LoginError::OtherSecret) }
+        }
+        Proof::Md5(_) | Proof::Scram(_, None) => Err(LoginError::Unexpected('R')),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use pgherd_wire::TxStatus;
+    use pgherd_wire::scram::{Secret, ServerExchange};
 
-    const IDENTITY: Identity<'_> = Identity { user: "app", password: "secret", database: "app" };
+    const IDENTITY: Identity<'_> =
+        Identity { user: "app", proof: Proof::Password("secret"), database: "app" };
 
     fn no_random(bytes: &mut [u8]) {
         bytes.fill(7);
@@ -268,6 +325,60 @@ mod tests {
         Authentication::Sasl { mechanisms: vec![scram::MECHANISM] }.put(&mut bytes);
         Authentication::Ok.put(&mut bytes);
         assert_eq!(feed(&bytes).unwrap_err(), LoginError::Unexpected('R'));
+    }
+
+    /// What becomes of a login with `proof` at a node that asks for SCRAM and stores `secret`.
+    fn log_in_by_scram(proof: Proof<'_>, secret: &Secret) -> Result<LoginStep, LoginError> {
+        let identity = Identity { proof, ..IDENTITY };
+        let (mut out, mut keys) = (Vec::new(), KeyCache::default());
+        let mut login = Login::start(identity, &mut out);
+        let mut say = |message: Authentication<'_>| {
+            let (mut bytes, mut out) = (Vec::new(), Vec::new());
+            message.put(&mut bytes);
+            let step = login.on_bytes(&bytes, identity, &mut keys, &mut no_random, &mut out)?;
+            Ok::<_, LoginError>((step.1, out))
+        };
+        let (_, out) = say(Authentication::Sasl { mechanisms: vec![scram::MECHANISM] })?;
+        let first = SaslInitial::read(&out[HEADER..]).unwrap();
+        let (server, reply) = ServerExchange::start(first.data, b"node", secret.clone()).unwrap();
+        let (_, out) = say(Authentication::SaslContinue(reply.as_bytes()))?;
+        let accepted = server.check(&out[HEADER..])?;
+        say(Authentication::SaslFinal(accepted.server_final.as_bytes()))?;
+        Ok(say(Authentication::Ok)?.0)
+    }
+
+    #[test]
+    fn a_clients_key_opens_a_node_that_stores_the_same_secret() {
+        let secret = Secret::from_password("secret", b"salt", 4096);
+        let keys = secret.keys("secret").unwrap();
+        log_in_by_scram(Proof::Scram(&secret, Some(&keys)), &secret).unwrap();
+        log_in_by_scram(Proof::Password("secret"), &secret).unwrap();
+        let error = |proof: Proof<'_>, at: &Secret| log_in_by_scram(proof, at).unwrap_err();
+        for (salt, iterations) in [(&b"other"[..], 4096), (b"salt", 4097)] {
+            let other = Secret::from_password("secret", salt, iterations);
+            assert_eq!(error(Proof::Scram(&secret, Some(&keys)), &other), LoginError::OtherSecret);
+        }
+        assert_eq!(error(Proof::Scram(&secret, None), &secret), LoginError::NoClientYet);
+        let hash = md5::stored("app", "secret");
+        assert!(matches!(error(Proof::Md5(&hash), &secret), LoginError::Unprovable(..)));
+    }
+
+    #[test]
+    fn an_md5_hash_opens_a_node_that_asks_for_md5() {
+        let answers = |proof| {
+            let identity = Identity { proof, ..IDENTITY };
+            let (mut bytes, mut out) = (Vec::new(), Vec::new());
+            let mut login = Login::start(identity, &mut out);
+            out.clear();
+            Authentication::Md5 { salt: [1, 2, 3, 4] }.put(&mut bytes);
+            let mut keys = KeyCache::default();
+            let step = login.on_bytes(&bytes, identity, &mut keys, &mut no_random, &mut out);
+            step.map(|_| out)
+        };
+        let hash = md5::stored("app", "secret");
+        assert_eq!(answers(Proof::Md5(&hash)), answers(Proof::Password("secret")));
+        let secret = Secret::from_password("secret", b"salt", 1);
+        assert!(answers(Proof::Scram(&secret, None)).is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use pgherd_lab::hostile::{
 use pgherd_wire::backend::{self as from_backend, Authentication};
 use pgherd_wire::frontend::{self, SaslInitial};
 use pgherd_wire::scram::{self, ClientExchange, Keys, Secret, ServerExchange};
-use pgherd_wire::{HEADER, startup};
+use pgherd_wire::{HEADER, md5, startup};
 use proptest::prelude::*;
 
 use super::*;
@@ -33,15 +33,24 @@ fn right_client_logins() -> Seeds {
     SaslInitial { mechanism: scram::MECHANISM, data: first.as_bytes() }.put(&mut said);
     let (_, _, told) = client_login(&[&said]);
     let challenge = &told[told.len() - continued(&told).len()..];
-    let derive = |salt: &[u8], iterations| Keys::derive(IDENTITY.password, salt, iterations);
+    let derive = |salt: &[u8], iterations| Keys::derive(PASSWORD, salt, iterations);
     let (_, proof) = exchange.prove(challenge, derive).unwrap();
     frontend::put_sasl_response(&mut said, proof.as_bytes());
     assert!(matches!(client_login(&[&said]).0, Some(LoginStep::Authenticated(_))));
+    let answered = |method, answer: &str| {
+        let mut said = startup.clone();
+        frontend::put_password(&mut said, answer);
+        let (step, ..) = client_login_by(method, &[&said]);
+        assert!(matches!(step, Some(LoginStep::Authenticated(_))), "{step:?}");
+        input_of(&said)
+    };
     let ssl = [0, 0, 0, 8, 4, 210, 22, 47];
     let mut cancel = Vec::new();
     startup::put_cancel(&mut cancel, 42, &[7; 4]);
     vec![
         ("scram", input_of(&said)),
+        ("plain", answered(Method::Plain, PASSWORD)),
+        ("md5", answered(Method::Md5, &md5::response("app", PASSWORD, [7; 4]))),
         ("ssl-first", input_of(&[&ssl[..], &said].concat())),
         ("cancel", input_of(&cancel)),
         ("refused", input_of(&[&startup[..], b"p\0\0\0\x08SCRA"].concat())),
@@ -78,9 +87,9 @@ fn right_backend_logins() -> Seeds {
     let mut random = [0; 18];
     no_random(&mut random);
     let (client, first) = ClientExchange::start(&random);
-    let secret = Secret::from_password(IDENTITY.password, b"salt", 10);
+    let secret = Secret::from_password(PASSWORD, b"salt", 10);
     let (server, challenge) = ServerExchange::start(first.as_bytes(), b"node", secret).unwrap();
-    let derive = |salt: &[u8], iterations| Keys::derive(IDENTITY.password, salt, iterations);
+    let derive = |salt: &[u8], iterations| Keys::derive(PASSWORD, salt, iterations);
     let (_, proof) = client.prove(challenge.as_bytes(), derive).unwrap();
     let signature = server.check(proof.as_bytes()).unwrap().server_final;
     let (challenge, signature) = (challenge.as_bytes(), signature.as_bytes());
@@ -178,7 +187,11 @@ fn each_seed_holds() {
     write_seeds("relay", right_relays());
     write_seeds("survey", right_batches());
     write_seeds("console", right_console_sessions());
-    each_seed("client_login", |input| in_any_pieces(input, client_login));
+    each_seed("client_login", |input| {
+        for method in [Method::Scram, Method::Md5, Method::Plain] {
+            in_any_pieces(input, |pieces| client_login_by(method, pieces));
+        }
+    });
     each_seed("backend_login", run_backend_login);
     each_seed("relay", |input| in_any_turns(input, relay));
     each_seed("survey", |input| in_any_pieces(input, survey));

@@ -67,6 +67,8 @@ pub enum LoginStep {
 #[derive(Debug)]
 enum State {
     First { encryption_asked: u8 },
+    Password(Pending),
+    Md5(Pending, [u8; 4]),
     SaslInitial(Pending),
     Proof(Pending, Box<AwaitingProof>),
     Over,
@@ -152,9 +154,33 @@ impl Login {
                     FirstPacket::Cancel { pid, secret } => {
                         Some(LoginStep::Cancel { pid, secret: secret.to_vec() })
                     }
-                    FirstPacket::Startup(startup) => self.begin(&startup, rules, out)?,
+                    FirstPacket::Startup(startup) => self.begin(&startup, rules, random, out)?,
                 };
                 Ok((packet.len(), step))
+            }
+            State::Password(pending) => {
+                let Some(message) = password_message(input)? else {
+                    self.0 = State::Password(pending);
+                    return Ok((0, None));
+                };
+                let password = frontend::password(&message[HEADER..])?;
+                // What is no text is nobody's password, and is looked at as long as one.
+                let password = String::from_utf8_lossy(password);
+                if !rules.users.is_password(&pending.name, &password) {
+                    return Err(Refusal::password(&pending.name));
+                }
+                Ok((message.len(), Some(accept(pending, rules)?)))
+            }
+            State::Md5(pending, salt) => {
+                let Some(message) = password_message(input)? else {
+                    self.0 = State::Md5(pending, salt);
+                    return Ok((0, None));
+                };
+                let answer = frontend::password(&message[HEADER..])?;
+                if !rules.users.is_md5(&pending.name, salt, answer) {
+                    return Err(Refusal::password(&pending.name));
+                }
+                Ok((message.len(), Some(accept(pending, rules)?)))
             }
             State::SaslInitial(pending) => {
                 let Some(message) = password_message(input)? else {
@@ -183,6 +209,7 @@ impl Login {
                     .check(&message[HEADER..])
                     .map_err(|error| Refusal::scram(&pending.name, &error))?;
                 Authentication::SaslFinal(accepted.server_final.as_bytes()).put(out);
+                rules.users.remember(&pending.name, accepted.client_key);
                 Ok((message.len(), Some(accept(pending, rules)?)))
             }
             State::Over => Ok((0, None)),
@@ -193,6 +220,7 @@ impl Login {
         &mut self,
         startup: &Startup<'_>,
         rules: Rules<'_>,
+        random: &mut dyn FnMut(&mut [u8]),
         out: &mut Vec<u8>,
     ) -> Result<Option<LoginStep>, Refusal> {
         let protocol = negotiate(startup, out);
@@ -216,27 +244,40 @@ impl Login {
         let parameters = parameters(startup)?;
         let (name, database) = (name.to_owned(), database.to_owned());
         let pending = Pending { name, database, replication, protocol, parameters };
-        match rules.method {
-            Method::Trust => Ok(Some(accept(pending, rules)?)),
-            Method::Scram => {
-                Authentication::Sasl { mechanisms: vec![scram::MECHANISM] }.put(out);
-                self.0 = State::SaslInitial(pending);
-                Ok(None)
+        self.0 = match rules.method {
+            Method::Trust | Method::Any => return Ok(Some(accept(pending, rules)?)),
+            Method::Plain => {
+                Authentication::Cleartext.put(out);
+                State::Password(pending)
             }
-        }
+            Method::Md5 if !rules.users.is_asked_for_scram(&pending.name) => {
+                let mut salt = [0; 4];
+                random(&mut salt);
+                Authentication::Md5 { salt }.put(out);
+                State::Md5(pending, salt)
+            }
+            Method::Md5 | Method::Scram => {
+                Authentication::Sasl { mechanisms: vec![scram::MECHANISM] }.put(out);
+                State::SaslInitial(pending)
+            }
+        };
+        Ok(None)
     }
 }
 
 fn accept(pending: Pending, rules: Rules<'_>) -> Result<LoginStep, Refusal> {
-    let Some(user) = rules.users.find_client(&pending.name) else {
-        return Err(Refusal::new(
-            sqlstate::INVALID_AUTHORIZATION,
-            format!("role \"{}\" is not known to pgherd", pending.name),
-        ));
+    let named = match rules.method {
+        Method::Any => None,
+        _ => Some(rules.users.find_client(&pending.name).ok_or_else(|| {
+            Refusal::new(
+                sqlstate::INVALID_AUTHORIZATION,
+                format!("role \"{}\" is not known to pgherd", pending.name),
+            )
+        })?),
     };
     let Pending { mut database, replication, protocol, parameters, .. } = pending;
     if rules.databases.is_console(&database)
-        && let Some(why) = not_for_console(user, replication, rules)
+        && let Some(why) = not_for_console(named, replication, rules)
     {
         let message = format!("not allowed: {why}");
         return Err(Refusal::new(sqlstate::INVALID_AUTHORIZATION, message));
@@ -245,20 +286,25 @@ fn accept(pending: Pending, rules: Rules<'_>) -> Result<LoginStep, Refusal> {
         // It is of no database. This one is what its limits are taken from.
         rules.databases.first().clone_into(&mut database);
     }
+    // Whoever has no name is served as the database's own user.
+    let user = named.or_else(|| rules.databases.shared_login(&database));
     // Not told to strangers, as in PostgreSQL.
-    if !rules.databases.serves(&database) {
+    let Some(user) = user.filter(|_| rules.databases.serves(&database)) else {
         let unknown = NoDatabase::Unknown(database);
         return Err(Refusal::new(sqlstate::NO_SUCH_DATABASE, unknown.to_string()));
-    }
+    };
     Ok(LoginStep::Authenticated(Request { user, database, replication, protocol, parameters }))
 }
 
 /// Why a user may not have the console.
 fn not_for_console(
-    user: UserId,
+    user: Option<UserId>,
     replication: Option<Replication>,
     rules: Rules<'_>,
 ) -> Option<String> {
+    let Some(user) = user else {
+        return Some("auth is \"any\", so that nobody has a name here".to_owned());
+    };
     if rules.databases.console_rights(user).is_none() {
         let name = &rules.users.get(user).name;
         return Some(format!("\"{name}\" is in neither of admin_users and stats_users"));
@@ -367,15 +413,20 @@ impl Refusal {
         Self::new(sqlstate::PROTOCOL_VIOLATION, message)
     }
 
+    /// The same for a wrong password and for a user that does not exist.
+    fn password(name: &str) -> Self {
+        Self {
+            for_log: format!("password of user \"{name}\" does not fit"),
+            ..Self::new(
+                sqlstate::INVALID_PASSWORD,
+                format!("password authentication failed for user \"{name}\""),
+            )
+        }
+    }
+
     fn scram(name: &str, error: &ScramError) -> Self {
         match error {
-            ScramError::Mismatch => Self {
-                for_log: format!("password of user \"{name}\" does not fit"),
-                ..Self::new(
-                    sqlstate::INVALID_PASSWORD,
-                    format!("password authentication failed for user \"{name}\""),
-                )
-            },
+            ScramError::Mismatch => Self::password(name),
             other => Self {
                 for_log: format!("user \"{name}\": {other}"),
                 ..Self::new(sqlstate::PROTOCOL_VIOLATION, other.to_string())

@@ -57,7 +57,8 @@ impl Log {
         match append(path) {
             Ok(new) => *file.lock().unwrap_or_else(PoisonError::into_inner) = new,
             Err(error) => {
-                tracing::error!(%error, path = %path.display(), "cannot open the logfile anew")
+                let path = path.display();
+                tracing::error!(%error, %path, "cannot open the logfile anew");
             }
         }
     }

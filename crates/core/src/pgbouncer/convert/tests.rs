@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::super::value::Kind;
 use super::super::{catalogue, quote_pair};
 use super::*;
-use crate::settings::reference;
+use crate::settings::{AuthMethod, reference};
 
 const USERS: &str = "\"app\" \"secret\"\n\"batch\" \"se\"\"cret\"\n";
 
@@ -66,7 +66,12 @@ const BECOMES: &[(&str, &str)] = &[
     ("max_db_client_connections = 3", "max_clients_per_database = 3"),
     ("max_user_client_connections = 3", "max_clients_per_user = 3"),
     ("server_round_robin = 1", "round_robin = true"),
+    ("admin_users = app", "admin_users = [\"app\"]"),
+    ("stats_users = app, nobody batch", "stats_users = [\"app\", \"batch\"]"),
+    ("stats_period = 5", "stats_period = \"5s\""),
     ("auth_type = trust", "auth = \"trust\""),
+    ("auth_type = plain", "auth = \"plain\""),
+    ("auth_type = MD5", "auth = \"md5\""),
     ("dns_max_ttl = 0", "dns_ttl = \"1s\""),
     ("server_tls_sslmode = disable", "mode = \"disable\""),
     ("server_tls_sslmode = require", "mode = \"require\""),
@@ -146,10 +151,48 @@ fn databases_and_users_have_settings_of_their_own() {
 }
 
 #[test]
+fn hashes_of_passwords_stay_hashes_unless_the_password_is_known() {
+    let secret = scram::Secret::from_password("pw", b"salt of the node", 4096).to_text();
+    let md5 = md5::stored("m", "pw");
+    let users = format!("\"m\" \"{md5}\"\n\"s\" \"{secret}\"\n\"app\" \"secret\"\n");
+    let users_of = |global: &str, rest: &str| {
+        let mut read = |_: &str| Ok(users.clone());
+        let converted = convert(&ini(global, rest), "test.ini", &mut read);
+        let settings = converted.map(|converted| converted.settings);
+        settings.map_err(|errors| errors[0].to_string())
+    };
+    let settings = users_of("", "").unwrap();
+    // The node is asked under the first: one with a password.
+    assert_eq!(settings.users[0].name, "app");
+    let [m, s] = [&settings.users[1], &settings.users[2]];
+    assert_eq!((m.password_hash.expose(), s.password_hash.expose()), (&*md5, &*secret));
+    assert!(m.password.is_empty() && s.password.is_empty());
+    let text = settings.to_toml();
+    assert_eq!(Settings::from_toml(&text, "test").unwrap(), settings, "{text}");
+
+    // A database says the password itself, of which the hash is one.
+    let rest = "a = host=db user=m password=pw\nb = host=db user=s password=pw";
+    let known = users_of("", rest).unwrap();
+    let passwords = known.users.iter().filter(|user| user.password.expose() == "pw");
+    assert_eq!((passwords.count(), known.databases[1].user.as_str()), (2, "m"));
+    let error = users_of("", "a = host=db user=s password=other").unwrap_err();
+    assert!(error.contains("has another password in auth_file"), "{error}");
+    let error = users_of("", &format!("a = host=db user=new password='{secret}'")).unwrap_err();
+    assert!(error.contains("nobody can log in as `new`"), "{error}");
+
+    let rest = "a = host=db user=new password=pw\nshop = host=db user=new";
+    let any = users_of("auth_type = any", rest).unwrap();
+    assert_eq!(any.listen.auth, AuthMethod::Any);
+    let error = users_of("auth_type = any", "").unwrap_err();
+    assert!(error.starts_with("test.ini:8: shop: needs a `user`"), "{error}");
+}
+
+#[test]
 fn what_has_no_effect_is_said_with_its_reason() {
     for (global, rest, says) in [
         ("pkt_buf = 8192", "", "test.ini:6: pkt_buf has no effect: "),
-        ("admin_users = app", "", "test.ini:6: admin_users is not supported yet: "),
+        ("peer_id = 1", "", "test.ini:6: peer_id is not supported yet: "),
+        ("admin_users = nobody", "", "test.ini:6: admin_users: `nobody` cannot log in"),
         ("listen_addr = *", "", "test.ini:6: listen_addr: `*` is 0.0.0.0"),
         ("listen_addr = 127.0.0.1", "", "test.ini:2: listen_addr: set again in line 6"),
         ("unix_socket_dir = /tmp", "", "test.ini:6: unix_socket_dir: clients cannot come over"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pgherd_core::Settings;
-use pgherd_core::settings::{AuthMethod, reference};
+use pgherd_core::settings::reference;
 
 use super::super::report::Scope;
 use super::super::table::{Cell, Column, Row, text};
@@ -50,13 +50,9 @@ fn theirs(settings: &Settings) -> Vec<(&'static str, String)> {
     let Settings { listen, pool, .. } = settings;
     let seconds = |duration: Duration| super::view::seconds(duration);
     let flag = |is_set: bool| u8::from(is_set).to_string();
-    let auth = match listen.auth {
-        AuthMethod::Trust => "trust",
-        AuthMethod::ScramSha256 => "scram-sha-256",
-    };
     vec![
         ("admin_users", listen.admin_users.join(", ")),
-        ("auth_type", auth.to_owned()),
+        ("auth_type", listen.auth.to_string()),
         ("cancel_wait_timeout", seconds(listen.cancel_wait_timeout)),
         ("client_idle_timeout", seconds(listen.client_idle_timeout)),
         ("client_login_timeout", seconds(listen.login_timeout)),

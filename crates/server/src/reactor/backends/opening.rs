@@ -87,7 +87,7 @@ impl<D: Driver> Worker<D> {
         let backend = &mut backends[key];
         let user = proxy.users.get(backend.pool.user);
         let database = &backend.database.on_nodes;
-        let identity = Identity { user: &user.name, password: &user.password, database };
+        let identity = Identity { user: &user.name, proof: user.proof(), database };
         let replication = backend.replication.map(|kind| ("replication", kind.value()));
         let asked = backend.applied.iter().chain(replication);
         let mut out = Vec::new();
@@ -104,7 +104,7 @@ impl<D: Driver> Worker<D> {
         let Phase::LoggingIn(login) = &mut backend.phase else { return Ok(0) };
         let user = proxy.users.get(backend.pool.user);
         let database = &backend.database.on_nodes;
-        let identity = Identity { user: &user.name, password: &user.password, database };
+        let identity = Identity { user: &user.name, proof: user.proof(), database };
         let mut out = Vec::new();
         let mut random = |bytes: &mut [u8]| driver.random(bytes);
         let step = login.on_bytes(input, identity, keys, &mut random, &mut out);
