@@ -95,7 +95,8 @@ pub enum Placed<B, W> {
     Lent(W, B),
     /// To the idle backends.
     Idle,
-    /// Nowhere: the limit was lowered. The caller closes it; its slot is free already.
+    /// Nowhere: the limit was lowered, or the pool is held. The caller closes it; its slot is free
+    /// already.
     Surplus(B),
 }
 
@@ -153,6 +154,7 @@ pub struct Pool<B, W> {
     waiters: VecDeque<Waiting<W>>,
     busy: usize,
     opening: usize,
+    is_held: bool,
 }
 
 impl<B, W: PartialEq> Pool<B, W> {
@@ -171,6 +173,7 @@ impl<B, W: PartialEq> Pool<B, W> {
             waiters: VecDeque::new(),
             busy: 0,
             opening: 0,
+            is_held: false,
         }
     }
 
@@ -230,6 +233,7 @@ impl<B, W: PartialEq> Pool<B, W> {
         // A pool with waiters is nearly always full: that first.
         let opens = !self.slots.is_full()
             && self.is_short()
+            && !self.is_held
             && !self.backoff.is_on(now)
             && self.slots.take(self.reserve(now));
         self.opening += usize::from(opens);
@@ -250,7 +254,7 @@ impl<B, W: PartialEq> Pool<B, W> {
     /// A limit above the slots that keeps a waiter here from a backend of its own. It has room again
     /// once another pool under it has closed one: see [`Self::pop_idle_for`].
     pub fn held_up_by(&self, now: Instant) -> Option<&Arc<Slots>> {
-        let wants = self.opening < self.waiters.len() && !self.backoff.is_on(now);
+        let wants = self.opening < self.waiters.len() && !self.backoff.is_on(now) && !self.is_held;
         if wants { self.slots.full_above(self.reserve(now)) } else { None }
     }
 
@@ -383,6 +387,18 @@ impl<B, W: PartialEq> Pool<B, W> {
         self.place(backend, since)
     }
 
+    /// Lends nothing any more: who acquires waits, what comes back is surplus, and nothing is opened.
+    /// With `false` it goes on; the caller asks [`Self::wants_open`] then, on behalf of those who wait.
+    /// The caller [drains](Self::drain_idle) what is idle: nobody could have it.
+    pub fn hold(&mut self, is_held: bool) {
+        self.is_held = is_held;
+    }
+
+    /// Whether it lends nothing for now.
+    pub fn is_held(&self) -> bool {
+        self.is_held
+    }
+
     /// Takes out every idle backend; their slots are free again.
     pub fn drain_idle(&mut self) -> impl Iterator<Item = B> + use<'_, B, W> {
         let Self { idle, slots, .. } = self;
@@ -474,7 +490,7 @@ impl<B, W: PartialEq> Pool<B, W> {
     }
 
     fn place(&mut self, backend: B, since: Instant) -> Placed<B, W> {
-        if self.slots.is_exceeded() {
+        if self.is_held || self.slots.is_exceeded() {
             self.slots.give();
             return Placed::Surplus(backend);
         }

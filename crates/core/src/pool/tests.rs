@@ -122,6 +122,23 @@ fn a_smaller_pool_closes_idle_backends_at_once_and_busy_ones_as_they_are_release
 }
 
 #[test]
+fn a_pool_that_is_held_lends_and_opens_nothing_until_it_goes_on() {
+    let (mut pool, now) = (pool(2), Instant::now());
+    assert_eq!(pool.acquire(1, now), Acquired::Queued { open: true });
+    assert_eq!(pool.opened(10, now), Placed::Lent(1, 10));
+    assert_eq!(pool.acquire(2, now), Acquired::Queued { open: true });
+    pool.hold(true);
+    assert_eq!(pool.opened(11, now), Placed::Surplus(11));
+    assert_eq!(pool.acquire(3, now), Acquired::Queued { open: false });
+    assert_eq!(pool.release(10, now), Placed::Surplus(10));
+    assert!(!pool.wants_open(now) && pool.held_up_by(now).is_none());
+    assert_eq!((pool.slots().used(), pool.load().waiting), (0, 2));
+    pool.hold(false);
+    assert!(pool.wants_open(now) && pool.wants_open(now));
+    assert_eq!(pool.opened(12, now), Placed::Lent(2, 12));
+}
+
+#[test]
 fn what_was_only_looked_at_stays_as_old_as_it_was() {
     let (mut pool, now) = (pool(2), Instant::now());
     let later = now + Duration::from_secs(1);
