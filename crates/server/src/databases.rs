@@ -6,7 +6,7 @@
 mod places;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +43,7 @@ pub struct Database {
     // What consoles have ordered.
     is_paused: AtomicBool,
     is_disabled: AtomicBool,
+    reconnect_before: AtomicU64,
 }
 
 /// A database and a user: what holds for the clients that come with the two.
@@ -168,6 +169,18 @@ impl Databases {
         self.consoles.get(&user).copied()
     }
 
+    /// The database with this name; one that only `"*"` lets in is known from now on.
+    ///
+    /// # Errors
+    /// [`NoDatabase`].
+    pub(crate) fn find(&self, name: &str) -> Result<Arc<Database>, NoDatabase> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.listed(name) {
+            Some(database) => Ok(Arc::clone(database)),
+            None => known.unlisted(name, self.any.as_ref(), &self.settings),
+        }
+    }
+
     /// All that are known: those that are listed, and those that clients have named.
     pub(crate) fn all(&self) -> Vec<Arc<Database>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -283,7 +296,8 @@ impl Known {
         if self.unlisted.len() >= MOST_UNLISTED {
             // Those that neither a client nor a pool holds: an account is held by its clients.
             self.accounts.retain(|_, account| Arc::strong_count(account) > 1);
-            self.unlisted.retain(|_, database| Arc::strong_count(database) > 1);
+            self.unlisted
+                .retain(|_, database| Arc::strong_count(database) > 1 || database.is_ordered());
         }
         if self.unlisted.len() >= MOST_UNLISTED {
             return Err(NoDatabase::TooMany(MOST_UNLISTED));
@@ -318,9 +332,35 @@ impl Database {
         self.is_paused.load(Ordering::Relaxed)
     }
 
+    /// Pauses it, or lets it go on; whether that is a change.
+    pub(crate) fn set_paused(&self, is_paused: bool) -> bool {
+        self.is_paused.swap(is_paused, Ordering::Relaxed) != is_paused
+    }
+
     /// Whether new clients are refused.
     pub(crate) fn is_disabled(&self) -> bool {
         self.is_disabled.load(Ordering::Relaxed)
+    }
+
+    /// Has new clients refused, or accepted.
+    pub(crate) fn set_disabled(&self, is_disabled: bool) {
+        self.is_disabled.store(is_disabled, Ordering::Relaxed);
+    }
+
+    /// Until when its backends were opened that are to be closed as soon as they are free, in the
+    /// time of [`admin::Admin::nanos`]; 0 is none.
+    pub(crate) fn reconnect_before(&self) -> u64 {
+        self.reconnect_before.load(Ordering::Relaxed)
+    }
+
+    /// Has those closed that were opened until then.
+    pub(crate) fn reconnect(&self, before: u64) {
+        self.reconnect_before.store(before, Ordering::Relaxed);
+    }
+
+    /// Whether a console has ordered something that is not to be forgotten.
+    fn is_ordered(&self) -> bool {
+        self.is_paused() || self.is_disabled()
     }
 
     fn new(
@@ -333,7 +373,18 @@ impl Database {
         let on_nodes = settings.on_nodes(name).into();
         let [is_paused, is_disabled] = [false, false].map(AtomicBool::new);
         let name = name.into();
-        Self { id, name, on_nodes, is_listed, clients, settings, is_paused, is_disabled }
+        let reconnect_before = AtomicU64::new(0);
+        Self {
+            id,
+            name,
+            on_nodes,
+            is_listed,
+            clients,
+            settings,
+            is_paused,
+            is_disabled,
+            reconnect_before,
+        }
     }
 }
 

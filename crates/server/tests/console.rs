@@ -5,67 +5,12 @@
 
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use pgherd_core::Settings;
-use pgherd_core::settings::{Secret, UserSettings};
-use pgherd_lab::{Cluster, ClusterSpec, cluster};
-use tokio_postgres::{Client, Column, NoTls, SimpleColumn, SimpleQueryMessage, SimpleQueryRow};
-use world::{TWO_CORES, World, feed, text};
-
-const ADMIN: &str = "dba";
-const STATS: &str = "metrics";
-
-/// The application's user may not; one user may do everything, and one may look.
-fn with_consoles(settings: &mut Settings) {
-    let user = |name: &str| UserSettings {
-        name: name.to_owned(),
-        password: Secret::new(cluster::PASSWORD),
-        ..UserSettings::default()
-    };
-    settings.users.extend([user(ADMIN), user(STATS)]);
-    settings.listen.admin_users = vec![ADMIN.to_owned()];
-    settings.listen.stats_users = vec![STATS.to_owned()];
-}
-
-fn start(replicas: u16, more: &str) -> World {
-    let spec = ClusterSpec { coordinator_replicas: replicas, ..ClusterSpec::default() };
-    World::before(Cluster::start(&spec).unwrap(), with_consoles, more)
-}
-
-async fn console(world: &World, user: &str) -> Client {
-    let (ip, port) = (world.address().ip(), world.address().port());
-    let password = cluster::PASSWORD;
-    let options = format!("host={ip} port={port} user={user} password={password} dbname=pgbouncer");
-    let (client, connection) = tokio_postgres::connect(&options, NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
-}
-
-/// The rows of a table, by the text of their columns.
-async fn show(console: &Client, table: &str) -> Vec<BTreeMap<String, String>> {
-    let messages = console.simple_query(&format!("SHOW {table}")).await.unwrap();
-    let row = |row: &SimpleQueryRow| {
-        let columns = row.columns().iter().enumerate();
-        let value = |at: usize| row.get(at).unwrap_or("NULL").to_owned();
-        columns.map(|(at, column)| (column.name().to_owned(), value(at))).collect()
-    };
-    let rows = messages.iter().filter_map(|message| match message {
-        SimpleQueryMessage::Row(found) => Some(row(found)),
-        _ => None,
-    });
-    rows.collect()
-}
-
-/// The row whose column has this value.
-fn find<'r>(
-    rows: &'r [BTreeMap<String, String>],
-    column: &str,
-    value: &str,
-) -> &'r BTreeMap<String, String> {
-    let found = rows.iter().find(|row| row[column] == value);
-    found.unwrap_or_else(|| panic!("no {column} is {value}: {rows:#?}"))
-}
+use pgherd_lab::cluster;
+use tokio_postgres::{Column, SimpleColumn, SimpleQueryMessage};
+use world::console::{ADMIN, STATS, console, find, show, start};
+use world::{TWO_CORES, feed, text};
 
 const ALL: [&str; 24] = [
     "databases",
@@ -177,8 +122,7 @@ async fn who_holds_waits_and_is_pinned_is_shown() {
     assert_eq!(find(&clients, "application_name", "resting")["state"], "idle");
     assert_eq!(find(&clients, "state", "waiting")["link"], "");
     assert_eq!(find(&clients, "database", "pgbouncer")["user"], STATS);
-    let ids: std::collections::HashSet<&String> =
-        clients.iter().chain(&servers).map(|row| &row["id"]).collect();
+    let ids: HashSet<&String> = clients.iter().chain(&servers).map(|row| &row["id"]).collect();
     assert_eq!(ids.len(), clients.len() + servers.len());
     let lists = show(&console, "lists").await;
     let items = ["used_clients", "used_servers", "free_servers", "login_clients", "pools"];

@@ -52,6 +52,8 @@ pub const OUT_OF_MEMORY: &str = "53200";
 pub const TOO_MANY_CONNECTIONS: &str = "53300";
 /// `54000` a limit of pgherd was exceeded.
 pub const LIMIT_EXCEEDED: &str = "54000";
+/// `55000` what is asked for cannot be had in the present state.
+pub const NOT_IN_PREREQUISITE_STATE: &str = "55000";
 /// `57014` query cancelled.
 pub const QUERY_CANCELED: &str = "57014";
 /// `57P01` the server is shutting down.
@@ -62,5 +64,7 @@ pub const CRASH_SHUTDOWN: &str = "57P02";
 pub const CANNOT_CONNECT_NOW: &str = "57P03";
 /// `57P05` a session was idle for too long.
 pub const IDLE_SESSION: &str = "57P05";
+/// `F0000` the settings cannot be read.
+pub const CONFIG_FILE_ERROR: &str = "F0000";
 /// `XX000` internal error.
 pub const INTERNAL_ERROR: &str = "XX000";

@@ -67,7 +67,7 @@ impl Failure {
         Self::with_code(sqlstate::PROTOCOL_VIOLATION, message)
     }
 
-    fn with_code(code: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn with_code(code: &'static str, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }
 }

@@ -10,6 +10,7 @@
 //! | `console`  | the session: both query protocols                                  |
 //! | `table`    | columns, values, and how rows travel                               |
 //! | `show`     | every table, a file for each                                       |
+//! | `orders`   | what a core is to do                                               |
 //! | `report`   | what a core tells                                                  |
 //! | `state`    | what consoles know of the process                                  |
 //! | `reference`| every table, for people                                            |
@@ -20,16 +21,19 @@
 mod commands;
 pub(crate) mod console;
 mod grammar;
+mod orders;
 pub mod reference;
 pub(crate) mod report;
 pub(crate) mod show;
 mod state;
 mod table;
 
-pub(crate) use commands::Command;
+pub(crate) use commands::{Command, Shutdown};
 pub use console::Rights;
+pub use orders::Order;
 pub use report::{Report, Scope};
 pub use state::Admin;
+pub(crate) use state::Pause;
 
 /// The databases that are consoles.
 pub const DATABASES: [&str; 2] = ["pgbouncer", "pgherd"];

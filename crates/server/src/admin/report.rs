@@ -33,6 +33,10 @@ pub struct Report {
     /// Clients that are logged in, but for consoles.
     pub(crate) clients: usize,
     pub(crate) consoles: usize,
+    /// Connections that have not taken all they were sent.
+    pub(crate) unsent: usize,
+    /// Whether the client that was to be dismissed was here.
+    pub(crate) has_dismissed: bool,
     /// Where [`Scope::Connections`] was asked for.
     pub(crate) connections: Vec<Connection>,
 }
@@ -51,6 +55,21 @@ pub(crate) struct PoolReport {
     pub(crate) oldest_wait: Option<Instant>,
 }
 
+impl PoolReport {
+    /// Of nothing yet.
+    pub(crate) fn new(database: &Arc<Database>, mode: PoolMode) -> Self {
+        Self {
+            database: Arc::clone(database),
+            mode,
+            clients: 0,
+            waiting: 0,
+            cancels: [0; 2],
+            backends: BackendCounts::default(),
+            oldest_wait: None,
+        }
+    }
+}
+
 /// Backends by what they do.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct BackendCounts {
@@ -63,6 +82,8 @@ pub(crate) struct BackendCounts {
     pub(crate) login: usize,
     /// Those of `active` that are pinned.
     pub(crate) pinned: usize,
+    /// Those of all that are closed as soon as they are free.
+    pub(crate) close_needed: usize,
 }
 
 /// What a backend does, in PgBouncer's words.
@@ -90,8 +111,9 @@ impl BackendState {
 }
 
 impl BackendCounts {
-    pub(crate) fn count(&mut self, state: BackendState, is_pinned: bool) {
+    pub(crate) fn count(&mut self, state: BackendState, is_pinned: bool, close_needed: bool) {
         self.pinned += usize::from(is_pinned);
+        self.close_needed += usize::from(close_needed);
         *match state {
             BackendState::Active => &mut self.active,
             BackendState::BeingCanceled => &mut self.being_canceled,
@@ -110,11 +132,12 @@ impl BackendCounts {
         self.tested += other.tested;
         self.login += other.login;
         self.pinned += other.pinned;
+        self.close_needed += other.close_needed;
     }
 
     /// All of them.
     pub(crate) fn total(&self) -> usize {
-        let Self { active, being_canceled, idle, used, tested, login, pinned: _ } = self;
+        let Self { active, being_canceled, idle, used, tested, login, .. } = self;
         active + being_canceled + idle + used + tested + login
     }
 

@@ -1,6 +1,6 @@
 //! What consoles know of the process.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use pgherd_core::Settings;
@@ -22,13 +22,59 @@ pub struct Admin {
     // The same moment on both clocks.
     started: (Instant, SystemTime),
     pause: AtomicU8,
+    // Nanoseconds after the start: backends that were opened before are closed once they are free.
+    reconnect_before: AtomicU64,
+    // Consoles that are logged in, over all cores.
+    consoles: AtomicUsize,
 }
 
 impl Admin {
     /// For a proxy with these settings, started now.
     pub(crate) fn new(settings: &Settings, now: Instant) -> Self {
         let pause = AtomicU8::new(Pause::None as u8);
-        Self { settings: settings.clone(), started: (now, SystemTime::now()), pause }
+        Self {
+            settings: settings.clone(),
+            started: (now, SystemTime::now()),
+            pause,
+            reconnect_before: AtomicU64::new(0),
+            consoles: AtomicUsize::new(0),
+        }
+    }
+
+    /// Consoles that are logged in.
+    pub(crate) fn consoles(&self) -> usize {
+        self.consoles.load(Ordering::Relaxed)
+    }
+
+    /// One more has logged in.
+    pub(crate) fn console_opened(&self) {
+        self.consoles.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One has left.
+    pub(crate) fn console_closed(&self) {
+        self.consoles.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Holds all databases up, or lets them go on.
+    pub(crate) fn set_pause(&self, pause: Pause) {
+        self.pause.store(pause as u8, Ordering::Relaxed);
+    }
+
+    /// Has the backends that were opened until now closed as soon as they are free.
+    pub(crate) fn reconnect(&self, now: Instant) {
+        self.reconnect_before.store(self.nanos(now), Ordering::Relaxed);
+    }
+
+    /// Until when backends were opened that are to be closed; 0 is none.
+    pub(crate) fn reconnect_before(&self) -> u64 {
+        self.reconnect_before.load(Ordering::Relaxed)
+    }
+
+    /// A moment in nanoseconds after the start.
+    pub(crate) fn nanos(&self, at: Instant) -> u64 {
+        let after = at.saturating_duration_since(self.started.0).as_nanos();
+        u64::try_from(after).unwrap_or(u64::MAX)
     }
 
     /// Whether all databases are held up.

@@ -234,7 +234,7 @@ impl<D: Driver> Worker<D> {
     pub(super) fn pump_backend(&mut self, key: usize) {
         for _ in 0..READS_PER_TURN {
             let Some(backend) = self.backends.get_mut(key) else { return };
-            if !backend.readable {
+            if !backend.readable || self.is_suspended {
                 return;
             }
             if let Phase::Leased { client } = backend.phase

@@ -311,6 +311,9 @@ impl<D: Driver> Worker<D> {
     pub(super) fn pump_client(&mut self, key: usize) {
         for _ in 0..READS_PER_TURN {
             let Some(client) = self.clients.get_mut(key) else { return };
+            if self.is_suspended && client.stands_still() {
+                return;
+            }
             let blocked = match &client.phase {
                 Phase::LoggingIn(_) | Phase::Cancelling | Phase::Leaving => false,
                 Phase::Idle => !client.outbox.is_empty(),

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 
-use crate::admin::{Report, Scope};
+use crate::admin::{Order, Report, Scope};
 use crate::reactor::backends::Backend;
 use crate::reactor::pools::PoolKey;
 
@@ -94,8 +94,10 @@ pub enum Mail<S> {
         /// Its pool.
         pool: PoolKey,
     },
-    /// A console asks what there is on the receiver.
-    Report {
+    /// A console has the receiver do something and tell what there is then.
+    Order {
+        /// What it is to do.
+        order: Order,
         /// How much it wants to know.
         scope: Scope,
         /// The console.
@@ -103,7 +105,7 @@ pub enum Mail<S> {
         /// Which of its questions it is.
         round: u64,
     },
-    /// What there is on the sender.
+    /// What was ordered is done, and this is what there is on the sender.
     Reported {
         /// The console that has asked.
         to: Entry,

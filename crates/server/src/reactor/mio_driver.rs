@@ -380,10 +380,6 @@ impl Core {
                 match event.token() {
                     MAILBOX => {
                         for mail in mailboxes[self.number].take() {
-                            if matches!(mail, Mail::Drain) && drain_until.is_none() {
-                                drain_until = Some(now + drain_limit);
-                                acceptor = None;
-                            }
                             worker.on_mail(mail, now);
                         }
                     }
@@ -404,6 +400,12 @@ impl Core {
                 }
             }
             worker.go_on(now);
+            if worker.is_ending() {
+                acceptor = None;
+            }
+            if worker.is_draining() && drain_until.is_none() {
+                drain_until = Some(now + drain_limit);
+            }
             if now >= next_tick {
                 next_tick = now + TICK;
                 worker.on_tick(now);

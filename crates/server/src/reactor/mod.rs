@@ -17,6 +17,7 @@ mod clients;
 mod counts;
 mod driver;
 pub mod mio_driver;
+mod orders;
 mod outbox;
 mod pools;
 mod reporting;
@@ -47,7 +48,7 @@ use pgherd_core::sql::{ClassCache, Classified, Classifier};
 use pgherd_core::topology::Topology;
 use slab::Slab;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Pause};
 use crate::auth::{Method, UserId, Users};
 use crate::backend::KeyCache;
 use crate::databases::{Account, DatabaseId, Databases};
@@ -184,6 +185,12 @@ pub struct Worker<D: Driver> {
     // When idle clients are looked through next, if they have a time limit at all.
     idle_looked_at: Option<Instant>,
     draining: bool,
+    // A console has everything stand still.
+    is_suspended: bool,
+    // The loop ends when only consoles are left, or at once.
+    ends: Ends,
+    // Consoles that wait for something to come to its end: looked at once a tick.
+    waiting_consoles: Vec<Entry>,
     // Backends that were idle before this are asked whether they are there.
     stale_before: Instant,
     // Where each node was at the last tick.
@@ -194,6 +201,7 @@ pub struct Worker<D: Driver> {
     now: Instant,
 }
 
+use orders::Ends;
 use pools::CorePool;
 use tally::Tallies;
 
@@ -243,6 +251,9 @@ impl<D: Driver> Worker<D> {
             tallies: Tallies::new(now),
             idle_looked_at,
             draining: false,
+            is_suspended: false,
+            ends: Ends::Never,
+            waiting_consoles: Vec::new(),
             stale_before,
             addresses,
             generation,
@@ -258,9 +269,17 @@ impl<D: Driver> Worker<D> {
         &mut self.driver
     }
 
-    /// Whether the loop is draining and has nothing left to do.
+    /// Whether the loop has nothing left to do: it drains and its last client has gone, or a console
+    /// has had it end.
     pub fn is_drained(&self) -> bool {
-        self.draining && self.clients.is_empty()
+        match self.ends {
+            Ends::Never => self.draining && self.clients.is_empty(),
+            // The cores end together: see `serve`.
+            Ends::WithoutClients => {
+                self.proxy.clients.load(Ordering::Relaxed) <= self.proxy.admin.consoles()
+            }
+            Ends::Now => true,
+        }
     }
 
     /// Whether work is left that waits for no event: poll without waiting.
@@ -371,7 +390,7 @@ impl<D: Driver> Worker<D> {
             Mail::Balance(key) if !self.pools.contains_key(&key) => {}
             Mail::Balance(key) => self.balance(key),
             Mail::MakeRoom { core, pool } => self.make_room_for(core, pool),
-            Mail::Report { scope, by, round } => self.send_report(scope, by, round),
+            Mail::Order { order, scope, by, round } => self.follow(order, scope, by, round),
             Mail::Reported { to, round, report } => self.reported(to, round, *report),
             Mail::Drain => self.drain(),
         }
@@ -392,6 +411,10 @@ impl<D: Driver> Worker<D> {
     pub fn on_tick(&mut self, now: Instant) {
         self.now = now;
         self.look_at_memory();
+        self.go_on_with_consoles();
+        if self.is_suspended {
+            return self.work_off();
+        }
         while let Some((_, key, serial)) = self.deadlines.pop_front_if(|(at, ..)| *at <= now) {
             self.client_deadline(key, serial);
         }
@@ -482,9 +505,10 @@ impl<D: Driver> Worker<D> {
 
     fn pool(&mut self, key: PoolKey) -> &mut CorePool {
         let Self { pools, proxy, core, .. } = self;
-        pools
-            .entry(key)
-            .or_insert_with(|| CorePool::new(&proxy.shares, &proxy.databases, key, *core))
+        pools.entry(key).or_insert_with(|| {
+            let pool = CorePool::new(&proxy.shares, &proxy.databases, key, *core);
+            pool.held_if(proxy.admin.pause() == Pause::Paused)
+        })
     }
 
     fn drain(&mut self) {
@@ -525,11 +549,5 @@ impl MayRead for Striking<'_> {
     fn may_read(&mut self, sql: &str) -> bool {
         self.0.0.distrust(sql);
         true
-    }
-}
-
-impl<D: Driver> Drop for Worker<D> {
-    fn drop(&mut self) {
-        self.proxy.clients.fetch_sub(self.clients.len(), Ordering::Relaxed);
     }
 }

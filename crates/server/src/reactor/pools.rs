@@ -144,6 +144,13 @@ impl Shares {
         Arc::clone(share)
     }
 
+    /// Backends of a database, or of all, over all cores: open, and being opened.
+    pub(super) fn used(&self, database: Option<DatabaseId>) -> usize {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |key: &PoolKey| database.is_none_or(|id| key.database == id);
+        all.by_key.iter().filter(|(key, _)| is_it(key)).map(|(_, share)| share.slots.used()).sum()
+    }
+
     /// What counts the backends of a pool, if a core has it.
     pub(super) fn slots(&self, key: PoolKey) -> Option<Arc<Slots>> {
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
@@ -200,7 +207,8 @@ impl CorePool {
             reserve_after: plan.reserve_after,
             ..Bounds::default()
         };
-        let pool = Pool::with_bounds(Arc::clone(&share.slots), bounds);
+        let mut pool = Pool::with_bounds(Arc::clone(&share.slots), bounds);
+        pool.hold(database.is_paused());
         Self {
             pool,
             database,
@@ -212,6 +220,12 @@ impl CorePool {
             patient_until: None,
             last_error: None,
         }
+    }
+
+    /// The same, held where that is so.
+    pub(super) fn held_if(mut self, is_held: bool) -> Self {
+        self.pool.hold(is_held || self.pool.is_held());
+        self
     }
 
     /// How many backends it has, and may have: `3 of 5 in use`, and what else bounds them.

@@ -5,9 +5,7 @@ use std::mem::size_of;
 use super::backends::Backend;
 use super::clients::{Client, Standing};
 use super::{Driver, Worker};
-use crate::admin::report::{
-    BackendCounts, BackendState, Connection, NodeReport, PoolReport, Report, Scope, Side,
-};
+use crate::admin::report::{BackendState, Connection, NodeReport, PoolReport, Report, Scope, Side};
 
 /// Bytes of a client, and of a backend.
 pub(crate) fn sizes() -> [usize; 2] {
@@ -21,15 +19,7 @@ impl<D: Driver> Worker<D> {
         report.nodes.resize(self.addresses.len(), NodeReport::default());
         for (key, pool) in &self.pools {
             let entry = report.pools.entry((key.database, key.user));
-            let of_pool = entry.or_insert_with(|| PoolReport {
-                database: pool.database.clone(),
-                mode: pool.plan.mode,
-                clients: 0,
-                waiting: 0,
-                cancels: [0; 2],
-                backends: BackendCounts::default(),
-                oldest_wait: None,
-            });
+            let of_pool = entry.or_insert_with(|| PoolReport::new(&pool.database, pool.plan.mode));
             let waiting = pool.pool.load().waiting;
             of_pool.waiting += waiting;
             report.nodes[key.node.index()].waiting += waiting;
@@ -38,10 +28,13 @@ impl<D: Driver> Worker<D> {
         }
         for (_, backend) in &self.backends {
             let state = self.state_of(backend);
-            report.nodes[backend.pool.node.index()].backends.count(state, backend.is_pinned);
+            let (is_pinned, close_needed) = (backend.is_pinned, self.now >= backend.expires_at);
+            let node = &mut report.nodes[backend.pool.node.index()];
+            node.backends.count(state, is_pinned, close_needed);
             if let Some(pool) = report.pools.get_mut(&(backend.pool.database, backend.pool.user)) {
-                pool.backends.count(state, backend.is_pinned);
+                pool.backends.count(state, is_pinned, close_needed);
             }
+            report.unsent += usize::from(!backend.outbox.is_empty());
         }
         self.count_clients(&mut report);
         for (_, cancel) in &self.cancels {
@@ -59,6 +52,7 @@ impl<D: Driver> Worker<D> {
 
     fn count_clients(&self, report: &mut Report) {
         for (_, client) in &self.clients {
+            report.unsent += usize::from(client.unsent() > 0);
             match client.standing() {
                 Standing::LoggingIn => report.logging_in += 1,
                 Standing::Console => report.consoles += 1,
@@ -69,15 +63,8 @@ impl<D: Driver> Worker<D> {
                     // Those that wait are counted with their pool.
                     let is_waiting = client.standing() == Standing::Waiting;
                     let entry = report.pools.entry((account.id, account.login));
-                    let pool = entry.or_insert_with(|| PoolReport {
-                        database: account.database.clone(),
-                        mode: account.mode,
-                        clients: 0,
-                        waiting: 0,
-                        cancels: [0; 2],
-                        backends: BackendCounts::default(),
-                        oldest_wait: None,
-                    });
+                    let pool =
+                        entry.or_insert_with(|| PoolReport::new(&account.database, account.mode));
                     pool.clients += usize::from(!is_waiting);
                 }
             }

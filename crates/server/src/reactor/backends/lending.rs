@@ -272,6 +272,11 @@ impl<D: Driver> Worker<D> {
         // Whatever came while it moved was not reported to anybody.
         backend.readable = true;
         backend.applied = self.intern((*backend.applied).clone());
+        // It may have been on its way when a console had it closed.
+        let opened = self.proxy.admin.nanos(backend.opened_at);
+        if opened < self.proxy.admin.reconnect_before().max(backend.database.reconnect_before()) {
+            backend.expires_at = self.now;
+        }
         let entry = self.backends.vacant_entry();
         let key = entry.key();
         let token = Token::Backend(Entry::new(key, backend.serial));

@@ -230,7 +230,7 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    pub(super) fn say_goodbye(&mut self, key: usize) {
+    pub(in crate::reactor) fn say_goodbye(&mut self, key: usize) {
         let mut out = Vec::new();
         frontend::put_terminate(&mut out);
         let backend = &mut self.backends[key];

@@ -29,6 +29,9 @@ impl<D: Driver> Worker<D> {
     /// Cancels what a client waits for: in the queue, or until a backend has its parameters.
     pub(in crate::reactor) fn cancel_waiting(&mut self, key: usize) {
         let Some(client) = self.clients.get_mut(key) else { return };
+        if client.is_console() {
+            return self.cancel_console(key);
+        }
         let pool = match client.phase {
             Phase::Waiting { pool, .. } => Some(pool),
             Phase::Syncing { .. } if !client.called_off => None,

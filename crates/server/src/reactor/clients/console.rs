@@ -1,20 +1,27 @@
 //! Clients that are consoles: what they ask is gathered from all cores, what they order is carried
 //! out.
 
-use pgherd_wire::TxStatus;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use pgherd_wire::backend::{self, Authentication};
 use pgherd_wire::startup::PROTOCOL_3_2;
+use pgherd_wire::{TxStatus, sqlstate};
 
 use super::Phase;
 use crate::admin::console::{Ask, Console, Failure, Outcome, Step};
-use crate::admin::report::{Report, Scope};
 use crate::admin::show::View;
-use crate::admin::{Command, Rights};
+use crate::admin::{Command, Order, Pause, Report, Rights, Scope, Shutdown};
 use crate::auth::UserId;
+use crate::databases::DatabaseId;
 use crate::reactor::cancels::cancel_pid;
 use crate::reactor::driver::{Entry, Requester};
 use crate::reactor::{Driver, Mail, Todo, Worker};
 use crate::session::Request;
+
+/// How long connections may take to take what they were sent before they are suspended: 10 s, as
+/// PgBouncer's `suspend_timeout`.
+const SUSPEND_LIMIT: Duration = Duration::from_secs(10);
 
 /// A client that is a console.
 #[derive(Debug)]
@@ -25,12 +32,22 @@ pub(in crate::reactor) struct AtConsole {
     asked: Option<Asked>,
     // Tells late answers to what it does not ask any more.
     round: u64,
+    // Everything stands still because it has said so, and goes on when it leaves.
+    has_suspended: bool,
 }
 
 #[derive(Debug)]
 struct Asked {
     ask: Ask,
+    since: Instant,
     reports: Vec<Report>,
+}
+
+/// What has become of something that was asked.
+enum Verdict {
+    Outcome(Outcome),
+    /// It takes longer.
+    Later,
 }
 
 impl AtConsole {
@@ -54,7 +71,9 @@ impl<D: Driver> Worker<D> {
         client.greeting = false;
         client.long_key = request.protocol >= PROTOCOL_3_2;
         client.since = self.now;
-        let at = AtConsole { console, user: request.user, asked: None, round: 0 };
+        let at =
+            AtConsole { console, user: request.user, asked: None, round: 0, has_suspended: false };
+        self.proxy.admin.console_opened();
         client.phase = Phase::Console(Box::new(at));
         Authentication::Ok.put(&mut said);
         Console::put_welcome(&mut said);
@@ -106,72 +125,278 @@ impl<D: Driver> Worker<D> {
         Some(step)
     }
 
-    /// The outcome, unless other cores have to be asked first.
+    /// The outcome, unless that takes longer.
     fn begin_ask(&mut self, key: usize, ask: Ask) -> Option<Outcome> {
-        let scope = match &ask {
-            Ask::Show(table) => table.scope,
-            Ask::Do(command) => return Some(self.carry_out(command)),
+        let (order, scope) = match &ask {
+            Ask::Show(table) => (Order::Tell, table.scope),
+            Ask::Do(command) => match self.prepare(command) {
+                Ok(order) => (order, Scope::Sums),
+                Err(failure) => return Some(Outcome::Failed(failure)),
+            },
         };
-        let reports = vec![self.report(scope)];
-        if self.proxy.cores == 1 {
-            return Some(self.outcome(&ask, &reports));
-        }
-        let (own, entry) = (self.core, Entry::new(key, self.clients[key].serial));
         let Phase::Console(at) = &mut self.clients[key].phase else { return None };
-        at.round += 1;
-        at.asked = Some(Asked { ask, reports });
-        let round = at.round;
-        let by = Requester { core: own, entry };
-        for core in (0..self.proxy.cores).filter(|core| *core != own) {
-            self.driver.post(core, Mail::Report { scope, by, round });
+        if ask == Ask::Do(Command::Suspend) {
+            at.has_suspended = true;
         }
-        None
+        at.asked = Some(Asked { ask, since: self.now, reports: Vec::new() });
+        self.gather(key, order, scope)
     }
 
-    /// Another core's console asks what there is here.
-    pub(in crate::reactor) fn send_report(&mut self, scope: Scope, by: Requester, round: u64) {
-        let report = Box::new(self.report(scope));
-        self.driver.post(by.core, Mail::Reported { to: by.entry, round, report });
+    /// Has every core do something and tell what there is then. The outcome, if it is known at once.
+    fn gather(&mut self, key: usize, order: Order, scope: Scope) -> Option<Outcome> {
+        let report = self.obey(order, scope);
+        let own = self.core;
+        // It may have been its own end.
+        let client = self.clients.get_mut(key)?;
+        let by = Requester { core: own, entry: Entry::new(key, client.serial) };
+        let Phase::Console(at) = &mut client.phase else { return None };
+        at.round += 1;
+        let round = at.round;
+        at.asked.as_mut()?.reports = vec![report];
+        for core in (0..self.proxy.cores).filter(|core| *core != own) {
+            self.driver.post(core, Mail::Order { order, scope, by, round });
+        }
+        self.judge(key)
     }
 
-    /// Another core has told what there is.
+    /// Another core has done what a console here has ordered.
     pub(in crate::reactor) fn reported(&mut self, to: Entry, round: u64, report: Report) {
-        let cores = self.proxy.cores;
         let Some(client) = self.clients.get_mut(to.key) else { return };
         if to != Entry::new(to.key, client.serial) {
             return;
         }
         let Phase::Console(at) = &mut client.phase else { return };
-        if at.round != round {
-            return;
-        }
-        let Some(asked) = &mut at.asked else { return };
+        let Some(asked) = at.asked.as_mut().filter(|_| at.round == round) else { return };
         asked.reports.push(report);
-        if asked.reports.len() < cores {
-            return;
+        if let Some(outcome) = self.judge(to.key) {
+            self.finish_ask(to.key, outcome);
         }
-        let Some(Asked { ask, reports }) = at.asked.take() else { return };
-        let outcome = self.outcome(&ask, &reports);
-        if let Some(step) = self.tell_console(to.key, outcome) {
-            self.console_goes_on(to.key, step);
+    }
+
+    /// The outcome of what a console has asked, if it is known. Where it takes longer, it is looked at
+    /// again with the next tick.
+    fn judge(&mut self, key: usize) -> Option<Outcome> {
+        let client = self.clients.get_mut(key)?;
+        let entry = Entry::new(key, client.serial);
+        let Phase::Console(at) = &mut client.phase else { return None };
+        let asked = at.asked.take_if(|asked| asked.reports.len() == self.proxy.cores)?;
+        match self.verdict(&asked) {
+            Verdict::Outcome(outcome) => Some(outcome),
+            Verdict::Later => {
+                self.waiting_consoles.push(entry);
+                if let Phase::Console(at) = &mut self.clients[key].phase {
+                    at.asked = Some(asked);
+                }
+                None
+            }
         }
-        if let Some(client) = self.clients.get_mut(to.key) {
+    }
+
+    fn verdict(&self, asked: &Asked) -> Verdict {
+        let Asked { ask, since, reports } = asked;
+        let command = match ask {
+            Ask::Show(table) => {
+                let view = View { proxy: &self.proxy, reports, now: self.now };
+                return Verdict::Outcome(match (table.rows)(&view) {
+                    Ok(rows) => Outcome::Rows(rows),
+                    Err(message) => Outcome::Failed(Failure::new(message)),
+                });
+            }
+            Ask::Do(command) => command,
+        };
+        let left = match command {
+            Command::Pause(name) => self.backends_of(self.id_of(name.as_deref())),
+            Command::WaitClose(name) => {
+                let id = self.id_of(name.as_deref());
+                let pools = reports.iter().flat_map(|report| &report.pools);
+                let of_it = pools.filter(|((of, _), _)| id.is_none_or(|id| id == *of));
+                of_it.map(|(_, pool)| pool.backends.close_needed).sum()
+            }
+            Command::Suspend => reports.iter().map(|report| report.unsent).sum(),
+            Command::KillClient(_) => {
+                let is_found = reports.iter().any(|report| report.has_dismissed);
+                return Verdict::Outcome(match is_found {
+                    true => Outcome::Done,
+                    false => Outcome::Failed(Failure::new("client not found")),
+                });
+            }
+            _ => 0,
+        };
+        // Whoever has not taken it by then keeps it.
+        let is_late = *command == Command::Suspend
+            && self.now.saturating_duration_since(*since) >= SUSPEND_LIMIT;
+        match left == 0 || is_late {
+            true => Verdict::Outcome(Outcome::Done),
+            false => Verdict::Later,
+        }
+    }
+
+    fn id_of(&self, name: Option<&str>) -> Option<DatabaseId> {
+        Some(self.proxy.databases.find(name?).ok()?.id)
+    }
+
+    /// A console is told, and goes on.
+    fn finish_ask(&mut self, key: usize, outcome: Outcome) {
+        if let Some(step) = self.tell_console(key, outcome) {
+            self.console_goes_on(key, step);
+        }
+        if let Some(client) = self.clients.get_mut(key) {
             client.resume();
-            self.todo.push_back(Todo::Client(to.key));
+            self.todo.push_back(Todo::Client(key));
         }
     }
 
-    fn outcome(&self, ask: &Ask, reports: &[Report]) -> Outcome {
-        let Ask::Show(table) = ask else { return Outcome::Done };
-        let view = View { proxy: &self.proxy, reports, now: self.now };
-        match (table.rows)(&view) {
-            Ok(rows) => Outcome::Rows(rows),
-            Err(message) => Outcome::Failed(Failure::new(message)),
+    /// Looks again at what consoles wait for.
+    pub(in crate::reactor) fn go_on_with_consoles(&mut self) {
+        for entry in std::mem::take(&mut self.waiting_consoles) {
+            let Some(client) = self.clients.get(entry.key) else { continue };
+            let is_it = entry == Entry::new(entry.key, client.serial);
+            if is_it && let Some(outcome) = self.gather(entry.key, Order::Tell, Scope::Sums) {
+                self.finish_ask(entry.key, outcome);
+            }
         }
     }
 
-    fn carry_out(&mut self, command: &Command) -> Outcome {
-        let message = format!("{} is not carried out by this pgherd yet", command.tag());
-        Outcome::Failed(Failure::new(message))
+    /// Ctrl-C at a console: what it waits for is called off, and undone.
+    pub(super) fn cancel_console(&mut self, key: usize) {
+        let Phase::Console(at) = &mut self.clients[key].phase else { return };
+        let waits = |asked: &mut Asked| matches!(asked.ask, Ask::Do(_));
+        let Some(Asked { ask: Ask::Do(command), .. }) = at.asked.take_if(waits) else { return };
+        at.round += 1;
+        at.has_suspended = false;
+        if !self.is_ending() {
+            match &command {
+                Command::Pause(Some(name)) => {
+                    if let Ok(database) = self.proxy.databases.find(name) {
+                        database.set_paused(false);
+                    }
+                }
+                Command::Pause(None) | Command::Suspend => self.proxy.admin.set_pause(Pause::None),
+                _ => {}
+            }
+            self.follow_everywhere(key);
+        }
+        let message = "canceling statement due to user request";
+        let failure = Failure::with_code(sqlstate::QUERY_CANCELED, message);
+        self.finish_ask(key, Outcome::Failed(failure));
+    }
+
+    /// A console has left. Who has everything stand still and leaves, lets it go on.
+    pub(super) fn console_left(&mut self, key: usize, at: &AtConsole) {
+        self.proxy.admin.console_closed();
+        if at.has_suspended && self.proxy.admin.pause() == Pause::Suspended {
+            self.proxy.admin.set_pause(Pause::None);
+            self.follow_everywhere(key);
+        }
+    }
+
+    /// All cores look what is paused. Nobody waits for it.
+    fn follow_everywhere(&mut self, key: usize) {
+        let (own, entry) = (self.core, Entry::new(key, self.clients[key].serial));
+        let (order, scope) = (Order::Follow, Scope::Sums);
+        for core in (0..self.proxy.cores).filter(|core| *core != own) {
+            let by = Requester { core: own, entry };
+            // No console has a question of this number.
+            self.driver.post(core, Mail::Order { order, scope, by, round: 0 });
+        }
+        self.obey(order, scope);
+    }
+
+    /// Notes what is ordered, where all cores see it, and tells what they have to do about it.
+    fn prepare(&mut self, command: &Command) -> Result<Order, Failure> {
+        let proxy = Arc::clone(&self.proxy);
+        let admin = &proxy.admin;
+        let find = |name: &String, what: &str| {
+            if proxy.databases.is_console(name) {
+                return Err(Failure::new(format!("cannot {what} admin db: {name}")));
+            }
+            let found = proxy.databases.find(name);
+            found.map_err(|_| Failure::new(format!("no such database: {name}")))
+        };
+        let nothing_stands = || match admin.pause() {
+            Pause::None => Ok(()),
+            Pause::Paused | Pause::Suspended => Err(Failure::new("already suspended/paused")),
+        };
+        Ok(match command {
+            Command::Pause(name) => {
+                nothing_stands()?;
+                match name {
+                    Some(name) => drop(find(name, "pause")?.set_paused(true)),
+                    None => admin.set_pause(Pause::Paused),
+                }
+                Order::Follow
+            }
+            Command::Resume(Some(name)) => {
+                if !find(name, "resume")?.set_paused(false) {
+                    return Err(Failure::new(format!("database {name} is not paused")));
+                }
+                Order::Follow
+            }
+            Command::Resume(None) if self.is_ending() => {
+                return Err(Failure::new("pooler is shutting down"));
+            }
+            Command::Resume(None) => {
+                if admin.pause() == Pause::None {
+                    return Err(Failure::new("pooler is not paused/suspended"));
+                }
+                admin.set_pause(Pause::None);
+                Order::Follow
+            }
+            Command::Suspend => {
+                nothing_stands()?;
+                if proxy.databases.all().iter().any(|database| database.is_paused()) {
+                    return Err(Failure::new("cannot suspend with paused databases"));
+                }
+                admin.set_pause(Pause::Suspended);
+                Order::Follow
+            }
+            Command::Disable(name) => {
+                find(name, "disable")?.set_disabled(true);
+                Order::Tell
+            }
+            Command::Enable(name) => {
+                find(name, "enable")?.set_disabled(false);
+                Order::Tell
+            }
+            Command::Kill(Some(name)) => {
+                let database = find(name, "kill")?;
+                database.set_paused(true);
+                Order::Kill(Some(database.id))
+            }
+            Command::Kill(None) => {
+                if admin.pause() == Pause::Suspended {
+                    return Err(Failure::new("already suspended/paused"));
+                }
+                admin.set_pause(Pause::Paused);
+                Order::Kill(None)
+            }
+            Command::KillClient(id) => Order::KillClient(*id),
+            Command::Reconnect(Some(name)) => {
+                let database = find(name, "reconnect")?;
+                database.reconnect(admin.nanos(self.now));
+                Order::Reconnect(Some(database.id))
+            }
+            Command::Reconnect(None) => {
+                admin.reconnect(self.now);
+                Order::Reconnect(None)
+            }
+            Command::WaitClose(Some(name)) => {
+                find(name, "wait in")?;
+                Order::Tell
+            }
+            Command::WaitClose(None) => Order::Tell,
+            Command::Reload => {
+                let message =
+                    "RELOAD failed: settings are read at the start only, so start pgherd anew";
+                return Err(Failure::with_code(sqlstate::CONFIG_FILE_ERROR, message));
+            }
+            Command::Shutdown(Shutdown::Now) => Order::Halt,
+            Command::Shutdown(Shutdown::WaitForServers) => Order::Drain,
+            Command::Shutdown(Shutdown::WaitForClients) => Order::AwaitClients,
+            Command::Set { key, .. } => {
+                let message = format!("SET failed: {key} cannot be changed while pgherd runs");
+                return Err(Failure::new(message));
+            }
+        })
     }
 }

@@ -124,6 +124,14 @@ impl<D: Driver> Worker<D> {
         self.dismiss(key, &fatal(code, &message, "", hint));
     }
 
+    /// A console has its database refuse new clients.
+    pub(super) fn disabled(&mut self, key: usize, database: &str) {
+        let message = format!("database \"{database}\" is disabled");
+        let detail = "new clients are refused until it is enabled at the console of pgherd";
+        let code = sqlstate::NOT_IN_PREREQUISITE_STATE;
+        self.dismiss(key, &fatal(code, &message, detail, ""));
+    }
+
     /// Its database or its user has as many clients as it may have.
     pub(super) fn no_seat(&mut self, key: usize, error: &NoSeat) {
         let hint = "raise its max_clients, or close what is not used";
@@ -229,11 +237,8 @@ impl<D: Driver> Worker<D> {
                 let is_whole = self.clients[key].relay.is_between_messages();
                 self.abandon(backend, is_whole);
             }
-            Phase::LoggingIn(_)
-            | Phase::Idle
-            | Phase::Console(_)
-            | Phase::Cancelling
-            | Phase::Leaving => {}
+            Phase::Console(at) => self.console_left(key, &at),
+            Phase::LoggingIn(_) | Phase::Idle | Phase::Cancelling | Phase::Leaving => {}
         }
     }
 

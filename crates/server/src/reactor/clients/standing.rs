@@ -35,6 +35,22 @@ impl<S> Client<S> {
         }
     }
 
+    /// Whether it stands still while everything is suspended: all but those that log in, of which one
+    /// may be a console, and those that leave.
+    pub(in crate::reactor) fn stands_still(&self) -> bool {
+        match self.phase {
+            Phase::Idle | Phase::Waiting { .. } | Phase::Syncing { .. } | Phase::Holding { .. } => {
+                true
+            }
+            Phase::LoggingIn(_) | Phase::Console(_) | Phase::Cancelling | Phase::Leaving => false,
+        }
+    }
+
+    /// Whether it is logged in to the console.
+    pub(in crate::reactor) fn is_console(&self) -> bool {
+        matches!(self.phase, Phase::Console(_))
+    }
+
     /// Its database and user, if it is logged in and no console.
     pub(in crate::reactor) fn seat(&self) -> Option<&Arc<Account>> {
         self.seat.as_deref()

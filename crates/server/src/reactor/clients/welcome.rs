@@ -72,6 +72,10 @@ impl<D: Driver> Worker<D> {
                 return self.no_database(key, &error);
             }
         };
+        if account.database.is_disabled() {
+            self.clients[key].send([&said[..]].into_iter());
+            return self.disabled(key, &account.database.name);
+        }
         let seat = match account.enter(&self.proxy.users.get(request.user).name) {
             Ok(seat) => seat,
             Err(error) => {

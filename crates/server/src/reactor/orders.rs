@@ -1,0 +1,147 @@
+//! What consoles have a core do.
+
+use std::sync::atomic::Ordering;
+
+use pgherd_wire::sqlstate;
+
+use super::backends::fatal;
+use super::clients::Standing;
+use super::driver::Requester;
+use super::{Driver, Mail, PoolKey, Todo, Worker};
+use crate::admin::{Order, Pause, Report, Scope};
+use crate::databases::DatabaseId;
+
+/// When a loop ends, beside when it is told to drain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ends {
+    Never,
+    /// When no client is left on any core but consoles.
+    WithoutClients,
+    Now,
+}
+
+impl<D: Driver> Worker<D> {
+    /// Another core's console has something done here.
+    pub(super) fn follow(&mut self, order: Order, scope: Scope, by: Requester, round: u64) {
+        let report = Box::new(self.obey(order, scope));
+        self.driver.post(by.core, Mail::Reported { to: by.entry, round, report });
+    }
+
+    /// Does it, and tells what there is then.
+    pub(super) fn obey(&mut self, order: Order, scope: Scope) -> Report {
+        let has_dismissed = match order {
+            Order::KillClient(id) => self.kill_client(id),
+            _ => false,
+        };
+        match order {
+            Order::Tell | Order::KillClient(_) => {}
+            Order::Follow => self.follow_pauses(),
+            Order::Kill(database) => self.kill(database),
+            Order::Reconnect(database) => self.reconnect(database),
+            Order::AwaitClients => self.ends = Ends::WithoutClients,
+            Order::Drain => self.drain(),
+            Order::Halt => self.ends = Ends::Now,
+        }
+        Report { has_dismissed, ..self.report(scope) }
+    }
+
+    /// Holds the pools that are paused and lets the others go on; stands still, or goes on.
+    fn follow_pauses(&mut self) {
+        let pause = self.proxy.admin.pause();
+        let keys: Vec<PoolKey> = self.pools.keys().copied().collect();
+        for key in keys {
+            let pool = self.pool(key);
+            let is_held = pause == Pause::Paused || pool.database.is_paused();
+            if pool.pool.is_held() == is_held {
+                continue;
+            }
+            pool.pool.hold(is_held);
+            if is_held {
+                self.close_idle(key);
+            }
+            // Opens for those who wait, where that is allowed now.
+            self.balance(key);
+        }
+        let is_suspended = pause == Pause::Suspended;
+        if std::mem::replace(&mut self.is_suspended, is_suspended) && !is_suspended {
+            let clients = self.clients.iter().map(|(key, _)| Todo::Client(key));
+            let backends = self.backends.iter().map(|(key, _)| Todo::Backend(key));
+            self.todo.extend(clients.chain(backends));
+        }
+    }
+
+    fn close_idle(&mut self, pool: PoolKey) {
+        let idle: Vec<usize> = self.pool(pool).pool.drain_idle().collect();
+        idle.into_iter().for_each(|backend| self.say_goodbye(backend));
+        self.publish(pool);
+    }
+
+    fn kill(&mut self, database: Option<DatabaseId>) {
+        self.follow_pauses();
+        let is_it = |id: DatabaseId| database.is_none_or(|wanted| wanted == id);
+        let clients = self
+            .clients
+            .iter()
+            .filter(|(_, client)| client.seat().is_some_and(|account| is_it(account.database.id)));
+        let clients: Vec<usize> = clients.map(|(key, _)| key).collect();
+        clients.into_iter().for_each(|client| self.terminate(client));
+    }
+
+    fn kill_client(&mut self, id: u64) -> bool {
+        let found = self.clients.iter().find(|(_, client)| {
+            self.public_id(client.serial) == id && client.standing() != Standing::Leaving
+        });
+        let Some((key, _)) = found else { return false };
+        self.terminate(key);
+        true
+    }
+
+    /// Dismisses a client in the server's own words, which drivers know.
+    fn terminate(&mut self, client: usize) {
+        let message = "terminating connection due to administrator command";
+        let detail = "it was ended at the console of pgherd";
+        self.dismiss(client, &fatal(sqlstate::ADMIN_SHUTDOWN, message, detail, ""));
+    }
+
+    fn reconnect(&mut self, database: Option<DatabaseId>) {
+        let is_it = |id: DatabaseId| database.is_none_or(|wanted| wanted == id);
+        let now = self.now;
+        for (_, backend) in &mut self.backends {
+            if is_it(backend.pool.database) {
+                backend.expires_at = now;
+            }
+        }
+        let pools: Vec<PoolKey> =
+            self.pools.keys().copied().filter(|key| is_it(key.database)).collect();
+        for pool in pools {
+            self.close_idle(pool);
+            self.balance(pool);
+        }
+    }
+
+    /// Backends of a database, or of all, over all cores.
+    pub(super) fn backends_of(&self, database: Option<DatabaseId>) -> usize {
+        self.proxy.shares.used(database)
+    }
+
+    /// Whether the process ends, be it in the long run: no more clients are accepted.
+    pub(super) fn is_ending(&self) -> bool {
+        self.draining || self.ends != Ends::Never
+    }
+
+    /// Whether clients are seen off as soon as they are idle.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining
+    }
+}
+
+impl<D: Driver> Drop for Worker<D> {
+    fn drop(&mut self) {
+        self.proxy.clients.fetch_sub(self.clients.len(), Ordering::Relaxed);
+        for (_, client) in &self.clients {
+            if client.is_console() {
+                self.proxy.admin.console_closed();
+            }
+        }
+    }
+}
