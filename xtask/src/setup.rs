@@ -112,34 +112,37 @@ fn install_postgresql() -> Result<()> {
     result
 }
 
-/// Installs PgBouncer, which some tests need and nothing else, where Debian's package can be had;
-/// else says what will be missing.
+/// Debian's packages of PgBouncer and of what reads its console.
+const PGBOUNCER: [&str; 2] = ["pgbouncer", "prometheus-pgbouncer-exporter"];
+
+/// Installs PgBouncer and an exporter for it, which some tests need and nothing else, where Debian's
+/// packages can be had; else says what will be missing.
 pub(crate) fn pgbouncer(wheels: bool) -> Result<()> {
     const POLICY: &str = "/usr/sbin/policy-rc.d";
-    if tools::has_pgbouncer() {
+    if tools::has_pgbouncer() && tools::exists("prometheus-pgbouncer-exporter") {
         return Ok(());
     }
     if wheels || rights().is_none() {
         eprintln!(
-            "setup: no PgBouncer here, and only Debian's package is known (apt-get as root or \
-             with sudo): the tests that need it are SKIPPED"
+            "setup: no PgBouncer or no exporter here, and only Debian's packages are known (apt-get as \
+             root or with sudo): the tests that need them are SKIPPED"
         );
         return Ok(());
     }
-    // Its package would start one; whoever has a policy of their own keeps it.
+    // Their packages would start them; whoever has a policy of their own keeps it.
     let has_policy = Path::new(POLICY).exists();
     if !has_policy {
         let write = format!("printf '#!/bin/sh\\nexit 101\\n' > {POLICY} && chmod 755 {POLICY}");
         as_root(&["sh", "-c", &write])?;
     }
-    let result = install(&["pgbouncer"], "PgBouncer, without starting it");
+    let result = install(&PGBOUNCER, "PgBouncer and an exporter, without starting them");
     if !has_policy {
         as_root(&["rm", "-f", POLICY])?;
     }
     result?;
-    // Nor is it started with the machine.
+    // Nor are they started with the machine.
     if Path::new("/run/systemd/system").exists() {
-        as_root(&["systemctl", "disable", "--now", "--quiet", "pgbouncer"])?;
+        as_root(&[&["systemctl", "disable", "--now", "--quiet"], &PGBOUNCER[..]].concat())?;
     }
     Ok(())
 }

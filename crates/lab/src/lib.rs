@@ -11,6 +11,7 @@
 mod account;
 pub mod cluster;
 pub mod engine;
+pub mod exporter;
 pub mod guardian;
 pub mod hostile;
 pub mod link;
@@ -21,6 +22,7 @@ pub mod pooler;
 
 pub use cluster::{Cluster, ClusterSpec, ServerTls};
 pub use engine::Engine;
+pub use exporter::Exporter;
 pub use link::Link;
 pub use load::{Pgbench, PgbenchReport, Progress};
 pub use node::{Node, Role};
