@@ -12,6 +12,7 @@ pub mod health;
 pub mod held;
 #[cfg(any(test, fuzzing))]
 pub mod hostile;
+pub mod hosts;
 pub mod id;
 pub mod pgbouncer;
 pub mod pool;

@@ -82,8 +82,8 @@ pub use pgherd_core::reset::Leftovers;
 pub use pgherd_core::retry::{Jitter, Retry, RetryConfig};
 pub use pgherd_core::route::{BadToken, Route, Rule, WriteToken};
 pub use pgherd_core::settings::{
-    ChannelBinding, NodeSettings, PasswordCommand, Secret, Settings, SettingsErrors, TlsMode,
-    TlsSettings, TlsVersion,
+    ChannelBinding, HostBalance, NodeSettings, PasswordCommand, Secret, Settings, SettingsErrors,
+    TlsMode, TlsSettings, TlsVersion,
 };
 pub use pgherd_core::shard::{ShardFunction, Uuid};
 pub use pgherd_core::sql::Classified;

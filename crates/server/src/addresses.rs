@@ -1,73 +1,253 @@
-//! Where the nodes are: what their host names stand for, asked again from time to time.
+//! Where the nodes are: what their hosts stand for, asked again from time to time, and which address
+//! is tried next.
 //!
-//! In: hosts, what a look-up finds. Out: an address for each node, behind an atomic pointer that the
-//! cores read.
+//! In: hosts, what a look-up finds, what became of connections. Out: the address for the next
+//! attempt. The decision is [`Ways`]', one for each node, which all cores share.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
-use pgherd_core::topology::Topology;
+use pgherd_core::hosts::{Attempt, Host, Ways};
+use pgherd_core::settings::HostBalance;
 
 /// Finds the addresses of a host, given with a port. Blocks.
 pub(crate) type LookUp = Arc<dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
-
-/// An address for each node, by its id.
-pub(crate) type Addresses = Arc<ArcSwap<Vec<SocketAddr>>>;
 
 /// Asks the system.
 pub(crate) fn system() -> LookUp {
     Arc::new(|host, port| Ok((host, port).to_socket_addrs()?.collect()))
 }
 
-/// Looks up the hosts of a topology each `interval`, for as long as it is polled.
-pub(crate) async fn keep_fresh(
-    addresses: Addresses,
-    topology: Arc<Topology>,
-    look_up: LookUp,
-    interval: Duration,
-) {
-    loop {
-        tokio::time::sleep(interval).await;
-        let mut fresh = Vec::clone(&addresses.load());
-        for (node, address) in topology.nodes().iter().zip(&mut fresh) {
-            let (look_up, host, port) = (Arc::clone(&look_up), node.host.to_string(), node.port);
-            let found = tokio::task::spawn_blocking(move || look_up(&host, port)).await;
-            match found {
-                Ok(Ok(found)) => *address = follow(*address, &found),
-                Ok(Err(error)) => {
-                    tracing::debug!(node = %node.name, host = %node.host, %error, "cannot look up");
+/// The addresses of several places, by their index; of nodes, by their ids.
+#[derive(Debug)]
+pub struct Addresses {
+    places: Vec<Place>,
+    // Counts changes, for whoever has to leave what is gone.
+    version: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Place {
+    name: String,
+    hosts: Vec<Host>,
+    // Held for a step of the machine: once for each backend that is opened, and at a look-up.
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    // What each host was last found to stand for.
+    found: Vec<Vec<SocketAddr>>,
+    ways: Ways<SocketAddr>,
+}
+
+/// A host that could not be looked up.
+pub(crate) struct NotFound {
+    pub(crate) host: Host,
+    pub(crate) error: io::Error,
+}
+
+impl Addresses {
+    /// Of places with these names and hosts, not looked up yet.
+    pub(crate) fn new(
+        balance: HostBalance,
+        places: impl IntoIterator<Item = (String, Vec<Host>)>,
+    ) -> Self {
+        let place = |(name, hosts): (String, Vec<Host>)| {
+            let state =
+                State { found: vec![Vec::new(); hosts.len()], ways: Ways::new(balance, []) };
+            Place { name, hosts, state: state.into() }
+        };
+        Self { places: places.into_iter().map(place).collect(), version: AtomicU64::new(0) }
+    }
+
+    /// Looks up every host. The last that was not found, for each place of which none was. Blocks.
+    pub(crate) fn look_up(&self, look_up: &LookUp) -> Vec<(&str, NotFound)> {
+        let mut lost = Vec::new();
+        for place in &self.places {
+            let mut last = None;
+            let look_up = |host: &Host| match look_up(&host.name, host.port) {
+                Ok(found) => found,
+                Err(error) => {
+                    tracing::debug!(name = place.name, %host, %error, "cannot look up");
+                    last = Some(NotFound { host: host.clone(), error });
+                    Vec::new()
                 }
-                Err(panic) => tracing::error!(%panic, "a look-up has failed"),
+            };
+            let found = place.hosts.iter().map(look_up).collect();
+            place.learn(found);
+            if place.lock().ways.iter().next().is_none() {
+                let nothing = || NotFound {
+                    host: place.hosts[0].clone(),
+                    error: io::ErrorKind::NotFound.into(),
+                };
+                lost.push((place.name.as_str(), last.unwrap_or_else(nothing)));
             }
         }
-        if fresh != **addresses.load() {
-            tracing::info!(?fresh, "nodes have other addresses");
-            addresses.store(Arc::new(fresh));
+        lost
+    }
+
+    /// See [`Ways::attempt`].
+    pub(crate) fn attempt(
+        &self,
+        place: usize,
+        tried: &[SocketAddr],
+        left: Duration,
+        now: Instant,
+    ) -> Option<Attempt<SocketAddr>> {
+        self.places[place].lock().ways.attempt(tried, left, now)
+    }
+
+    /// A connection was made there.
+    pub(crate) fn opened(&self, place: usize, at: SocketAddr) {
+        self.places[place].lock().ways.opened(&at);
+    }
+
+    /// A connection there failed, or was lost.
+    pub(crate) fn failed(&self, place: usize, at: SocketAddr, now: Instant) -> Failed {
+        let place = &self.places[place];
+        let (passed_over, has_other) = {
+            let ways = &mut place.lock().ways;
+            (ways.failed(&at, now), ways.has_other(&at, now))
+        };
+        let name = &place.name;
+        if let Some(wait) = passed_over {
+            tracing::warn!(name, address = %at, ?wait, "an address is passed over");
+        }
+        Failed { is_news: passed_over.is_some(), has_other }
+    }
+
+    /// Whether this is, as far as is known, an address of that place.
+    pub(crate) fn contains(&self, place: usize, at: SocketAddr) -> bool {
+        self.places[place].lock().ways.contains(&at)
+    }
+
+    /// The hosts of a place, and what each was last found to stand for.
+    pub(crate) fn hosts(&self, place: usize) -> Vec<(Host, Vec<SocketAddr>)> {
+        let place = &self.places[place];
+        let found = place.lock().found.clone();
+        place.hosts.iter().cloned().zip(found).collect()
+    }
+
+    /// Goes up when any address is gone or new.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    fn learn(&self, place: usize, found: Vec<Vec<SocketAddr>>) {
+        if let Some(all) = self.places[place].learn(found) {
+            tracing::info!(name = self.places[place].name, ?all, "has other addresses");
+            self.version.fetch_add(1, Ordering::Release);
         }
     }
 }
 
-/// The address to use: the present one as long as it is among those found, or where nothing is.
-fn follow(present: SocketAddr, found: &[SocketAddr]) -> SocketAddr {
-    if found.contains(&present) {
-        return present;
+/// What it means that an address has failed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Failed {
+    /// It was well until now, and there are others.
+    pub(crate) is_news: bool,
+    /// Another one is well: it need not be the node.
+    pub(crate) has_other: bool,
+}
+
+impl Place {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    found.first().copied().unwrap_or(present)
+
+    /// Takes in what its hosts stand for now; a host of which nothing was found stands for what it
+    /// did. All addresses, if any is gone or new.
+    fn learn(&self, found: Vec<Vec<SocketAddr>>) -> Option<Vec<SocketAddr>> {
+        let mut state = self.lock();
+        for (known, found) in state.found.iter_mut().zip(found) {
+            if !found.is_empty() {
+                *known = found;
+            }
+        }
+        let all = state.found.concat();
+        state.ways.follow(all.iter().copied()).then_some(all)
+    }
+}
+
+/// Looks up the hosts each `interval`, for as long as it is polled.
+pub(crate) async fn keep_fresh(addresses: Arc<Addresses>, look_up: LookUp, interval: Duration) {
+    loop {
+        tokio::time::sleep(interval).await;
+        for (index, place) in addresses.places.iter().enumerate() {
+            let mut all = Vec::new();
+            for host in &place.hosts {
+                let (look_up, Host { name, port }) = (Arc::clone(&look_up), host.clone());
+                let found = tokio::task::spawn_blocking(move || look_up(&name, port)).await;
+                all.push(match found {
+                    Ok(Ok(found)) => found,
+                    Ok(Err(error)) => {
+                        tracing::debug!(name = place.name, %host, %error, "cannot look up");
+                        Vec::new()
+                    }
+                    Err(panic) => {
+                        tracing::error!(%panic, "a look-up has failed");
+                        Vec::new()
+                    }
+                });
+            }
+            addresses.learn(index, all);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
 
+    fn at(last: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, last], 1))
+    }
+
+    fn of(hosts: &[&str]) -> Addresses {
+        let hosts = hosts.iter().map(|name| Host { name: (*name).to_owned(), port: 1 }).collect();
+        Addresses::new(HostBalance::RoundRobin, [("main".to_owned(), hosts)])
+    }
+
     #[test]
-    fn an_address_is_left_only_for_another() {
-        let [one, two, three] =
-            ["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"].map(|address| address.parse().unwrap());
-        assert_eq!(follow(one, &[two, one]), one);
-        assert_eq!(follow(one, &[three, two]), three);
-        assert_eq!(follow(one, &[]), one);
+    fn a_host_that_is_not_found_stands_for_what_it_did() {
+        let works = Arc::new(AtomicBool::new(true));
+        let still = Arc::clone(&works);
+        let look_up: LookUp = Arc::new(move |host, _| match host {
+            "one" if still.load(Ordering::Relaxed) => Ok(vec![at(1), at(2)]),
+            "one" => Err(io::ErrorKind::TimedOut.into()),
+            _ => Ok(vec![at(3)]),
+        });
+        let addresses = of(&["one", "two"]);
+        assert!(addresses.look_up(&look_up).is_empty());
+        works.store(false, Ordering::Relaxed);
+        assert!(addresses.look_up(&look_up).is_empty());
+        assert!([1, 2, 3].into_iter().all(|last| addresses.contains(0, at(last))));
+    }
+
+    #[test]
+    fn it_is_said_which_place_was_not_found_at_all() {
+        let look_up: LookUp = Arc::new(|_, _| Err(io::ErrorKind::TimedOut.into()));
+        let addresses = of(&["one", "two"]);
+        let lost = addresses.look_up(&look_up);
+        assert_eq!((lost[0].0, lost[0].1.host.name.as_str()), ("main", "two"));
+        let empty: LookUp = Arc::new(|_, _| Ok(Vec::new()));
+        assert_eq!(addresses.look_up(&empty).len(), 1);
+    }
+
+    #[test]
+    fn a_change_is_counted_and_the_same_in_another_order_is_none() {
+        let addresses = of(&["one"]);
+        addresses.learn(0, vec![vec![at(1), at(2)]]);
+        addresses.learn(0, vec![vec![at(2), at(1)]]);
+        addresses.learn(0, vec![Vec::new()]);
+        assert_eq!(addresses.version(), 1);
+        addresses.learn(0, vec![vec![at(2)]]);
+        assert_eq!((addresses.version(), addresses.contains(0, at(1))), (2, false));
     }
 }

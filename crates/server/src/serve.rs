@@ -12,13 +12,13 @@ use arc_swap::ArcSwap;
 use pgherd::PasswordError;
 use pgherd_core::balance::Balancer;
 use pgherd_core::route::RoutePolicy;
-use pgherd_core::settings::{ChannelBinding, Settings, TlsMode};
+use pgherd_core::settings::{ChannelBinding, HostBalance, Settings, TlsMode};
 use pgherd_core::shard::BadShardMap;
 use pgherd_core::sql::Classifier;
 use pgherd_core::topology::{Node, Topology, TopologyError};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::addresses::{self, Addresses, LookUp};
+use crate::addresses::{self, Addresses, LookUp, NotFound};
 use crate::admin::Admin;
 use crate::auth::{Credentials, Users};
 use crate::control::ControlPlane;
@@ -152,9 +152,11 @@ impl Server {
             return Err(ServeError::BindingRequired);
         }
         let settings = &with_passwords(settings)?;
-        let find = |node| resolve(node, &look_up);
-        let found = topology.nodes().iter().map(find).collect::<Result<Vec<_>, _>>()?;
-        let addresses: Addresses = Arc::new(ArcSwap::from_pointee(found));
+        let addresses = Arc::new(addresses_of(&topology, settings.pool.load_balance_hosts));
+        if let Some((node, NotFound { host, error })) = addresses.look_up(&look_up).pop() {
+            let (node, host) = (node.to_owned(), host.name);
+            return Err(ServeError::Resolve { node, host, source: error });
+        }
         let (address, listener) = listen(&settings.listen.address, settings.listen.port)?;
         let count = match settings.listen.workers {
             0 => std::thread::available_parallelism().map_or(1, NonZero::get).min(MOST_CORES),
@@ -164,7 +166,7 @@ impl Server {
         // As the cores dial, or a node that takes TLS only would count as well.
         watched.tls.mode = TlsMode::Disable;
         let control =
-            ControlPlane::start(Arc::new(watched), topology, Arc::clone(&addresses), look_up)?;
+            ControlPlane::start(Arc::new(watched), topology, [Arc::clone(&addresses)], look_up)?;
         let health =
             Health { topology: control.topology(), failures: Box::new(control.failures()) };
         let now = Instant::now();
@@ -252,7 +254,7 @@ pub(crate) fn proxy(
     settings: &Settings,
     policy: RoutePolicy,
     health: Health,
-    addresses: Addresses,
+    addresses: Arc<Addresses>,
     cores: usize,
     now: Instant,
 ) -> Proxy {
@@ -301,14 +303,13 @@ pub(crate) fn proxy(
     }
 }
 
-fn resolve(node: &Node, look_up: &LookUp) -> Result<SocketAddr, ServeError> {
-    let fail = |source| ServeError::Resolve {
-        node: node.name.to_string(),
-        host: node.host.to_string(),
-        source,
+/// The addresses of the nodes, to be looked up.
+pub(crate) fn addresses_of(topology: &Topology, balance: HostBalance) -> Addresses {
+    let place = |node: &Node| {
+        let hosts = node.hosts().expect("the topology has checked its nodes' hosts");
+        (node.name.clone(), hosts)
     };
-    let found = look_up(&node.host, node.port).map_err(fail)?;
-    found.first().copied().ok_or_else(|| fail(io::ErrorKind::NotFound.into()))
+    Addresses::new(balance, topology.nodes().iter().map(place))
 }
 
 fn listen(address: &str, port: u16) -> Result<(SocketAddr, TcpListener), ServeError> {
@@ -347,16 +348,40 @@ mod tests {
                     [pool]\ndns_ttl = \"100ms\"\nconnect_timeout = \"100ms\"\nacquire_timeout = \"1m\"";
         let server =
             Server::start_with(&Settings::from_toml(text, "test").unwrap(), look_up).unwrap();
-        let mut client = TcpStream::connect(server.address()).unwrap();
-        let mut out = Vec::new();
-        let parameters = [("user", "u"), ("database", "postgres")];
-        startup::put_startup(&mut out, startup::PROTOCOL_3_0, parameters);
-        client.write_all(&out).unwrap();
+        let _client = begin_login(&server);
         // Neither says anything, so the proxy tries again and again.
         first.accept().unwrap();
         *leads_to.lock().unwrap() = second.local_addr().unwrap();
         second.accept().unwrap();
         server.stopper().stop();
+    }
+
+    #[test]
+    fn every_address_of_a_name_is_tried() {
+        let listeners = [0, 1, 2].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+        let addresses = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
+        let [refuses, first, second] = listeners;
+        drop(refuses);
+        let look_up: LookUp = Arc::new(move |_, _| Ok(addresses.to_vec()));
+        let text = "node = [{ host = \"node.test\", role = \"coordinator\" }]\n\
+                    user = [{ name = \"u\" }]\n[listen]\nport = 0\nauth = \"trust\"\n\
+                    [pool]\nconnect_timeout = \"200ms\"\nacquire_timeout = \"1m\"";
+        let server =
+            Server::start_with(&Settings::from_toml(text, "test").unwrap(), look_up).unwrap();
+        let _client = begin_login(&server);
+        // Neither says anything, so the proxy goes on to the next.
+        first.accept().unwrap();
+        second.accept().unwrap();
+        server.stopper().stop();
+    }
+
+    fn begin_login(server: &Server) -> TcpStream {
+        let mut client = TcpStream::connect(server.address()).unwrap();
+        let mut out = Vec::new();
+        let parameters = [("user", "u"), ("database", "postgres")];
+        startup::put_startup(&mut out, startup::PROTOCOL_3_0, parameters);
+        client.write_all(&out).unwrap();
+        client
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::{
     ClusterSettings, ListenSettings, NodeSettings, Settings, SettingsError, SettingsErrors,
     UserSettings, check,
 };
+use crate::hosts::{self, split_port};
 use crate::id::ShardId;
 use crate::topology::NodeRole;
 
@@ -36,8 +37,8 @@ const NAMED: [(&str, &str, &str); 25] = [
     (
         "COORDINATOR_HOST",
         "",
-        "The coordinator: `host`, `host:port`, or the folder of a Unix socket. \
-        Required.",
+        "The coordinator: `host`, `host:port`, or the folder of a Unix socket; \
+        or several that lead to it, `host|host:port`. Required.",
     ),
     ("COORDINATOR_PORT", "5432", "Its port, if `COORDINATOR_HOST` has none. Range: 1 to 65535."),
     (
@@ -265,12 +266,21 @@ impl Environment<'_> {
         texts.into_iter().map(Option::unwrap_or_default).collect()
     }
 
-    /// Hosts with their ports: the port of the item itself, else of the list, else 5432.
+    /// Hosts with their ports: the port of the item itself, else of the list, else 5432. An item of
+    /// several hosts, `a|b`, is one node: its port is for those without one.
     fn hosts(&mut self, hosts: &str, ports: &str) -> Vec<(String, u16)> {
         let items = self.list(hosts);
         let listed: Vec<Option<u16>> = self.each(ports, items.len(), hosts, &PORTS);
         let mut nodes = Vec::new();
         for (item, listed) in items.iter().zip(listed) {
+            if item.contains('|') {
+                let (list, port) = (item.replace('|', ","), listed.unwrap_or(5432));
+                if let Err(problem) = hosts::read(&list, port) {
+                    self.refuse(hosts.to_owned(), problem.to_string());
+                }
+                nodes.push((list, port));
+                continue;
+            }
             let (host, own) = split_port(item);
             let own = own.map(|own| PORTS.parse(own)).transpose();
             let own = own.unwrap_or_else(|problem| {
@@ -283,17 +293,6 @@ impl Environment<'_> {
             nodes.push((host.to_owned(), own.or(listed).unwrap_or(5432)));
         }
         nodes
-    }
-}
-
-/// `host:port`, `[v6]:port`, or a host alone; an IPv6 address without brackets has no port.
-fn split_port(item: &str) -> (&str, Option<&str>) {
-    if let Some((host, rest)) = item.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        return (host, rest.strip_prefix(':'));
-    }
-    match item.split_once(':') {
-        Some((host, port)) if !port.contains(':') => (host, Some(port)),
-        _ => (item, None),
     }
 }
 
@@ -379,7 +378,10 @@ fn read_nodes(env: &mut Environment<'_>) -> Vec<NodeSettings> {
             server_name: env.get("COORDINATOR_SERVER_NAME").unwrap_or_default(),
             ..node(coordinator.clone(), NodeRole::Coordinator)
         }),
-        _ => env.refuse("COORDINATOR_HOST".to_owned(), "names more than one host".to_owned()),
+        _ => {
+            let problem = "names more than one node (`a|b` is one node at two hosts)";
+            env.refuse("COORDINATOR_HOST".to_owned(), problem.to_owned());
+        }
     }
 
     let workers = env.hosts("WORKER_HOSTS", "WORKER_PORTS");

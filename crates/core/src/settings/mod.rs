@@ -31,8 +31,8 @@ pub use sections::{
     RoutingSettings, TlsSettings, TransactionSettings, UserSettings,
 };
 pub use value::{
-    AuthMethod, ByteSize, ChannelBinding, PasswordCommand, PinPolicy, PoolMode, Secret, TlsMode,
-    TlsVersion,
+    AuthMethod, ByteSize, ChannelBinding, HostBalance, PasswordCommand, PinPolicy, PoolMode,
+    Secret, TlsMode, TlsVersion,
 };
 
 use crate::health::HealthConfig;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::Settings;
 use super::section::{Range, Section, SettingInfo, Source, section};
 use super::value::{
-    AuthMethod, ByteSize, ChannelBinding, PasswordCommand, PinPolicy, PoolMode, Secret, TlsMode,
-    TlsVersion, Value,
+    AuthMethod, ByteSize, ChannelBinding, HostBalance, PasswordCommand, PinPolicy, PoolMode,
+    Secret, TlsMode, TlsVersion, Value,
 };
 use crate::balance::Balance;
 use crate::id::ShardId;
@@ -230,13 +230,20 @@ section! {
         ///
         /// Unit: duration. Range: 1s to 30d. Default: 1h. Reload: live.
         max_lifetime: Duration = hours(1), lifetimes();
-        /// How long opening a backend may take, login included.
+        /// How long opening a backend may take, login included. Where a node has several addresses,
+        /// those that are not passed over share it: half for each of two.
         ///
         /// Unit: duration. Range: 10ms to 10m. Default: 5s. Reload: live.
         connect_timeout: Duration = secs(5), between(ms(10), secs(600));
+        /// How new backends are spread over the addresses of a node that has several, because its
+        /// `host` is a list or a name that stands for several: "round-robin", each in turn; or
+        /// "disable", the first that works, until it fails.
+        ///
+        /// Default: "round-robin". Reload: restart.
+        load_balance_hosts: HostBalance = HostBalance::RoundRobin, Range::Any;
         /// How long what a node's host name stands for is taken for known; then it is asked again, and
-        /// where it has changed backends are opened at the new address and closed at the old one. The
-        /// proxy's pools; the library asks for each connection.
+        /// where it has changed backends are opened at the new addresses and closed at those that are
+        /// gone. The proxy's pools; the library asks for each connection.
         ///
         /// Unit: duration. Range: 0 to 1d; 0 asks at the start only. Default: 15s. Reload: restart.
         dns_ttl: Duration = secs(15), between(Duration::ZERO, hours(24));
@@ -537,9 +544,11 @@ section! {
 pub struct NodeSettings {
     /// What people call it. Unique. Default: by its place, "coordinator", "shard-0", "shard-0-r1".
     pub name: String,
-    /// Host name, address, or the folder of a Unix socket. Required.
+    /// Host name, address, or the folder of a Unix socket. Required. Several, separated by commas and
+    /// each with a port of its own or without, are ways to the same server: poolers or load balancers
+    /// before it (see `pool.load_balance_hosts`).
     pub host: String,
-    /// TCP port. Range: 1 to 65535. Default: 5432.
+    /// TCP port, for hosts that have none. Range: 1 to 65535. Default: 5432.
     pub port: u16,
     /// "coordinator", "worker" or "replica". Required.
     pub role: NodeRole,

@@ -421,3 +421,31 @@ client_idle_timeout = "40s"
     assert_eq!(all(&usual), [Some(1), Some(2), Some(3), Some(4)]);
     assert_eq!(all(&other), [Some(10), Some(20), None, Some(40)]);
 }
+
+#[test]
+fn a_node_may_have_several_hosts() {
+    let node = |host: &str| {
+        let text = format!(
+            "[[node]]\nhost = \"{host}\"\nrole = \"coordinator\"\n[[user]]\nname = \"u\"\n"
+        );
+        Settings::from_toml(&text, "pgherd.toml").map_err(|errors| errors.to_string())
+    };
+    let topology = node("one, two:6000").unwrap().topology().unwrap();
+    let hosts = topology.nodes()[0].hosts().unwrap();
+    assert_eq!(hosts.iter().map(ToString::to_string).collect::<Vec<_>>(), ["one:5432", "two:6000"]);
+    let refused = node("one,one").unwrap_err();
+    let expected =
+        "pgherd.toml:1: node.coordinator: host of node `coordinator`: `one:5432` is listed twice";
+    assert_eq!(refused, expected);
+
+    let hosts =
+        [("COORDINATOR_HOST", "a|b:1"), ("COORDINATOR_PORT", "7"), ("WORKER_HOSTS", "c|d,e")];
+    let settings = env(&hosts).unwrap();
+    let nodes: Vec<_> = settings.nodes.iter().map(|node| (&*node.host, node.port)).collect();
+    assert_eq!(nodes, [("a,b:1", 7), ("c,d", 5432), ("e", 5432)]);
+    let refused =
+        |name, hosts| env(&[("COORDINATOR_HOST", "c"), (name, hosts)]).unwrap_err().to_string();
+    assert_eq!(refused("WORKER_HOSTS", "a|,b"), "WORKER_HOSTS: an item of the list has no host");
+    let many = refused("COORDINATOR_HOST", "a,b");
+    assert!(many.starts_with("COORDINATOR_HOST: names more than one node"), "{many}");
+}

@@ -209,6 +209,16 @@ words! {
 }
 
 words! {
+    /// How new backends are spread over the addresses of one node.
+    HostBalance {
+        /// Each address in turn.
+        RoundRobin = "round-robin",
+        /// The first that works, until it fails.
+        Disable = "disable",
+    }
+}
+
+words! {
     /// What becomes of a session that cannot be shared.
     PinPolicy {
         /// It keeps its backend for as long as that lasts.
@@ -342,6 +352,7 @@ text_values! {
         |_: &Self| String::new();
     AuthMethod, "a text", Self::from_str, Self::to_string;
     PoolMode, "a text", Self::from_str, Self::to_string;
+    HostBalance, "a text", Self::from_str, Self::to_string;
     PinPolicy, "a text", Self::from_str, Self::to_string;
     TlsMode, "a text", Self::from_str, Self::to_string;
     TlsVersion, "a text", Self::from_str, Self::to_string;

@@ -1,5 +1,6 @@
 //! Why a list of nodes is not a cluster.
 
+use crate::hosts::BadHosts;
 use crate::id::ShardId;
 
 /// Why a list of nodes is not a cluster.
@@ -25,6 +26,14 @@ pub enum TopologyError {
     NoHost {
         /// Its name.
         node: String,
+    },
+    /// A node's list of hosts is none.
+    #[error("host of node `{node}`: {problem}")]
+    Hosts {
+        /// Its name.
+        node: String,
+        /// What is wrong.
+        problem: BadHosts,
     },
     /// Two nodes have one name.
     #[error("two nodes are called `{name}`")]
@@ -90,6 +99,7 @@ impl TopologyError {
     pub fn node(&self) -> Option<&str> {
         match self {
             Self::NoHost { node }
+            | Self::Hosts { node, .. }
             | Self::CoordinatorWithShard { node, .. }
             | Self::WorkerWithoutShard { node }
             | Self::ReplicaOfNothing { node, .. } => Some(node),

@@ -288,6 +288,9 @@ fn check_names(nodes: &[Node]) -> Result<(), TopologyError> {
         if node.host.is_empty() {
             return Err(TopologyError::NoHost { node: node.name.clone() });
         }
+        if let Err(problem) = node.hosts() {
+            return Err(TopologyError::Hosts { node: node.name.clone(), problem });
+        }
         if !names.insert(node.name.as_str()) {
             return Err(TopologyError::NameTwice { name: node.name.clone() });
         }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
+use crate::hosts::{self, BadHosts, Host};
 use crate::id::{GroupId, NodeId, ShardId};
 
 /// What a node is to its group.
@@ -66,9 +67,9 @@ pub struct Node {
     pub id: NodeId,
     /// What people call it. Unique in a cluster.
     pub name: String,
-    /// Host name, address, or the folder of a Unix socket.
+    /// Host name, address, or the folder of a Unix socket; or several, see [`Self::hosts`].
     pub host: String,
-    /// TCP port.
+    /// TCP port, for hosts that have none.
     pub port: u16,
     /// What it is to its group, as configured; see [`Topology::role`](super::Topology::role) for
     /// what it is now.
@@ -93,6 +94,14 @@ impl Node {
     ) -> Self {
         let (id, name, host) = (NodeId(0), name.into(), host.into());
         Self { id, name, host, port, role, shard, weight: 1, zone: None }
+    }
+
+    /// The hosts that lead to it.
+    ///
+    /// # Errors
+    /// What is wrong with the list; never for a node that is part of a topology.
+    pub fn hosts(&self) -> Result<Vec<Host>, BadHosts> {
+        hosts::read(&self.host, self.port)
     }
 
     /// The group it belongs to.

@@ -146,7 +146,9 @@ impl DistributedPool {
             .nodes()
             .iter()
             .map(|node| {
-                let dialer = Dialer::new(node, login.clone(), &tls, settings.pool.connect_timeout)
+                let (reach, limit) =
+                    (monitor.reach(node.id).clone(), settings.pool.connect_timeout);
+                let dialer = Dialer::new(node, reach, login.clone(), &tls, limit)
                     .unconfirmed_for(settings.pool.tcp_user_timeout)
                     .keeping(settings.pool.prepared_per_backend as usize)
                     .watching(classes.clone());

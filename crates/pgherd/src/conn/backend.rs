@@ -10,6 +10,7 @@ use tokio_postgres::{CancelToken, Client, Notification, Statement};
 use super::batches::Answered;
 use super::caches::Kept;
 use super::line::Line;
+use super::reach::Way;
 use super::suspicion::LeftState;
 use super::tap::WireState;
 
@@ -19,6 +20,7 @@ pub(crate) struct Backend {
     line: Arc<Line>,
     // Behind the client: without one, statements end with the session.
     prepared: Kept,
+    way: Way,
 }
 
 /// A statement to run on the backend that prepared it.
@@ -44,9 +46,14 @@ pub(crate) enum Standing {
 }
 
 impl Backend {
-    /// With what it keeps prepared.
-    pub(super) fn new(client: Client, line: Arc<Line>, prepared: Kept) -> Self {
-        Self { client, line, prepared }
+    /// With what it keeps prepared, and the way that leads to it.
+    pub(super) fn new(client: Client, line: Arc<Line>, prepared: Kept, way: Way) -> Self {
+        Self { client, line, prepared, way }
+    }
+
+    /// The way that leads to it.
+    pub(crate) fn way(&self) -> &Way {
+        &self.way
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -195,7 +202,7 @@ impl Backend {
         self.line.tap().process_id()
     }
 
-    pub(crate) fn cancel_token(&self) -> CancelToken {
+    pub(super) fn cancel_token(&self) -> CancelToken {
         self.client.cancel_token()
     }
 

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pgherd_core::hosts::Host;
 use pgherd_core::settings::{ChannelBinding, Secret, Settings, TlsMode};
 use pgherd_core::topology::Node;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_postgres::config::{self, SslMode, SslNegotiation};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
@@ -16,6 +19,7 @@ use super::line::Line;
 use super::lines::Lines;
 use super::lingering::Lingering;
 use super::password::{Password, PasswordError, Place};
+use super::reach::{Reach, Way};
 use super::socket::{Socket, TappedSocket};
 use super::suspicion::Classes;
 use super::tap::Tap;
@@ -48,9 +52,7 @@ impl Login {
 /// Opens backends of one node under one login.
 #[derive(Debug, Clone)]
 pub(crate) struct Dialer {
-    node: Arc<str>,
-    host: String,
-    port: u16,
+    reach: Arc<Reach>,
     login: Arc<Login>,
     tls: NodeTls,
     limit: Duration,
@@ -63,11 +65,16 @@ pub(crate) struct Dialer {
 
 impl Dialer {
     /// `limit` is for opening one backend, login included, and as much again for the password.
-    pub(crate) fn new(node: &Node, login: Arc<Login>, tls: &Tls, limit: Duration) -> Self {
+    /// `reach` is the node's.
+    pub(crate) fn new(
+        node: &Node,
+        reach: Arc<Reach>,
+        login: Arc<Login>,
+        tls: &Tls,
+        limit: Duration,
+    ) -> Self {
         Self {
-            node: node.name.as_str().into(),
-            host: node.host.clone(),
-            port: node.port,
+            reach,
             login,
             tls: tls.with(node),
             limit,
@@ -106,42 +113,103 @@ impl Dialer {
 
     /// The node's name.
     pub(crate) fn node(&self) -> &Arc<str> {
-        &self.node
+        self.reach.node()
     }
 
-    /// Opens a backend; `on_end` is called once when its connection has ended, in a task of
-    /// the runtime. Must be called inside a tokio runtime.
+    /// What is known of its addresses.
+    pub(crate) fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    /// Opens a backend, over the first of the node's addresses that works; `on_end` is called once
+    /// when its connection has ended, in a task of the runtime. Must be called inside a tokio
+    /// runtime.
     ///
     /// Dropping the future closes what was opened.
     pub(crate) async fn open(
         &self,
         on_end: impl FnOnce() + Send + 'static,
     ) -> Result<Backend, ConnectError> {
-        let limit = self.limit;
-        // By itself, so that a slow command is not taken for a slow node.
-        let password = tokio::time::timeout(limit, self.password()).await;
-        let password = password.unwrap_or(Err(PasswordError::TimedOut { limit }));
-        let password = password.map_err(|error| self.error(ConnectStep::Password(error)))?;
+        let mut left = self.limit;
+        let (mut tried, mut last) = (Vec::new(), None);
+        let began = Instant::now();
+        self.look_up(left).await?;
+        left = left.saturating_sub(began.elapsed());
+        while let Some(attempt) = self.reach.attempt(&tried, left) {
+            let way = attempt.at;
+            // By itself, so that a slow command is not taken for a slow node.
+            let password = self.password(&way.host).await;
+            let password =
+                password.map_err(|error| self.error_at(&way, ConnectStep::Password(error)))?;
+            let began = Instant::now();
+            match self.open_over(&way, &password, attempt.limit).await {
+                Ok((backend, accepted)) => {
+                    self.reach.opened(&way);
+                    // Fails if the connection's task was aborted with the runtime.
+                    let _ = accepted.send(on_end);
+                    return Ok(backend);
+                }
+                Err(error) => {
+                    let blames_way = error.blames_node();
+                    if blames_way {
+                        self.reach.failed(&way);
+                    }
+                    // Who is not there at all says less than who is and does not let us in.
+                    let is_less = error.is_node_away() && last.is_some();
+                    last = if is_less { last } else { Some(error) };
+                    left = left.saturating_sub(began.elapsed());
+                    if !blames_way || left.is_zero() {
+                        break;
+                    }
+                }
+            }
+            tried.push(way);
+        }
+        Err(last
+            .unwrap_or_else(|| self.error(ConnectStep::Dial(std::io::ErrorKind::NotFound.into()))))
+    }
+
+    /// Opens a backend over this way. Who keeps it says so, and what is to be called at its end.
+    async fn open_over<E: FnOnce() + Send + 'static>(
+        &self,
+        way: &Way,
+        password: &Secret,
+        limit: Duration,
+    ) -> Result<(Backend, oneshot::Sender<E>), ConnectError> {
         let opened = tokio::time::timeout(limit, async {
-            let (client, line) = self.log_in(&password).await?;
+            let (client, line) = self.log_in(way, password).await?;
             let line = Arc::new(line);
             self.lines.note(&line);
+            let (accepted, is_accepted) = oneshot::channel::<E>();
             tokio::spawn({
                 let line = line.clone();
                 async move {
                     line.run().await;
-                    on_end();
+                    if let Ok(on_end) = is_accepted.await {
+                        on_end();
+                    }
                 }
             });
             self.look_for_pooler(&client, &line).await?;
             // None behind a pooler, where the next transaction runs on another backend.
             let prepared = if line.tap().is_pooled() { 0 } else { self.prepared };
-            Ok(Backend::new(client, line, self.caches.add(prepared)))
+            let backend = Backend::new(client, line, self.caches.add(prepared), way.clone());
+            Ok((backend, accepted))
         });
         opened
             .await
             .unwrap_or(Err(ConnectStep::TimedOut { limit }))
-            .map_err(|step| self.error(step))
+            .map_err(|step| self.error_at(way, step))
+    }
+
+    async fn look_up(&self, limit: Duration) -> Result<(), ConnectError> {
+        let found = tokio::time::timeout(limit, self.reach.look_up()).await;
+        let step = match found {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => ConnectStep::Dial(error),
+            Err(_) => ConnectStep::TimedOut { limit },
+        };
+        Err(self.error(step))
     }
 
     /// Asks once which process it is that answers.
@@ -154,22 +222,20 @@ impl Dialer {
         });
         line.tap().find_pooler(answering);
         if line.tap().is_pooled() {
-            debug!(node = %self.node, "a pooler is in between: statements are parsed for each use");
+            debug!(node = %self.node(), "a pooler is in between: statements are parsed for each use");
         }
         Ok(())
     }
 
-    /// Asks the node to cancel what the owner of `token` runs, and waits until it has heard.
-    /// Must be called inside a tokio runtime.
+    /// Asks the node to cancel what runs on this backend, over the way that leads to it, and waits
+    /// until it has heard. Must be called inside a tokio runtime.
     ///
     /// Dropping the future does not keep the request from arriving.
-    pub(crate) async fn cancel(
-        &self,
-        token: tokio_postgres::CancelToken,
-    ) -> Result<(), ConnectError> {
+    pub(crate) async fn cancel(&self, backend: &Backend) -> Result<(), ConnectError> {
         let (dialer, limit) = (self.clone(), self.limit);
+        let (token, way) = (backend.cancel_token(), backend.way().clone());
         let work = async move {
-            let transport = Lingering(dialer.connect().await?);
+            let transport = Lingering(dialer.connect(&way).await?);
             let bind = Bind { end_point: None };
             token.cancel_query_raw(transport, bind).await.map_err(ConnectStep::LogIn)
         };
@@ -180,41 +246,43 @@ impl Dialer {
             // The runtime ends.
             Err(_) => Err(ConnectStep::Dial(std::io::ErrorKind::ConnectionAborted.into())),
         };
-        done.map_err(|step| self.error(step))
+        done.map_err(|step| self.error_at(backend.way(), step))
     }
 
     /// Connects, encrypted as the settings want it.
-    async fn connect(&self) -> Result<Transport, ConnectStep> {
-        let socket = self.dial().await.map_err(ConnectStep::Dial)?;
+    async fn connect(&self, way: &Way) -> Result<Transport, ConnectStep> {
+        let socket = self.dial(way).await.map_err(ConnectStep::Dial)?;
         let mode = self.tls.mode();
         if mode == TlsMode::Disable || matches!(socket, Socket::Unix(_)) {
             return Ok(Transport::Plain(socket));
         }
-        match self.tls.encrypt(socket).await {
+        match self.tls.encrypt(socket, &way.host.name).await {
             Err(error) if mode == TlsMode::Prefer && !error.is_ours() => {
-                debug!(node = %self.node, %error, "no TLS: trying in plain");
-                self.connect_plain().await
+                debug!(node = %self.node(), %error, "no TLS: trying in plain");
+                self.connect_plain(way).await
             }
             encrypted => encrypted.map_err(ConnectStep::Encrypt),
         }
     }
 
-    async fn dial(&self) -> std::io::Result<Socket> {
-        Socket::connect(&self.host, self.port, self.unconfirmed).await
+    async fn dial(&self, way: &Way) -> std::io::Result<Socket> {
+        Socket::connect(way, self.unconfirmed).await
     }
 
-    async fn connect_plain(&self) -> Result<Transport, ConnectStep> {
-        self.dial().await.map(Transport::Plain).map_err(ConnectStep::Dial)
+    async fn connect_plain(&self, way: &Way) -> Result<Transport, ConnectStep> {
+        self.dial(way).await.map(Transport::Plain).map_err(ConnectStep::Dial)
     }
 
-    async fn password(&self) -> Result<Secret, PasswordError> {
+    async fn password(&self, host: &Host) -> Result<Secret, PasswordError> {
         let Login { user, database, .. } = &*self.login;
-        let place = Place { host: &self.host, port: self.port, database, user };
-        self.login.password.get(place).await
+        let place = Place { host: &host.name, port: host.port, database, user };
+        let limit = self.limit;
+        let password = tokio::time::timeout(limit, self.login.password.get(place)).await;
+        password.unwrap_or(Err(PasswordError::TimedOut { limit }))
     }
 
-    async fn log_in(&self, password: &Secret) -> Result<(Client, Line), ConnectStep> {
-        let transport = self.connect().await?;
+    async fn log_in(&self, way: &Way, password: &Secret) -> Result<(Client, Line), ConnectStep> {
+        let transport = self.connect(way).await?;
         let was_encrypted = transport.is_encrypted();
         let logged_in = match self.log_in_over(transport, password).await {
             // The node has let in plain connections only: as libpq, and before any password.
@@ -223,8 +291,8 @@ impl Dialer {
                     && self.tls.mode() == TlsMode::Prefer
                     && error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) =>
             {
-                debug!(node = %self.node, %error, "refused over TLS: trying in plain");
-                self.log_in_over(self.connect_plain().await?, password).await
+                debug!(node = %self.node(), %error, "refused over TLS: trying in plain");
+                self.log_in_over(self.connect_plain(way).await?, password).await
             }
             logged_in => logged_in,
         };
@@ -263,13 +331,17 @@ impl Dialer {
         let bind = Bind { end_point: transport.end_point() };
         let tapped = TappedSocket::new(transport, tap.clone());
         let (client, connection) = config.connect_raw(tapped, bind).await?;
-        Ok((client, Line::new(self.node.clone(), connection, tap)))
+        Ok((client, Line::new(self.node().clone(), connection, tap)))
     }
 
-    /// What opening a backend of this node failed with.
-    pub(crate) fn error(&self, step: ConnectStep) -> ConnectError {
-        let address = format!("{}:{}", self.host, self.port);
-        ConnectError { node: self.node.clone(), address, step }
+    /// What opening a backend of this node failed with, before there was a way to try.
+    fn error(&self, step: ConnectStep) -> ConnectError {
+        ConnectError { node: self.node().clone(), address: self.reach.hosts(), step }
+    }
+
+    /// The same over this way.
+    pub(crate) fn error_at(&self, way: &Way, step: ConnectStep) -> ConnectError {
+        ConnectError { node: self.node().clone(), address: way.host.to_string(), step }
     }
 }
 

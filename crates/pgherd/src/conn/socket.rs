@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::exchange::Exchange;
+use super::reach::Way;
 use super::tap::Tap;
 use super::transport::Transport;
 
@@ -26,16 +27,15 @@ pub(super) enum Socket {
 }
 
 impl Socket {
-    /// Connects to `host:port`; a host that begins with `/` is the folder of a Unix socket.
-    /// `unconfirmed` is `pool.tcp_user_timeout`.
+    /// Connects. `unconfirmed` is `pool.tcp_user_timeout`.
     ///
     /// Dropping the future closes what was opened.
-    pub(super) async fn connect(host: &str, port: u16, unconfirmed: Duration) -> io::Result<Self> {
-        if host.starts_with('/') {
-            let path = format!("{host}/.s.PGSQL.{port}");
+    pub(super) async fn connect(way: &Way, unconfirmed: Duration) -> io::Result<Self> {
+        let Some(address) = way.address else {
+            let path = format!("{}/.s.PGSQL.{}", way.host.name, way.host.port);
             return UnixStream::connect(path).await.map(Self::Unix);
-        }
-        let stream = TcpStream::connect((host, port)).await?;
+        };
+        let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let keepalive = socket2::TcpKeepalive::new()
             .with_time(KEEPALIVE_IDLE)
@@ -211,14 +211,18 @@ impl AsyncWrite for TappedSocket {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use pgherd_core::hosts::Host;
+
     use super::*;
 
     #[tokio::test]
     async fn a_node_that_does_not_read_is_waited_for_unless_the_settings_say_otherwise() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let address = listener.local_addr().unwrap();
+        let host = Host { name: "127.0.0.1".to_owned(), port: address.port() };
+        let way = Way { host: Arc::new(host), address: Some(address) };
         for (set, expected) in [(0, None), (7, Some(Duration::from_secs(7)))] {
-            let socket = Socket::connect("127.0.0.1", port, Duration::from_secs(set)).await;
+            let socket = Socket::connect(&way, Duration::from_secs(set)).await;
             let Socket::Tcp(stream) = socket.unwrap() else { panic!("it is TCP") };
             let socket = socket2::SockRef::from(&stream);
             let found = socket.tcp_user_timeout().unwrap().filter(|limit| !limit.is_zero());

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use pgherd_core::health::{ClusterWatch, GroupTransition, HealthEvent, Transition};
 use pgherd_core::id::Generation;
-use pgherd_core::topology::Group;
+use pgherd_core::topology::{Group, Node};
 use pgherd_core::{GroupId, NodeId, Settings, Topology};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use super::NoPrimary;
 use super::prober::Prober;
-use crate::conn::{Dialer, Lines, Login, Password, Tls};
+use crate::conn::{Dialer, Lines, Login, Password, Reach, Tls};
 use crate::mutex::Mutex;
 
 /// The shortest time between two probes of a node, however many failures are reported.
@@ -84,6 +84,7 @@ struct Shared {
     published: watch::Sender<Generation>,
     requests: Vec<mpsc::Sender<Request>>,
     names: Vec<Arc<str>>,
+    reaches: Vec<Arc<Reach>>,
     // What leads to each node, by its id; where there is a pool.
     lines: OnceLock<Vec<Arc<Lines>>>,
 }
@@ -123,11 +124,12 @@ impl HealthMonitor {
         let names = topology.nodes().iter().map(|node| node.name.as_str().into()).collect();
         let limit = settings.health.timeout;
         let tls = Tls::of(&settings);
-        let probers: Vec<_> = topology
-            .nodes()
-            .iter()
-            .map(|node| Prober::new(Dialer::new(node, login.clone(), &tls, limit), limit))
-            .collect();
+        let reach = |node| Arc::new(Reach::new(node, settings.pool.load_balance_hosts));
+        let reaches: Vec<_> = topology.nodes().iter().map(reach).collect();
+        let prober = |(node, reach): (&Node, &Arc<Reach>)| {
+            Prober::new(Dialer::new(node, reach.clone(), login.clone(), &tls, limit), limit)
+        };
+        let probers: Vec<_> = topology.nodes().iter().zip(&reaches).map(prober).collect();
         let (published, _) = watch::channel(topology.generation());
         let shared = Arc::new(Shared {
             published,
@@ -135,6 +137,7 @@ impl HealthMonitor {
             watch: Mutex::new(watch),
             requests,
             names,
+            reaches,
             lines: OnceLock::new(),
         });
         let tasks = (0..)
@@ -192,6 +195,14 @@ impl HealthMonitor {
     pub(crate) fn cuts(&self, lines: Vec<Arc<Lines>>) {
         let is_first = self.shared.lines.set(lines).is_ok();
         debug_assert!(is_first, "a monitor has one pool");
+    }
+
+    /// What is known of a node's addresses, shared with the probes.
+    ///
+    /// # Panics
+    /// If the id belongs to another topology.
+    pub(crate) fn reach(&self, node: NodeId) -> &Arc<Reach> {
+        &self.shared.reaches[node.index()]
     }
 
     pub(crate) fn reporter(&self) -> Reporter {

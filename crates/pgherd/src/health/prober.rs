@@ -51,7 +51,8 @@ impl Prober {
     pub(super) async fn probe(&mut self) -> HealthEvent {
         // Taken out, so that neither a failure nor a cancellation leaves a used-up one behind.
         let kept = self.backend.take().filter(|backend| !backend.is_dead());
-        match tokio::time::timeout(self.limit, self.ask(kept)).await {
+        let way = kept.as_ref().map(|backend| backend.way().clone());
+        let answer = match tokio::time::timeout(self.limit, self.ask(kept)).await {
             Ok(Ok((backend, answer))) => {
                 self.backend = Some(backend);
                 answer
@@ -61,7 +62,12 @@ impl Prober {
                 let error = format!("no answer to a probe within {:?}", self.limit);
                 HealthEvent::ProbeFailed { error, is_silent: true }
             }
+        };
+        // The next probe goes another way, if there is one, before the node is given up.
+        if let (Some(way), HealthEvent::ProbeFailed { is_silent: true, .. }) = (way, &answer) {
+            self.dialer.reach().failed(&way);
         }
+        answer
     }
 
     async fn ask(&mut self, kept: Option<Backend>) -> Result<(Backend, HealthEvent), Unwell> {

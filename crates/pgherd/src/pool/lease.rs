@@ -200,7 +200,7 @@ impl Lease {
     /// # Errors
     /// [`ConnectError`](crate::ConnectError) if the node could not be reached.
     pub async fn cancel(&self) -> Result<(), crate::ConnectError> {
-        self.pool.dialer().cancel(self.backend().cancel_token()).await
+        self.pool.dialer().cancel(self.backend()).await
     }
 
     /// Ends a transaction block with ROLLBACK. A statement that is still under way is cancelled

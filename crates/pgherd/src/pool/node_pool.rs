@@ -165,7 +165,9 @@ impl Nodes {
                 self.give_up(CloseReason::Unclean)
             }
             Standing::Dead => {
-                self.reporter.report_failure(self.id, "a connection was lost");
+                if self.dialer.reach().failed(backend.way()) {
+                    self.reporter.report_failure(self.id, "a connection was lost");
+                }
                 Fate::Close(CloseReason::Ended)
             }
             Standing::Owing => Fate::Settle,
@@ -221,7 +223,7 @@ impl Nodes {
         };
         // What it has set is what every borrower finds.
         backend.disregard_state();
-        done.map_err(|step| self.dialer.error(step))
+        done.map_err(|step| self.dialer.error_at(backend.way(), step))
     }
 }
 
@@ -271,7 +273,7 @@ impl Manager for Nodes {
             return Fate::Close(CloseReason::Cancelled);
         }
         debug!(node = %self.node(), "released with a statement under way: cancelled");
-        let cancelled = self.dialer.cancel(backend.cancel_token()).await;
+        let cancelled = self.dialer.cancel(backend).await;
         if cancelled.is_ok() {
             let _ = tokio::time::timeout(CANCEL_DELAY, backend.settle()).await;
         }

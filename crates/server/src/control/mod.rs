@@ -8,13 +8,14 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread;
 
 use arc_swap::ArcSwap;
 use pgherd::HealthMonitor;
 use pgherd_core::id::NodeId;
 use pgherd_core::{Settings, Topology};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::addresses::{Addresses, LookUp, keep_fresh};
 
@@ -22,7 +23,7 @@ use crate::addresses::{Addresses, LookUp, keep_fresh};
 pub(crate) struct ControlPlane {
     monitor: Arc<HealthMonitor>,
     stop: oneshot::Sender<()>,
-    thread: JoinHandle<()>,
+    thread: thread::JoinHandle<()>,
 }
 
 impl ControlPlane {
@@ -33,11 +34,10 @@ impl ControlPlane {
     pub(crate) fn start(
         settings: Arc<Settings>,
         topology: Topology,
-        addresses: Addresses,
+        addresses: impl IntoIterator<Item = Arc<Addresses>>,
         look_up: LookUp,
     ) -> io::Result<Self> {
         let ttl = settings.pool.dns_ttl;
-        let hosts = Arc::new(topology.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let monitor = {
             let _inside = runtime.enter();
@@ -45,17 +45,16 @@ impl ControlPlane {
         };
         let (stop, stopped) = oneshot::channel();
         let watched = Arc::clone(&monitor);
+        let addresses = addresses.into_iter().filter(|_| !ttl.is_zero()).collect::<Vec<_>>();
         let watch = async move {
-            let fresh =
-                (!ttl.is_zero()).then(|| tokio::spawn(keep_fresh(addresses, hosts, look_up, ttl)));
+            let keep = |addresses| tokio::spawn(keep_fresh(addresses, look_up.clone(), ttl));
+            let fresh: Vec<_> = addresses.into_iter().map(keep).collect();
             // An error means that the sender is gone, which is a reason to stop as well.
             let _ = stopped.await;
-            if let Some(fresh) = fresh {
-                fresh.abort();
-            }
+            fresh.iter().for_each(JoinHandle::abort);
             watched.shutdown().await;
         };
-        let thread = std::thread::Builder::new().name("control".to_owned());
+        let thread = thread::Builder::new().name("control".to_owned());
         let thread = thread.spawn(move || runtime.block_on(watch))?;
         Ok(Self { monitor, stop, thread })
     }

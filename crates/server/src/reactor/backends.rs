@@ -15,6 +15,7 @@
 //! | Abandoned  | -          | swallowed: what runs was cancelled       | closed by the node  |
 
 mod asking;
+mod attempts;
 #[cfg(test)]
 mod census;
 mod ending;
@@ -43,6 +44,7 @@ use crate::relay::downstream::{self, Errors, Observer, Stop};
 use crate::relay::{BackendRelay, MOST_OWED, Parameters};
 use crate::session::Replication;
 
+use attempts::Opening;
 pub(super) use loss::{LastSeen, Loss};
 
 /// One connection to a node.
@@ -70,6 +72,7 @@ pub struct Backend<S> {
     pub(super) cancels: u32,
     pub(super) serial: u64,
     pub(super) opened_at: Instant,
+    opening: Opening,
     // When it is too old to be kept.
     pub(super) expires_at: Instant,
     // When it was last asked something on our own behalf.

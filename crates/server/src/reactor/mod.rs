@@ -33,7 +33,6 @@ pub(crate) use reporting::sizes;
 pub use tally::Tally;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -48,6 +47,7 @@ use pgherd_core::sql::{ClassCache, Classified, Classifier};
 use pgherd_core::topology::Topology;
 use slab::Slab;
 
+use crate::addresses::Addresses;
 use crate::admin::{Admin, Pause};
 use crate::auth::{Method, UserId, Users};
 use crate::backend::KeyCache;
@@ -82,7 +82,7 @@ pub struct Proxy {
     /// The control plane's ear.
     pub failures: Failures,
     /// Where each node of the topology is, by its id.
-    pub addresses: Arc<ArcSwap<Vec<SocketAddr>>>,
+    pub addresses: Arc<Addresses>,
     /// Which reads go to replicas.
     pub policy: RoutePolicy,
     /// Every prepared statement.
@@ -193,8 +193,8 @@ pub struct Worker<D: Driver> {
     waiting_consoles: Vec<Entry>,
     // Backends that were idle before this are asked whether they are there.
     stale_before: Instant,
-    // Where each node was at the last tick.
-    addresses: Arc<Vec<SocketAddr>>,
+    // Up to which of their changes the nodes' addresses are followed.
+    addresses: u64,
     // The newest snapshot whose news were acted on, and its primary.
     generation: Generation,
     primary: NodeId,
@@ -223,7 +223,7 @@ impl<D: Driver> Worker<D> {
     pub fn new(proxy: Arc<Proxy>, core: usize, driver: D, now: Instant) -> Self {
         let judge = Judge(ClassCache::new(proxy.classifier.clone(), proxy.class_cache_bytes));
         let topology = proxy.topology.load();
-        let addresses = proxy.addresses.load_full();
+        let addresses = proxy.addresses.version();
         // A hundred years: always.
         let always = Duration::from_secs(100 * 365 * 24 * 3600);
         let stale_before = if proxy.check_after.is_zero() { now + always } else { now };

@@ -16,7 +16,8 @@ impl<D: Driver> Worker<D> {
     /// What there is on this core.
     pub(super) fn report(&mut self, scope: Scope) -> Report {
         let mut report = Report { tallies: self.tally_report(), ..Report::default() };
-        report.nodes.resize(self.addresses.len(), NodeReport::default());
+        let nodes = self.proxy.topology.load().nodes().len();
+        report.nodes.resize(nodes, NodeReport::default());
         for (key, pool) in &self.pools {
             let entry = report.pools.entry((key.database, key.user));
             let of_pool = entry.or_insert_with(|| PoolReport::new(&pool.database, pool.plan.mode));

@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use anyhow::{Result, bail};
+use pgherd_core::hosts;
 use pgherd_core::settings::{ChannelBinding, NodeSettings, TlsMode};
 use pgherd_core::{NodeRole, Settings, ShardId};
 
@@ -127,7 +128,11 @@ fn alias<'n>(
     nodes: impl IntoIterator<Item = &'n NodeSettings>,
     about: String,
 ) -> Alias {
-    let servers = nodes.into_iter().map(|node| (node.host.clone(), node.port)).collect();
+    let hosts = |node: &NodeSettings| {
+        hosts::read(&node.host, node.port).expect("the settings' hosts were checked")
+    };
+    let hosts = nodes.into_iter().flat_map(hosts);
+    let servers = hosts.map(|host| (host.name, host.port)).collect();
     Alias { name: name.to_owned(), servers, about }
 }
 

@@ -59,8 +59,11 @@ impl Tls {
 
     pub(super) fn with(&self, node: &Node) -> NodeTls {
         let common = Some(&self.settings.server_name).filter(|name| !name.is_empty());
-        let name = self.names.get(&node.name).or(common).unwrap_or(&node.host);
-        NodeTls { settings: self.settings.clone(), server_name: name.as_str().into() }
+        let name = self.names.get(&node.name).or(common);
+        NodeTls {
+            settings: self.settings.clone(),
+            server_name: name.map(|name| name.as_str().into()),
+        }
     }
 }
 
@@ -68,7 +71,8 @@ impl Tls {
 #[derive(Debug, Clone)]
 pub(super) struct NodeTls {
     settings: Arc<TlsSettings>,
-    server_name: Arc<str>,
+    // The name of its certificate, where it is not that of the host.
+    server_name: Option<Arc<str>>,
 }
 
 impl NodeTls {
@@ -81,13 +85,17 @@ impl NodeTls {
     }
 
     /// Asks for TLS and begins it. Where the node has none, the socket comes back as it is,
-    /// unless the mode requires TLS.
+    /// unless the mode requires TLS. `host` is where it was found.
     ///
     /// Dropping the future closes the socket.
-    pub(super) async fn encrypt(&self, mut socket: Socket) -> Result<Transport, TlsError> {
+    pub(super) async fn encrypt(
+        &self,
+        mut socket: Socket,
+        host: &str,
+    ) -> Result<Transport, TlsError> {
         // Before the node is bothered: it could do nothing about what is wrong here.
         let config = self.config().await?;
-        let name = self.name()?;
+        let name = self.name(host)?;
         socket.write_all(&REQUEST).await.map_err(TlsError::Handshake)?;
         // One byte, and no more: what somebody in between adds in plain is left to TLS, which
         // does not understand it.
@@ -113,12 +121,11 @@ impl NodeTls {
         }
     }
 
-    fn name(&self) -> Result<ServerName<'static>, TlsError> {
-        match ServerName::try_from(self.server_name.to_string()) {
+    fn name(&self, host: &str) -> Result<ServerName<'static>, TlsError> {
+        let name = self.server_name.as_deref().unwrap_or(host);
+        match ServerName::try_from(name.to_owned()) {
             Ok(name) => Ok(name),
-            Err(_) if self.mode() == TlsMode::VerifyFull => {
-                Err(TlsError::NoName(self.server_name.to_string()))
-            }
+            Err(_) if self.mode() == TlsMode::VerifyFull => Err(TlsError::NoName(name.to_owned())),
             // Nobody looks at it. An address, because those are not sent.
             Err(_) => Ok(ServerName::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED))),
         }

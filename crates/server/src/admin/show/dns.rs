@@ -40,11 +40,13 @@ const ZONES_COLUMNS: [Column; 3] = [
 
 /// The names of nodes' hosts, where they are no addresses, and where they lead.
 pub(super) fn names(view: &View<'_>) -> BTreeMap<String, Vec<SocketAddr>> {
-    let (topology, addresses) = (view.proxy.topology.load(), view.proxy.addresses.load());
+    let topology = view.proxy.topology.load();
     let mut names: BTreeMap<String, Vec<SocketAddr>> = BTreeMap::new();
     for node in topology.nodes() {
-        if node.host.parse::<IpAddr>().is_err() {
-            names.entry(node.host.to_string()).or_default().push(addresses[node.id.index()]);
+        for (host, addresses) in view.proxy.addresses.hosts(node.id.index()) {
+            if host.name.parse::<IpAddr>().is_err() {
+                names.entry(host.name).or_default().extend(addresses);
+            }
         }
     }
     names

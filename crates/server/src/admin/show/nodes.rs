@@ -1,5 +1,6 @@
 //! `SHOW NODES`.
 
+use pgherd_core::id::NodeId;
 use pgherd_core::topology::{NodeHealth, NodeState, Topology};
 
 use super::super::report::{NodeReport, Scope};
@@ -23,7 +24,7 @@ const COLUMNS: [Column; 24] = [
     text("role", "What it is to its group now: coordinator, worker or replica."),
     text("host", "Its host."),
     int4("port", "Its port."),
-    text("addr", "The address that backends are opened at."),
+    text("addr", "The addresses that backends are opened at."),
     text(
         "state",
         "unknown, up, suspect, down or probation; fenced: it has lost its place as primary.",
@@ -47,8 +48,15 @@ const COLUMNS: [Column; 24] = [
     numeric("errors", "Clients dismissed because of it, since the start."),
 ];
 
+/// All addresses of a node, with ports.
+fn addresses(view: &View<'_>, node: NodeId) -> String {
+    let hosts = view.proxy.addresses.hosts(node.index());
+    let addresses = hosts.into_iter().flat_map(|(_, addresses)| addresses);
+    addresses.map(|address| address.to_string()).collect::<Vec<_>>().join(",")
+}
+
 fn rows(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
-    let (topology, addresses) = (view.proxy.topology.load(), view.proxy.addresses.load());
+    let topology = view.proxy.topology.load();
     let rows = topology.nodes().iter().map(|node| {
         let health = topology.health(node.id);
         let NodeHealth { since, reason, last_error, lag_bytes, rtt, share, timeline, .. } = health;
@@ -68,7 +76,7 @@ fn rows(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
             topology.role(node.id).as_str().into(),
             node.host.to_string().into(),
             u32::from(node.port).into(),
-            Cell::shown(addresses[node.id.index()]),
+            addresses(view, node.id).into(),
             state(&topology, node.id).into(),
             since.map(|since| view.proxy.admin.wall_time(since)).into(),
             text(reason),

@@ -11,20 +11,26 @@ impl<D: Driver> Worker<D> {
     /// A backend is of no more use: closes it, and decides what becomes of its client.
     pub(in crate::reactor) fn lose_backend(&mut self, key: usize, loss: &Loss) {
         let Some(backend) = self.backends.get_mut(key) else { return };
-        let (pool_key, pid) = (backend.pool, backend.pid);
+        let (pool_key, pid, address) = (backend.pool, backend.pid, backend.address);
         let phase = std::mem::replace(&mut backend.phase, Phase::Parked);
         let node = self.node_name(pool_key);
         // An idle backend may be ended by somebody, or by a time-out: the probe knows better. One that
-        // was abandoned was to end.
-        let may_be_node =
-            !matches!(phase, Phase::Idle | Phase::Checking { .. } | Phase::Abandoned { .. });
-        if loss.may_be_node() && may_be_node {
+        // was abandoned was to end. One that is being opened may be to be had elsewhere.
+        let is_checked = matches!(phase, Phase::Checking { .. });
+        let blames_address = match phase {
+            Phase::Idle | Phase::Abandoned { .. } => false,
+            Phase::Connecting | Phase::LoggingIn(_) | Phase::Introducing => false,
+            Phase::Checking { .. } => matches!(loss, Loss::TimedOut(_)),
+            _ => loss.may_be_node(),
+        };
+        if blames_address && self.address_failed(pool_key.node, address) && !is_checked {
             (self.proxy.failures)(pool_key.node, &loss.to_string());
         }
         match phase {
             Phase::Connecting | Phase::LoggingIn(_) | Phase::Introducing => {
+                let opening = self.backends[key].opening.take();
                 self.drop_backend(key);
-                self.open_failed(pool_key, loss);
+                self.attempt_failed(pool_key, opening, loss);
             }
             Phase::Idle => {
                 tracing::info!(%node, pid, %loss, "idle backend lost");

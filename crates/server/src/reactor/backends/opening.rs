@@ -1,10 +1,13 @@
 //! Backends are opened: connected, logged in, introduced by the connect query.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use pgherd_core::pool::lifetime;
 use pgherd_core::settings::PoolMode;
 
+use super::attempts::Opening;
 use super::{Backend, Loss, Phase};
 use crate::backend::login::Welcome;
 use crate::backend::{Identity, Login, LoginStep};
@@ -15,9 +18,13 @@ use crate::relay::{BackendRelay, Parameters};
 use crate::session::Replication;
 
 impl<D: Driver> Worker<D> {
-    /// Opens one backend as the pool ordered.
-    pub(in crate::reactor) fn open_backend(&mut self, pool: PoolKey) {
-        let address = self.addresses[pool.node.index()];
+    /// Connects to an address of the node, on behalf of a pool.
+    pub(super) fn connect(
+        &mut self,
+        pool: PoolKey,
+        address: SocketAddr,
+        opening: Opening,
+    ) -> Result<(), (io::Error, Opening)> {
         let serial = self.serial();
         let (replication, applied) = self.asked_at_login(pool);
         let of_pool = self.pool(pool);
@@ -48,6 +55,7 @@ impl<D: Driver> Worker<D> {
                     cancels: 0,
                     serial,
                     opened_at: self.now,
+                    opening,
                     expires_at,
                     asked_at: self.now,
                     lent_at: self.now,
@@ -61,12 +69,9 @@ impl<D: Driver> Worker<D> {
                     tally: Tally::default(),
                     rows: Vec::new(),
                 });
+                Ok(())
             }
-            Err(error) => {
-                let loss = Loss::Io(error);
-                (self.proxy.failures)(pool.node, &loss.to_string());
-                self.open_failed(pool, &loss);
-            }
+            Err(error) => Err((error, opening)),
         }
     }
 
@@ -138,7 +143,8 @@ impl<D: Driver> Worker<D> {
         backend.phase = Phase::Idle;
         backend.idle_since = now;
         backend.relay.shown = false;
-        let pool_key = backend.pool;
+        let (pool_key, address) = (backend.pool, backend.address);
+        self.proxy.addresses.opened(pool_key.node.index(), address);
         self.counts(pool_key.node).opens.add_one();
         let pool = self.pool(pool_key);
         pool.last_error = None;

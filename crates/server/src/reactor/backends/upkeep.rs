@@ -11,14 +11,26 @@ use crate::reactor::{Driver, Mail, PoolKey, Worker};
 impl<D: Driver> Worker<D> {
     pub(in crate::reactor) fn time_out_backends(&mut self) {
         let (now, limit) = (self.now, self.proxy.connect_timeout);
-        let age = |backend: &Backend<_>| now.saturating_duration_since(backend.opened_at);
+        let late = self.backends_where(|backend| {
+            let is_opening = matches!(
+                backend.phase,
+                Phase::Connecting | Phase::LoggingIn(_) | Phase::Introducing
+            );
+            is_opening && backend.opening.is_late(now)
+        });
+        for key in late {
+            let limit = self.backends[key].opening.limit;
+            self.lose_backend(key, &Loss::TimedOut(limit));
+        }
         let late = self.backends_where(|backend| match backend.phase {
-            Phase::Connecting | Phase::LoggingIn(_) | Phase::Introducing => age(backend) > limit,
             Phase::Syncing { .. }
             | Phase::Asking { is_asked: true, .. }
             | Phase::Cleaning { .. } => now.saturating_duration_since(backend.asked_at) > limit,
             Phase::Abandoned { since } => now.saturating_duration_since(since) > limit,
-            Phase::Asking { is_asked: false, .. }
+            Phase::Connecting
+            | Phase::LoggingIn(_)
+            | Phase::Introducing
+            | Phase::Asking { is_asked: false, .. }
             | Phase::Checking { .. }
             | Phase::Idle
             | Phase::Leased { .. }
@@ -68,19 +80,19 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// A node that has another address is left at the last one: idle backends are closed, the others
-    /// when their leases end.
+    /// Addresses that do not lead to a node any more are left: idle backends there are closed, the
+    /// others when their leases end.
     pub(in crate::reactor) fn follow_addresses(&mut self) {
-        let addresses = self.proxy.addresses.load_full();
-        if Arc::ptr_eq(&addresses, &self.addresses) {
+        let version = self.proxy.addresses.version();
+        if version == self.addresses {
             return;
         }
+        self.addresses = version;
         for (_, backend) in &mut self.backends {
-            if backend.address != addresses[backend.pool.node.index()] {
+            if !self.proxy.addresses.contains(backend.pool.node.index(), backend.address) {
                 backend.expires_at = self.now;
             }
         }
-        self.addresses = addresses;
     }
 
     /// A node that was taken out of rotation may never answer again what it was asked: whoever

@@ -18,6 +18,9 @@ pub(super) type Post = Rc<RefCell<Vec<VecDeque<Mail<Stream>>>>>;
 /// The port of node 0; the others follow.
 pub(super) const FIRST_PORT: u16 = 5000;
 
+/// A node that has a second address has it so many ports above the first.
+pub(super) const SECOND: u16 = 100;
+
 /// Sockets of one core.
 #[derive(Debug)]
 pub(super) struct SimDriver {
@@ -32,11 +35,15 @@ impl Driver for SimDriver {
 
     fn connect(&mut self, to: SocketAddr, token: Token) -> io::Result<Stream> {
         let mut network = self.network.borrow_mut();
-        let node = usize::from(to.port() - FIRST_PORT);
+        let node = usize::from((to.port() - FIRST_PORT) % SECOND);
+        let is_closed = network.closed == Some(to.port());
+        if is_closed && self.random.one_in(2) {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
         let conn = network.open(Peer::Node(node), Connect::UnderWay);
         network.watch(conn, self.core, token);
         let after = Duration::from_micros(self.random.within(20, 400));
-        network.schedule(after, Event::Connect(conn));
+        network.schedule(after, if is_closed { Event::Refuse(conn) } else { Event::Connect(conn) });
         Ok(Stream::new(&self.network, conn))
     }
 

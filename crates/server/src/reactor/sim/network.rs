@@ -29,6 +29,8 @@ pub(super) enum Event {
     Break(Conn),
     /// A connect of the proxy's is accepted, refused, or neither.
     Connect(Conn),
+    /// A connect of the proxy's is refused by the address.
+    Refuse(Conn),
     /// The peer looks at the connection.
     Peer(Conn),
     /// A server goes on with what it has put off.
@@ -138,6 +140,8 @@ pub(super) struct Network {
     tells_all: bool,
     // One call in so many is interrupted; 0 for none.
     interrupts: usize,
+    /// The port of the one address that lets nobody in, if there is one.
+    pub(super) closed: Option<u16>,
 }
 
 pub(super) type SharedNetwork = Rc<RefCell<Network>>;
@@ -155,6 +159,7 @@ impl Network {
             random,
             tells_all,
             interrupts,
+            closed: None,
         }
     }
 
@@ -474,6 +479,12 @@ impl Network {
             connection.connect = connect;
             self.make_ready(conn, Readiness { writable: true, ..NOTHING });
         }
+    }
+
+    /// A connect is refused.
+    pub(super) fn refuse(&mut self, conn: Conn) {
+        self.connects(conn, Connect::Refused);
+        self.peer_closes(conn, true);
     }
 
     /// What happens on the way.

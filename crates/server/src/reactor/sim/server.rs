@@ -115,8 +115,7 @@ impl World {
         let mut network = self.network.borrow_mut();
         let Some(Peer::Node(at)) = network.peer_of(conn) else { return };
         if self.servers.nodes[at].is_down {
-            network.connects(conn, Connect::Refused);
-            return network.peer_closes(conn, true);
+            return network.refuse(conn);
         }
         network.connects(conn, Connect::Done);
         self.servers.next_pid += 1;

@@ -12,13 +12,14 @@ use pgherd_core::id::NodeId;
 use pgherd_core::topology::{NodeHealth, NodeState};
 
 use super::client::{Client, KeyCache};
-use super::driver::{FIRST_PORT, Post, SimDriver};
+use super::driver::{FIRST_PORT, Post, SECOND, SimDriver};
 use super::network::{Conn, Event, Network, Peer, SharedNetwork};
 use super::random::Random;
 use super::server::{Death, Node, Servers};
 use super::trace::{Note, Trace};
+use crate::addresses::LookUp;
 use crate::reactor::{Mail, Proxy, TICK, Worker};
-use crate::serve::{Health, proxy};
+use crate::serve::{Health, addresses_of, proxy};
 
 pub(super) const DATABASE: &str = "app";
 pub(super) const USERS: [&str; 2] = ["app", "clerk"];
@@ -51,6 +52,7 @@ pub(super) struct World {
     /// No client begins anything any more.
     pub(super) is_closing: bool,
     pub(super) is_trusting: bool,
+    has_two_addresses: bool,
     faults: usize,
     is_due: Vec<bool>,
     pub(super) transactions: u64,
@@ -70,6 +72,7 @@ struct Plan {
     replicas: usize,
     size: u64,
     faults: usize,
+    has_two_addresses: bool,
     is_wary: bool,
     is_trusting: bool,
 }
@@ -82,6 +85,7 @@ impl Plan {
             replicas: random.below(5) / 3,
             size: *random.pick(&[2, 5, 10, 10, 20, 40]),
             faults: *random.pick(&[0, 1, 1, 3]),
+            has_two_addresses: random.one_in(2),
             is_wary: random.one_in(3),
             is_trusting: random.one_in(2),
         }
@@ -97,14 +101,14 @@ impl Plan {
              [listen]\nauth = \"{auth}\"\nlogin_timeout = \"{login}s\"\n\
              [pool]\nsize = {size}\nacquire_timeout = \"{acquire}s\"\n\
              connect_timeout = \"{connect}s\"\nidle_timeout = \"{idle}s\"\nmax_lifetime = \"30s\"\n\
-             [[node]]\nname = \"main\"\nhost = \"127.0.0.1\"\nport = {FIRST_PORT}\n\
-             role = \"coordinator\"\n"
+             [[node]]\nname = \"main\"\nhost = \"{}\"\n\
+             role = \"coordinator\"\n",
+            self.hosts(0)
         );
         for replica in 1..=self.replicas {
-            let port = usize::from(FIRST_PORT) + replica;
+            let hosts = self.hosts(replica);
             text += &format!(
-                "[[node]]\nname = \"replica-{replica}\"\nhost = \"127.0.0.1\"\nport = {port}\n\
-                 role = \"replica\"\n"
+                "[[node]]\nname = \"replica-{replica}\"\nhost = \"{hosts}\"\nrole = \"replica\"\n"
             );
         }
         for user in USERS {
@@ -112,6 +116,19 @@ impl Plan {
         }
         Settings::from_toml(&text, "simulated").expect("the settings are right")
     }
+
+    fn hosts(&self, node: usize) -> String {
+        let (first, second) = (port_of(node), port_of(node) + SECOND);
+        match self.has_two_addresses {
+            true => format!("127.0.0.1:{first},127.0.0.1:{second}"),
+            false => format!("127.0.0.1:{first}"),
+        }
+    }
+}
+
+/// The port of a node's first address.
+fn port_of(node: usize) -> u16 {
+    FIRST_PORT + u16::try_from(node).expect("a few nodes")
 }
 
 impl World {
@@ -123,12 +140,11 @@ impl World {
         let topology = settings.topology().expect("the nodes make a cluster");
         let topology = Arc::new(ArcSwap::from_pointee(topology));
         let policy = settings.route_policy().expect("the policy is right");
-        let address = |node: usize| {
-            let port = FIRST_PORT + u16::try_from(node).expect("a few nodes");
-            SocketAddr::from((Ipv4Addr::LOCALHOST, port))
-        };
-        let addresses: Vec<_> = (0..=plan.replicas).map(address).collect();
-        let addresses = Arc::new(ArcSwap::from_pointee(addresses));
+        let addresses = addresses_of(&topology.load(), settings.pool.load_balance_hosts);
+        let look_up: LookUp =
+            Arc::new(|_, port| Ok(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))]));
+        assert!(addresses.look_up(&look_up).is_empty(), "each host is found");
+        let addresses = Arc::new(addresses);
         let health = Health { topology, failures: Box::new(|_, _| {}) };
         let proxy = Arc::new(proxy(&settings, policy, health, addresses, plan.cores, start));
         let network = Network::new(plan.cores, start, random.fork());
@@ -170,6 +186,7 @@ impl World {
             may_hold: size / 3,
             is_closing: false,
             is_trusting: plan.is_trusting,
+            has_two_addresses: plan.has_two_addresses,
             faults: plan.faults,
             is_due: vec![false; plan.cores],
             transactions: 0,
@@ -257,6 +274,7 @@ impl World {
                 self.network.borrow_mut().happens(event);
             }
             Event::Connect(conn) => self.node_is_asked(conn),
+            Event::Refuse(conn) => self.network.borrow_mut().refuse(conn),
             Event::Peer(conn) => {
                 let peer = self.network.borrow().peer_of(conn);
                 match peer {
@@ -338,7 +356,7 @@ impl World {
     fn one_fault(&mut self) {
         let now = self.now();
         let at = self.random.below(self.servers.nodes.len());
-        match self.random.below(20) {
+        match self.random.below(22) {
             0..14 => {
                 let conns: Vec<Conn> = self.servers.processes.keys().copied().collect();
                 if conns.is_empty() {
@@ -371,11 +389,18 @@ impl World {
                     }
                 }
             }
+            20.. if self.has_two_addresses => {
+                // Nobody is to notice: there is another.
+                let second = if self.random.one_in(2) { SECOND } else { 0 };
+                let is_open = self.random.one_in(3);
+                self.network.borrow_mut().closed = (!is_open).then_some(port_of(at) + second);
+            }
             18 => {
                 let refusals = [None, Some("57P03"), Some("53300")];
                 self.servers.nodes[at].refuses = *self.random.pick(&refusals);
                 self.had_outage = true;
             }
+            20.. => {}
             _ => {
                 // The control plane has seen that a node is away, or back.
                 let state = match self.servers.nodes[at].is_down {
