@@ -13,8 +13,8 @@ use pgherd_core::settings::{SettingInfo, VariableInfo, reference, variables};
 const HEAD: &str = "<!-- Generated from crates/core/src/settings by `cargo x reference`. -->\n\
 # Settings\n\
 \n\
-`pgherd.toml` has the sections below; `[[node]]`, `[[user]]` and `[[database]]` stand once for each\n\
-server, login and database. Every setting has a default but `[[node]]` and `[[user]]`. A value that is unknown,\n\
+`pgherd.toml` has the sections below; `[[node]]`, `[[user]]`, `[[database]]` and `[[peer]]` stand\n\
+once for each server, login, database and other process. Every setting has a default but `[[node]]` and `[[user]]`. A value that is unknown,\n\
 of the wrong type or out of range is refused, with its line, and every problem is reported in\n\
 one run.\n\
 \n\
@@ -52,7 +52,9 @@ password = \"secret\"\n\
 /// The documented fields of a struct among the sections, as rows of a table.
 fn table(name: &str) -> String {
     let sections = include_str!("../src/settings/sections.rs");
-    let source = sections.to_owned() + include_str!("../src/settings/database.rs");
+    let source = sections.to_owned()
+        + include_str!("../src/settings/database.rs")
+        + include_str!("../src/settings/peer.rs");
     let (_, body) = source.split_once(&format!("pub struct {name} {{\n")).unwrap();
     let (body, _) = body.split_once("\n}").unwrap();
     let (mut rows, mut doc) = (String::new(), Vec::new());
@@ -69,8 +71,12 @@ fn table(name: &str) -> String {
 
 fn render(settings: &[SettingInfo]) -> String {
     let mut text = HEAD.to_owned();
-    let lists =
-        [("node", "NodeSettings"), ("user", "UserSettings"), ("database", "DatabaseSettings")];
+    let lists = [
+        ("node", "NodeSettings"),
+        ("user", "UserSettings"),
+        ("database", "DatabaseSettings"),
+        ("peer", "PeerSettings"),
+    ];
     for (name, fields) in lists {
         write!(text, "\n## `[[{name}]]`\n\n| Setting | Meaning |\n|---|---|\n{}", table(fields))
             .unwrap();

@@ -15,6 +15,7 @@ mod control;
 pub mod databases;
 #[cfg(any(test, fuzzing))]
 pub mod hostile;
+mod peers;
 mod pins;
 pub mod reactor;
 pub mod relay;
@@ -22,6 +23,7 @@ mod serve;
 pub mod session;
 mod statistics;
 
+pub use peers::Peers;
 pub use pins::{Pin, Pins};
 pub use serve::{ServeError, Server, Stopper};
 pub use statistics::NodeStatistics;

@@ -23,6 +23,7 @@ use crate::admin::Admin;
 use crate::auth::{Credentials, Users};
 use crate::control::ControlPlane;
 use crate::databases::Databases;
+use crate::peers::Peers;
 use crate::pins::{Pin, Pins};
 use crate::reactor::mio_driver::{Acceptor, Mailbox, cores};
 use crate::reactor::{Counts, Failures, Mail, Proxy, Shares};
@@ -157,6 +158,13 @@ impl Server {
             let (node, host) = (node.to_owned(), host.name);
             return Err(ServeError::Resolve { node, host, source: error });
         }
+        let peers = Peers::of(settings);
+        for (name, NotFound { host, error }) in
+            peers.iter().flat_map(|peers| peers.addresses().look_up(&look_up))
+        {
+            // It may not be there yet: its name is looked up again.
+            tracing::warn!(name, %host, %error, "cannot look up a peer");
+        }
         let (address, listener) = listen(&settings.listen.address, settings.listen.port)?;
         let count = match settings.listen.workers {
             0 => std::thread::available_parallelism().map_or(1, NonZero::get).min(MOST_CORES),
@@ -165,12 +173,12 @@ impl Server {
         let mut watched = settings.clone();
         // As the cores dial, or a node that takes TLS only would count as well.
         watched.tls.mode = TlsMode::Disable;
-        let control =
-            ControlPlane::start(Arc::new(watched), topology, [Arc::clone(&addresses)], look_up)?;
+        let places = peers.iter().map(Peers::addresses).chain([&addresses]).cloned();
+        let control = ControlPlane::start(Arc::new(watched), topology, places, look_up)?;
         let health =
             Health { topology: control.topology(), failures: Box::new(control.failures()) };
         let now = Instant::now();
-        let proxy = Arc::new(proxy(settings, policy, health, addresses, count, now));
+        let proxy = Arc::new(proxy(settings, policy, health, addresses, peers, count, now));
         let (cores, mailboxes) = cores(count)?;
         let stopper = Stopper(Arc::clone(&mailboxes));
         let mut acceptor = Some(Acceptor::new(listener, settings.listen.tcp_user_timeout)?);
@@ -255,6 +263,7 @@ pub(crate) fn proxy(
     policy: RoutePolicy,
     health: Health,
     addresses: Arc<Addresses>,
+    peers: Option<Peers>,
     cores: usize,
     now: Instant,
 ) -> Proxy {
@@ -287,6 +296,7 @@ pub(crate) fn proxy(
         login_timeout: settings.listen.login_timeout,
         wait_notice: settings.listen.wait_notice,
         cancel_wait_timeout: settings.listen.cancel_wait_timeout,
+        peers,
         user_timeout: pool.tcp_user_timeout,
         pins: Pins::default(),
         pin: pool.pin,

@@ -9,6 +9,7 @@
 //! Source of every format: PostgreSQL manual, "Message Formats" and "Message Flow".
 
 pub mod backend;
+mod cancel_key;
 pub mod error;
 pub mod frame;
 pub mod frontend;
@@ -21,6 +22,7 @@ pub mod sqlstate;
 pub mod startup;
 pub mod tx_status;
 
+pub use cancel_key::CancelKey;
 pub use error::WireError;
 pub use frame::{Frame, HEADER};
 pub use tx_status::TxStatus;

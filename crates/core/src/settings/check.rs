@@ -8,7 +8,7 @@ use super::section::Range;
 use super::value::Value;
 use super::{
     ANY_DATABASE, AuthMethod, ChannelBinding, DatabaseSettings, NodeSettings, Settings, TlsMode,
-    TlsSettings, UserSettings, sections,
+    TlsSettings, UserSettings, peer, sections,
 };
 use crate::id::ShardId;
 use crate::pgbouncer::StoredPassword;
@@ -122,6 +122,7 @@ pub(super) fn check(settings: &Settings) -> Vec<(String, String)> {
         problems.extend(unknown.map(|name| (path.to_owned(), format!("`{name}` is no [[user]]"))));
     }
     problems.extend(check_databases(settings));
+    problems.extend(peer::check(settings));
     problems
 }
 

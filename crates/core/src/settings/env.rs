@@ -331,6 +331,7 @@ fn read_all(env: &mut Environment<'_>) -> Settings {
         nodes: read_nodes(env),
         users: vec![read_user(env)],
         databases: Vec::new(),
+        peers: Vec::new(),
         listen,
         pool: env.section(),
         health: env.section(),

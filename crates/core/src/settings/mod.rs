@@ -11,6 +11,7 @@ mod check;
 mod database;
 mod env;
 mod error;
+mod peer;
 mod plan;
 mod reader;
 mod section;
@@ -24,6 +25,7 @@ pub(crate) use suggest::nearest;
 pub use database::{ANY_DATABASE, DatabaseSettings};
 pub use env::{VariableInfo, variables};
 pub use error::{SettingsError, SettingsErrors};
+pub use peer::PeerSettings;
 pub use plan::PoolPlan;
 pub use section::{SettingInfo, reference};
 pub use sections::{
@@ -80,6 +82,8 @@ pub struct Settings {
     pub users: Vec<UserSettings>,
     /// `[[database]]`, one for each name that clients may give. See [`Self::served_databases`].
     pub databases: Vec<DatabaseSettings>,
+    /// `[[peer]]`, one for each other process that clients may reach in place of this one.
+    pub peers: Vec<PeerSettings>,
     /// `[listen]`
     pub listen: ListenSettings,
     /// `[pool]`

@@ -11,7 +11,8 @@ use super::section::{Range, Section, Source};
 use super::suggest::nearest;
 use super::value::{PasswordCommand, Secret, Value};
 use super::{
-    DatabaseSettings, NodeSettings, Settings, SettingsError, SettingsErrors, UserSettings,
+    DatabaseSettings, NodeSettings, PeerSettings, Settings, SettingsError, SettingsErrors,
+    UserSettings,
 };
 use crate::id::ShardId;
 use crate::topology::NodeRole;
@@ -72,6 +73,7 @@ fn read_root(root: &DeTable<'_>, problems: &mut Problems<'_>) -> Settings {
         nodes: reader.list("node", read_node),
         users: reader.list("user", read_user),
         databases: reader.list("database", DatabaseSettings::read),
+        peers: reader.list("peer", PeerSettings::read),
         listen: reader.section(),
         pool: reader.section(),
         health: reader.section(),
@@ -88,7 +90,10 @@ fn read_root(root: &DeTable<'_>, problems: &mut Problems<'_>) -> Settings {
     let databases = settings.databases.iter().map(|database| &database.name).enumerate();
     let named = nodes.map(|item| ("node", item));
     let named = named.chain(users.map(|item| ("user", item)));
-    for (list, (index, name)) in named.chain(databases.map(|item| ("database", item))) {
+    let named = named.chain(databases.map(|item| ("database", item)));
+    let ids: Vec<String> = settings.peers.iter().map(|peer| peer.id.to_string()).collect();
+    let peers = ids.iter().enumerate().map(|item| ("peer", item));
+    for (list, (index, name)) in named.chain(peers) {
         if let Some(line) = problems.lines.get(&format!("{list}[{index}]")).copied() {
             problems.lines.insert(format!("{list}.{name}"), line);
         }

@@ -136,6 +136,12 @@ section! {
         ///
         /// Unit: duration. Range: 100ms to 10m. Default: 10s. Reload: restart.
         cancel_wait_timeout: Duration = secs(10), between(ms(100), secs(600));
+        /// The number of this process among those that clients reach at the same address: behind one
+        /// load balancer, or one port. A request to cancel that arrives at another one is sent on by
+        /// the number in its key, to a `[[peer]]`. Each process has its own.
+        ///
+        /// Range: 0 to 16383; 0 is none: keys name no process. Default: 0. Reload: restart.
+        peer_id: u16 = 0, between(0, 16383);
         /// How long what was sent to a client may stay unconfirmed before its connection counts as
         /// lost (TCP_USER_TIMEOUT). Linux counts a client that is there and does not read.
         ///

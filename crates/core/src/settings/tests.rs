@@ -122,7 +122,7 @@ fn all_problems_are_reported_at_once_with_their_lines() {
             "pgherd.toml:4: pool.acquire_timeout: expected a duration such as \"5s\", \
              found integer",
             "pgherd.toml:3: pool.idle_timout: unknown; did you mean `idle_timeout`?",
-            "pgherd.toml:6: colour: unknown; known here are cluster, node, user, database, listen, pool, \
+            "pgherd.toml:6: colour: unknown; known here are cluster, node, user, database, peer, listen, pool, \
              health, retry, routing, transactions, tls",
         ]
     );
@@ -448,4 +448,31 @@ fn a_node_may_have_several_hosts() {
     assert_eq!(refused("WORKER_HOSTS", "a|,b"), "WORKER_HOSTS: an item of the list has no host");
     let many = refused("COORDINATOR_HOST", "a,b");
     assert!(many.starts_with("COORDINATOR_HOST: names more than one node"), "{many}");
+}
+
+#[test]
+fn peers_have_numbers_of_their_own() {
+    let node = "[[node]]\nhost = \"h\"\nrole = \"coordinator\"\n[[user]]\nname = \"u\"\n";
+    let own = "[listen]\npeer_id = 2\n";
+    let peer = |id: u32, host: &str| format!("[[peer]]\nid = {id}\nhost = \"{host}\"\n");
+    let good = [node, own, &peer(1, "a,b:7000"), &peer(2, "c")].concat();
+    let settings = Settings::from_toml(&good, "pgherd.toml").unwrap();
+    assert_eq!(Settings::from_toml(&settings.to_toml(), "written").unwrap().peers, settings.peers);
+    let peers = settings.peers;
+    assert_eq!((peers.len(), peers[0].id, peers[0].port), (2, 1, 6432));
+    let bad = [node, own, &peer(1, "a"), &peer(1, "/run"), &peer(16384, "a,a")].concat();
+    assert_eq!(
+        problems(&bad),
+        [
+            "pgherd.toml:11: peer.1: two peers have the id 1",
+            "pgherd.toml:11: peer.1: host: `/run` is the folder of a Unix socket, and peers need TCP",
+            "pgherd.toml:14: peer.16384: id: 16384 is out of range (1 to 16383)",
+            "pgherd.toml:14: peer.16384: host: `a:6432` is listed twice",
+        ]
+    );
+    let alone = problems(&[node, &peer(1, "a")].concat());
+    assert!(
+        alone[0].contains("listen.peer_id: is required where there is a [[peer]]"),
+        "{alone:?}"
+    );
 }

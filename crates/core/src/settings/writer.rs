@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::section::Section;
 use super::value::{Value, quoted};
-use super::{DatabaseSettings, NodeSettings, Secret, Settings, UserSettings};
+use super::{DatabaseSettings, NodeSettings, PeerSettings, Secret, Settings, UserSettings};
 
 /// Names and values, in TOML.
 type Lines = Vec<(&'static str, String)>;
@@ -15,6 +15,7 @@ pub(super) fn write(settings: &Settings) -> String {
     settings.nodes.iter().for_each(|one| table(&mut text, "[[node]]", node(one)));
     settings.users.iter().for_each(|one| table(&mut text, "[[user]]", user(one)));
     settings.databases.iter().for_each(|one| table(&mut text, "[[database]]", database(one)));
+    settings.peers.iter().for_each(|one| table(&mut text, "[[peer]]", peer(one)));
     table(&mut text, "[listen]", settings.listen.changed());
     table(&mut text, "[pool]", settings.pool.changed());
     table(&mut text, "[health]", settings.health.changed());
@@ -64,6 +65,13 @@ fn node(node: &NodeSettings) -> Lines {
     .into_iter()
     .flatten()
     .collect()
+}
+
+fn peer(peer: &PeerSettings) -> Lines {
+    let PeerSettings { id, host, port } = peer;
+    let lines =
+        [Some(("id", id.to_toml())), Some(("host", host.to_toml())), one("port", port, &6432)];
+    lines.into_iter().flatten().collect()
 }
 
 fn user(user: &UserSettings) -> Lines {

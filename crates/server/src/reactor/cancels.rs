@@ -1,18 +1,23 @@
-//! Cancel requests on their way to a node.
+//! Cancel requests on their way to a node, or to a peer.
 //!
 //! A request travels on a connection of its own. Until the node has closed that, the backend
 //! it is meant for is not lent to anybody else: a late cancel must not hit the next client's
 //! query. Until then, who has sent the request waits for the end of its connection, as with
 //! PostgreSQL: what it sends to be run after that is not cancelled.
 
+mod forwarding;
+
 use std::io::{self, Read};
 use std::time::Instant;
 
-use pgherd_wire::startup;
+use pgherd_wire::{CancelKey, startup};
 
 use super::driver::Entry;
 use super::outbox::Outbox;
 use super::{Driver, Mail, Readiness, Requester, Token, Worker};
+use crate::peers::{Direction, Holder};
+use forwarding::Forward;
+pub(crate) use forwarding::MOST_FORWARDED;
 
 /// One request on its way.
 #[derive(Debug)]
@@ -20,30 +25,68 @@ pub(super) struct CancelConnection<S> {
     stream: S,
     outbox: Outbox,
     request: Vec<u8>,
-    pub(super) backend: usize,
-    // Of the backend.
-    serial: u64,
+    target: Target,
     pub(super) own_serial: u64,
     pub(super) connected: bool,
     began: Instant,
     by: Option<Requester>,
 }
 
-/// How a client is told to name itself in a cancel request: its core and its key.
+/// Whom a request is for.
+#[derive(Debug)]
+enum Target {
+    /// This backend of ours.
+    Backend { key: usize, serial: u64 },
+    /// A client of the peer at this place.
+    Peer(Forward),
+}
+
+/// How a client is told to name itself in a cancel request: its core and its key. Where there are
+/// peers it is not: see [`crate::peers`].
 ///
 /// 6 bits for the core, 25 for the key: as a signed number it stays positive, which some
 /// drivers need.
-pub(super) fn cancel_pid(core: usize, client: usize) -> u32 {
+fn cancel_pid(core: usize, client: usize) -> u32 {
     let (core, client) = (core & 0x3f, client & 0x01ff_ffff);
     u32::try_from(core << 25 | client).expect("31 bits fit into 32")
 }
 
 impl<D: Driver> Worker<D> {
+    /// What a client of this core was told for a process id.
+    pub(super) fn client_pid(&self, client: usize) -> u32 {
+        let own = self.clients[client].peer_key;
+        own.map_or_else(|| cancel_pid(self.core, client), CancelKey::pid)
+    }
+
+    /// A client of this core gets its key, of which this is the process id; its secret is the rest.
+    pub(super) fn give_key(&mut self, client: usize) -> u32 {
+        let Self { clients, proxy, driver, core, .. } = self;
+        if let Some(peers) = &proxy.peers {
+            let own = peers.register(Holder { core: *core, client }, |bytes| driver.random(bytes));
+            let client = &mut clients[client];
+            client.secret[..4].copy_from_slice(&own.secret());
+            client.peer_key = Some(own);
+        }
+        self.client_pid(client)
+    }
+
     /// A cancel request arrived here; its target may be on another core.
     pub(super) fn route_cancel(&mut self, pid: u32, secret: Vec<u8>, entry: Entry) {
-        let core = (pid >> 25) as usize;
-        let client = (pid & 0x01ff_ffff) as usize;
         let by = Requester { core: self.core, entry };
+        let direction = self.proxy.peers.as_ref().map(|peers| peers.direct(pid, &secret));
+        let (core, client, secret) = match direction {
+            None => ((pid >> 25) as usize, (pid & 0x01ff_ffff) as usize, secret),
+            Some(Direction::Here(holder, secret)) => (holder.core, holder.client, secret),
+            Some(Direction::Peer { place, pid, secret }) => {
+                let mut request = Vec::new();
+                startup::put_cancel(&mut request, pid, &secret);
+                return self.forward_cancel(Forward { place, tried: Vec::new() }, request, by);
+            }
+            Some(Direction::Nowhere(reason)) => {
+                tracing::debug!(reason, "a cancel request is for nobody");
+                return self.close_requester(entry);
+            }
+        };
         if core == self.core {
             self.cancel(client, &secret, by);
         } else if core < self.proxy.cores {
@@ -89,8 +132,7 @@ impl<D: Driver> Worker<D> {
                     stream,
                     outbox: Outbox::default(),
                     request,
-                    backend: key,
-                    serial,
+                    target: Target::Backend { key, serial },
                     own_serial,
                     connected: false,
                     began: self.now,
@@ -110,10 +152,7 @@ impl<D: Driver> Worker<D> {
         match cancel.go_on(&mut self.driver, ready) {
             Ok(false) => {}
             Ok(true) => self.end_cancel(key),
-            Err(error) => {
-                tracing::warn!(%error, "a cancel request did not reach its node");
-                self.end_cancel(key);
-            }
+            Err(error) => self.cancel_failed(key, &error),
         }
     }
 
@@ -126,12 +165,23 @@ impl<D: Driver> Worker<D> {
             .map(|(key, _)| key)
             .collect();
         for key in late {
+            let to = self.cancels[key].target.kind();
             tracing::warn!(
+                to,
                 ?limit,
-                "a node did not take a cancel request in time (listen.cancel_wait_timeout)"
+                "a cancel request was not taken in time (listen.cancel_wait_timeout)"
             );
             self.end_cancel(key);
         }
+    }
+
+    fn cancel_failed(&mut self, key: usize, error: &io::Error) {
+        let cancel = &self.cancels[key];
+        tracing::warn!(to = cancel.target.kind(), %error, "a cancel request did not arrive");
+        if matches!(cancel.target, Target::Peer(_)) && !cancel.connected {
+            return self.forward_elsewhere(key);
+        }
+        self.end_cancel(key);
     }
 
     fn end_cancel(&mut self, key: usize) {
@@ -139,19 +189,42 @@ impl<D: Driver> Worker<D> {
         if let Some(by) = cancel.by {
             self.cancelled(by);
         }
-        let Some(backend) = self.backends.get_mut(cancel.backend) else { return };
-        if backend.serial == cancel.serial {
+        let (key, serial) = match cancel.target {
+            Target::Backend { key, serial } => (key, serial),
+            Target::Peer(to) if cancel.connected => return self.peer_reached(&to),
+            Target::Peer(_) => return,
+        };
+        let Some(backend) = self.backends.get_mut(key) else { return };
+        if backend.serial == serial {
             backend.cancels -= 1;
             if backend.cancels == 0 {
-                self.place_if_parked(cancel.backend);
-                self.ask_if_put_off(cancel.backend);
+                self.place_if_parked(key);
+                self.ask_if_put_off(key);
             }
         }
     }
 }
 
+impl Target {
+    /// For people.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Backend { .. } => "a node",
+            Self::Peer(_) => "a peer",
+        }
+    }
+}
+
 impl<S> CancelConnection<S> {
-    /// Whether the node has taken the request and closed the connection.
+    /// The backend of ours that it is for.
+    pub(super) fn backend(&self) -> Option<usize> {
+        match self.target {
+            Target::Backend { key, .. } => Some(key),
+            Target::Peer(_) => None,
+        }
+    }
+
+    /// Whether the other end has taken the request and closed the connection.
     fn go_on<D: Driver<Stream = S>>(&mut self, driver: &mut D, ready: Readiness) -> io::Result<bool>
     where
         S: Read + io::Write,

@@ -33,7 +33,7 @@ use pgherd_core::settings::PoolMode;
 use pgherd_core::timeouts::Timeouts;
 use pgherd_wire::backend::{self};
 use pgherd_wire::frame::MAX_MESSAGE;
-use pgherd_wire::{Frame, TxStatus, frontend};
+use pgherd_wire::{CancelKey, Frame, TxStatus, frontend};
 
 use super::driver::Entry;
 use super::outbox::Outbox;
@@ -87,7 +87,9 @@ pub(super) struct Client<S> {
     // It has its backend for itself.
     replicating: Option<Replicating>,
     long_key: bool,
-    secret: [u8; 32],
+    pub(super) secret: [u8; 32],
+    // The same with what it is told for a process id, where there are peers.
+    pub(super) peer_key: Option<CancelKey>,
     // Only a request to cancel is still taken from it.
     surplus: Option<Surplus>,
     // Whether it has still to be told that it is logged in.
@@ -261,6 +263,7 @@ impl<D: Driver> Worker<D> {
             surplus: None,
             long_key: false,
             secret,
+            peer_key: None,
             greeting: true,
             skip: 0,
             excluded: 0,

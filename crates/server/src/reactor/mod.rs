@@ -26,6 +26,7 @@ mod sim;
 mod tally;
 
 pub use backends::Backend;
+pub(crate) use cancels::MOST_FORWARDED;
 pub use counts::{Count, Counts, NodeCounts};
 pub use driver::{Driver, Entry, Mail, Readiness, Requester, Token};
 pub use pools::{PoolKey, Shares};
@@ -52,6 +53,7 @@ use crate::admin::{Admin, Pause};
 use crate::auth::{Method, UserId, Users};
 use crate::backend::KeyCache;
 use crate::databases::{Account, DatabaseId, Databases};
+use crate::peers::Peers;
 use crate::pins::Pins;
 use crate::relay::survey::{Access, MayRead};
 use crate::relay::{Classify, Parameters, Splice, StatementTable};
@@ -109,6 +111,8 @@ pub struct Proxy {
     pub wait_notice: Duration,
     /// How long a cancel request may take to reach its node.
     pub cancel_wait_timeout: Duration,
+    /// Other processes that cancel requests may be for.
+    pub peers: Option<Peers>,
     /// `pool.tcp_user_timeout`.
     pub user_timeout: Duration,
     /// Sessions that are pinned to their backends.

@@ -39,7 +39,7 @@ impl<D: Driver> Worker<D> {
         }
         self.count_clients(&mut report);
         for (_, cancel) in &self.cancels {
-            let backend = self.backends.get(cancel.backend);
+            let backend = cancel.backend().and_then(|key| self.backends.get(key));
             let pool = backend.map(|backend| (backend.pool.database, backend.pool.user));
             if let Some(pool) = pool.and_then(|pool| report.pools.get_mut(&pool)) {
                 pool.cancels[usize::from(!cancel.connected)] += 1;

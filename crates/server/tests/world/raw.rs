@@ -1,7 +1,7 @@
 //! A client that sends what no driver would.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use pgherd_wire::frontend::{self, Bind, Target};
@@ -30,12 +30,17 @@ impl Raw {
 
     /// Sends the startup packet and no more.
     pub fn start(world: &World, parameters: &[(&str, &str)]) -> Self {
-        let stream = TcpStream::connect(world.address()).unwrap();
+        Self::start_at(world.address(), startup::PROTOCOL_3_0, parameters)
+    }
+
+    /// The same with this version of the protocol, at any proxy.
+    pub fn start_at(address: SocketAddr, protocol: u32, parameters: &[(&str, &str)]) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let mut raw = Self { stream, unread: Vec::new(), key: Vec::new() };
         let all = [&[("user", "app"), ("database", "app")], parameters].concat();
         let mut out = Vec::new();
-        startup::put_startup(&mut out, startup::PROTOCOL_3_0, all);
+        startup::put_startup(&mut out, protocol, all);
         raw.send(&out);
         raw
     }
@@ -46,12 +51,12 @@ impl Raw {
 
     /// Asks to cancel what it runs, and returns once the request was taken.
     pub fn cancel(&self, world: &World) {
-        let mut stream = TcpStream::connect(world.address()).unwrap();
-        let (pid, secret) = self.key.split_at(4);
-        let mut out = Vec::new();
-        startup::put_cancel(&mut out, u32::from_be_bytes(pid.try_into().unwrap()), secret);
-        stream.write_all(&out).unwrap();
-        stream.read_to_end(&mut Vec::new()).unwrap();
+        send_cancel(world.address(), &self.key);
+    }
+
+    /// What it is to be cancelled by: the body of BackendKeyData.
+    pub fn key(&self) -> &[u8] {
+        &self.key
     }
 
     /// The next message; `None` at the end.
@@ -94,6 +99,16 @@ impl Raw {
         self.send(&out);
         self.until('Z').into_iter().filter_map(text_of).collect()
     }
+}
+
+/// Sends a request to cancel, and returns once it was taken.
+pub fn send_cancel(address: SocketAddr, key: &[u8]) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let (pid, secret) = key.split_at(4);
+    let mut out = Vec::new();
+    startup::put_cancel(&mut out, u32::from_be_bytes(pid.try_into().unwrap()), secret);
+    stream.write_all(&out).unwrap();
+    stream.read_to_end(&mut Vec::new()).unwrap();
 }
 
 /// The first column of a row, or the message of an error.

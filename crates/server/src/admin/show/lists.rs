@@ -24,7 +24,7 @@ fn rows(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
     let lists = [
         ("databases", view.proxy.databases.all().len() + 1),
         ("users", view.proxy.admin.settings.users.len()),
-        ("peers", 0),
+        ("peers", view.proxy.admin.settings.peers.len()),
         ("pools", pools.len() + 1),
         ("peer_pools", 0),
         // Those of PgBouncer are in memory that waits to be used. There is none.

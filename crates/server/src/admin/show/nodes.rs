@@ -100,7 +100,7 @@ fn rows(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
     Ok(rows.collect())
 }
 
-fn state(topology: &Topology, node: pgherd_core::id::NodeId) -> &'static str {
+fn state(topology: &Topology, node: NodeId) -> &'static str {
     if topology.is_fenced(node) {
         return "fenced";
     }

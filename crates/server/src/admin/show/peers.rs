@@ -1,8 +1,10 @@
 //! `SHOW PEERS` and `SHOW PEER_POOLS`.
 
 use super::super::report::Scope;
-use super::super::table::{Column, int4, text};
+use super::super::table::{Column, Row, int4, text};
 use super::Table;
+use super::view::View;
+use crate::reactor::MOST_FORWARDED;
 
 pub(super) static TABLE: Table = Table {
     name: "peers",
@@ -10,7 +12,7 @@ pub(super) static TABLE: Table = Table {
     columns: &COLUMNS,
     theirs: 4,
     scope: Scope::Sums,
-    rows: |_| Ok(Vec::new()),
+    rows,
 };
 
 pub(super) static POOLS_TABLE: Table = Table {
@@ -26,7 +28,7 @@ const COLUMNS: [Column; 4] = [
     int4("peer_id", "Its number."),
     text("host", "Its host."),
     int4("port", "Its port."),
-    int4("pool_size", "Connections to it, at most."),
+    int4("pool_size", "Connections to it, and to all others, at most."),
 ];
 
 const POOLS_COLUMNS: [Column; 5] = [
@@ -36,3 +38,12 @@ const POOLS_COLUMNS: [Column; 5] = [
     int4("sv_active_cancel", "Connections that carry a request."),
     int4("sv_login", "Connections that are being opened."),
 ];
+
+fn rows(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
+    let most = MOST_FORWARDED * view.proxy.cores;
+    let peers = view.proxy.admin.settings.peers.iter().map(|peer| {
+        let (id, port) = (u32::from(peer.id), u32::from(peer.port));
+        vec![id.into(), peer.host.clone().into(), port.into(), most.into()]
+    });
+    Ok(peers.collect())
+}

@@ -12,7 +12,6 @@ use pgherd_wire::sqlstate;
 
 use super::{Loss, Phase, Rest, fatal};
 use crate::pins::Pin;
-use crate::reactor::cancels::cancel_pid;
 use crate::reactor::{Driver, Judge, Todo, Worker};
 use crate::relay::{Classify, Parameters};
 
@@ -172,7 +171,7 @@ impl<D: Driver> Worker<D> {
             node: self.node_name(pool),
             database: self.backends[key].database.name.to_string(),
             user: self.proxy.users.get(pool.user).name.to_string(),
-            client: cancel_pid(self.core, client),
+            client: self.client_pid(client),
             backend: backend.pid,
             holds: holds.to_owned(),
             statement: cause.unwrap_or("not known").to_owned(),

@@ -14,7 +14,6 @@ use crate::admin::show::View;
 use crate::admin::{Command, Order, Pause, Report, Rights, Scope, Shutdown};
 use crate::auth::UserId;
 use crate::databases::DatabaseId;
-use crate::reactor::cancels::cancel_pid;
 use crate::reactor::driver::{Entry, Requester};
 use crate::reactor::{Driver, Mail, Todo, Worker};
 use crate::session::Request;
@@ -66,7 +65,7 @@ impl<D: Driver> Worker<D> {
         rights: Rights,
         mut said: Vec<u8>,
     ) {
-        let (core, console) = (self.core, Console::new(rights));
+        let (pid, console) = (self.give_key(key), Console::new(rights));
         let client = &mut self.clients[key];
         client.greeting = false;
         client.long_key = request.protocol >= PROTOCOL_3_2;
@@ -78,7 +77,7 @@ impl<D: Driver> Worker<D> {
         Authentication::Ok.put(&mut said);
         Console::put_welcome(&mut said);
         let secret = if client.long_key { &client.secret[..] } else { &client.secret[..4] };
-        backend::put_key_data(&mut said, cancel_pid(core, key), secret);
+        backend::put_key_data(&mut said, pid, secret);
         backend::put_ready(&mut said, TxStatus::Idle);
         client.send([&said[..]].into_iter());
         if self.draining {

@@ -255,7 +255,10 @@ impl<D: Driver> Worker<D> {
 
     pub(in crate::reactor) fn close_client(&mut self, key: usize) {
         self.let_go(key);
-        self.clients.remove(key);
+        let client = self.clients.remove(key);
+        if let (Some(peers), Some(key)) = (&self.proxy.peers, client.peer_key) {
+            peers.forget(key);
+        }
         self.proxy.clients.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -8,7 +8,6 @@ use pgherd_wire::backend::{self, Authentication};
 use pgherd_wire::startup::PROTOCOL_3_2;
 
 use super::{Phase, Replicating};
-use crate::reactor::cancels::cancel_pid;
 use crate::reactor::driver::Entry;
 use crate::reactor::{Driver, PARAMETER_SETS, WelcomeKey, Worker};
 use crate::relay::survey::Access;
@@ -132,7 +131,7 @@ impl<D: Driver> Worker<D> {
     /// Tells a client that it is logged in, behind what was still to be said. `adds_name`: its
     /// `application_name` is not in the welcome.
     fn greet(&mut self, key: usize, mut out: Vec<u8>, welcome: &[u8], adds_name: bool) {
-        let core = self.core;
+        let pid = self.give_key(key);
         let client = &mut self.clients[key];
         client.greeting = false;
         Authentication::Ok.put(&mut out);
@@ -141,7 +140,7 @@ impl<D: Driver> Worker<D> {
             backend::put_parameter_status(&mut out, NAME, name);
         }
         let secret = if client.long_key { &client.secret[..] } else { &client.secret[..4] };
-        backend::put_key_data(&mut out, cancel_pid(core, key), secret);
+        backend::put_key_data(&mut out, pid, secret);
         backend::put_ready(&mut out, TxStatus::Idle);
         client.send([&out[..]].into_iter());
         if self.draining {

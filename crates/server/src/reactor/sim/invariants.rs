@@ -162,6 +162,10 @@ impl World {
         if !self.proxy.pins.all().is_empty() {
             left(format!("pinned: {:?}", self.proxy.pins.all()));
         }
+        let keys = self.proxy.peers.as_ref().map_or(0, crate::peers::Peers::clients);
+        if keys > 0 {
+            left(format!("{keys} keys of clients"));
+        }
         if !self.servers.processes.is_empty() {
             left(format!("{} processes of the nodes'", self.servers.processes.len()));
         }

@@ -18,6 +18,7 @@ use super::random::Random;
 use super::server::{Death, Node, Servers};
 use super::trace::{Note, Trace};
 use crate::addresses::LookUp;
+use crate::peers::Peers;
 use crate::reactor::{Mail, Proxy, TICK, Worker};
 use crate::serve::{Health, addresses_of, proxy};
 
@@ -73,6 +74,7 @@ struct Plan {
     size: u64,
     faults: usize,
     has_two_addresses: bool,
+    has_peers: bool,
     is_wary: bool,
     is_trusting: bool,
 }
@@ -86,6 +88,7 @@ impl Plan {
             size: *random.pick(&[2, 5, 10, 10, 20, 40]),
             faults: *random.pick(&[0, 1, 1, 3]),
             has_two_addresses: random.one_in(2),
+            has_peers: random.one_in(2),
             is_wary: random.one_in(3),
             is_trusting: random.one_in(2),
         }
@@ -98,11 +101,12 @@ impl Plan {
         let size = self.size;
         let mut text = format!(
             "[cluster]\ndatabase = \"{DATABASE}\"\n\
-             [listen]\nauth = \"{auth}\"\nlogin_timeout = \"{login}s\"\n\
+             [listen]\nauth = \"{auth}\"\npeer_id = {}\nlogin_timeout = \"{login}s\"\n\
              [pool]\nsize = {size}\nacquire_timeout = \"{acquire}s\"\n\
              connect_timeout = \"{connect}s\"\nidle_timeout = \"{idle}s\"\nmax_lifetime = \"30s\"\n\
              [[node]]\nname = \"main\"\nhost = \"{}\"\n\
              role = \"coordinator\"\n",
+            u8::from(self.has_peers),
             self.hosts(0)
         );
         for replica in 1..=self.replicas {
@@ -145,8 +149,9 @@ impl World {
             Arc::new(|_, port| Ok(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))]));
         assert!(addresses.look_up(&look_up).is_empty(), "each host is found");
         let addresses = Arc::new(addresses);
+        let peers = Peers::of(&settings);
         let health = Health { topology, failures: Box::new(|_, _| {}) };
-        let proxy = Arc::new(proxy(&settings, policy, health, addresses, plan.cores, start));
+        let proxy = Arc::new(proxy(&settings, policy, health, addresses, peers, plan.cores, start));
         let network = Network::new(plan.cores, start, random.fork());
         let network: SharedNetwork = Rc::new(network.into());
         let post = Post::default();

@@ -1,0 +1,101 @@
+//! Cancel requests for clients of peers.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::{CancelConnection, Target};
+use crate::reactor::driver::Entry;
+use crate::reactor::outbox::Outbox;
+use crate::reactor::{Driver, Requester, Token, Worker};
+
+/// Requests that one core sends on at the same time; one more is dropped. As many as connections
+/// beyond `listen.max_clients` are heard out: who sends more has something else in mind.
+pub(crate) const MOST_FORWARDED: usize = 100;
+
+/// Where a request is sent on to.
+#[derive(Debug)]
+pub(super) struct Forward {
+    /// The peer's place.
+    pub(super) place: usize,
+    /// Its addresses that were tried; the last one is being tried.
+    pub(super) tried: Vec<SocketAddr>,
+}
+
+impl<D: Driver> Worker<D> {
+    /// Sends a request on to a peer. Who has sent it waits until the peer has closed.
+    pub(super) fn forward_cancel(&mut self, to: Forward, request: Vec<u8>, by: Requester) {
+        let is_forwarded =
+            |(_, cancel): &(usize, &CancelConnection<_>)| matches!(cancel.target, Target::Peer(_));
+        if self.cancels.iter().filter(is_forwarded).count() >= MOST_FORWARDED {
+            tracing::warn!(
+                most = MOST_FORWARDED,
+                "too many cancel requests for peers: one is dropped"
+            );
+            return self.cancelled(by);
+        }
+        self.forward_over_next(to, request, by, self.now);
+    }
+
+    /// The peer could not be reached at the last address.
+    pub(super) fn forward_elsewhere(&mut self, key: usize) {
+        let cancel = self.cancels.remove(key);
+        let (Target::Peer(to), Some(by)) = (cancel.target, cancel.by) else { return };
+        self.peer_failed(&to);
+        self.forward_over_next(to, cancel.request, by, cancel.began);
+    }
+
+    fn forward_over_next(
+        &mut self,
+        mut to: Forward,
+        request: Vec<u8>,
+        by: Requester,
+        began: Instant,
+    ) {
+        while let Some(address) = self.next_of_peer(&to) {
+            to.tried.push(address);
+            let own_serial = self.serial();
+            let entry = self.cancels.vacant_entry();
+            let token = Token::Cancel(Entry::new(entry.key(), own_serial));
+            match self.driver.connect(address, token) {
+                Ok(stream) => {
+                    entry.insert(CancelConnection {
+                        stream,
+                        outbox: Outbox::default(),
+                        request,
+                        target: Target::Peer(to),
+                        own_serial,
+                        connected: false,
+                        began,
+                        by: Some(by),
+                    });
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(%address, %error, "cannot reach a peer for a cancel request");
+                    self.peer_failed(&to);
+                }
+            }
+        }
+        self.cancelled(by);
+    }
+
+    fn next_of_peer(&self, to: &Forward) -> Option<SocketAddr> {
+        let peers = self.proxy.peers.as_ref()?;
+        let limit = self.proxy.cancel_wait_timeout;
+        let attempt = peers.addresses().attempt(to.place, &to.tried, limit, self.now)?;
+        Some(attempt.at)
+    }
+
+    fn peer_failed(&self, to: &Forward) {
+        if let (Some(peers), Some(at)) = (&self.proxy.peers, to.tried.last()) {
+            peers.addresses().failed(to.place, *at, self.now);
+        }
+    }
+
+    /// A peer took a request.
+    pub(super) fn peer_reached(&self, to: &Forward) {
+        if let (Some(peers), Some(at)) = (&self.proxy.peers, to.tried.last()) {
+            peers.addresses().opened(to.place, *at);
+        }
+    }
+}
