@@ -14,6 +14,7 @@ use crate::cluster::{DATABASE, PASSWORD, USER};
 pub struct Pgbench {
     address: SocketAddr,
     arguments: Vec<String>,
+    variables: Vec<(String, String)>,
 }
 
 /// What pgbench reports.
@@ -60,7 +61,15 @@ impl Progress {
 impl Pgbench {
     /// A run against a server or proxy, as the lab's user, with pgbench's own arguments.
     pub fn new(address: SocketAddr, arguments: &[&str]) -> Self {
-        Self { address, arguments: arguments.iter().map(|&argument| argument.into()).collect() }
+        let arguments = arguments.iter().map(|&argument| argument.into()).collect();
+        Self { address, arguments, variables: Vec::new() }
+    }
+
+    /// The same with a variable in its environment, such as `PGSSLMODE`.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// Fills pgbench's tables.
@@ -108,6 +117,7 @@ impl Pgbench {
         let mut command = Command::new(Engine::find()?.program("pgbench"));
         command
             .args(&self.arguments)
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .args(["-h", &self.address.ip().to_string(), "-p", &self.address.port().to_string()])
             .args(["-U", USER, DATABASE])
             .env("PGPASSWORD", PASSWORD);

@@ -132,6 +132,13 @@ impl Addresses {
         place.hosts.iter().cloned().zip(found).collect()
     }
 
+    /// The host of a place that was last found to stand for this address.
+    pub(crate) fn host_at(&self, place: usize, at: SocketAddr) -> Option<&str> {
+        let place = &self.places[place];
+        let index = place.lock().found.iter().position(|found| found.contains(&at))?;
+        Some(&place.hosts[index].name)
+    }
+
     /// Goes up when any address is gone or new.
     pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)

@@ -19,7 +19,7 @@ use crate::relay::downstream::{self, Errors, Observer};
 use crate::relay::survey::{self, MayRead, Survey};
 use crate::relay::upstream::{self, Extent, Known};
 use crate::relay::{BackendRelay, Classify, ClientRelay, Splice, StatementTable};
-use crate::session::{self, LoginStep, Rules};
+use crate::session::{self, Encryption, LoginStep, Rules};
 
 /// Bytes of texts that a client of [`relay`] may have prepared.
 const PREPARED: usize = 2000;
@@ -46,7 +46,7 @@ pub fn client_login_by(method: Method, pieces: &[&[u8]]) -> (Option<LoginStep>, 
     // Deriving its keys takes longer than all the rest.
     static SERVED: OnceLock<(Users, Databases)> = OnceLock::new();
     let (users, databases) = SERVED.get_or_init(served);
-    let rules = Rules { method, users, databases };
+    let rules = Rules { method, users, databases, encryption: Encryption::NONE };
     let (mut login, mut kept, mut told) = (session::Login::default(), Vec::new(), Vec::new());
     let mut read = 0;
     for piece in pieces {

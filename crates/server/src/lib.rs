@@ -22,8 +22,9 @@ pub mod relay;
 mod serve;
 pub mod session;
 mod statistics;
+pub mod tls;
 
 pub use peers::Peers;
 pub use pins::{Pin, Pins};
-pub use serve::{ServeError, Server, Stopper};
+pub use serve::{Certificates, ServeError, Server, Stopper};
 pub use statistics::NodeStatistics;

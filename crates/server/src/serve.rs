@@ -9,10 +9,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use pgherd::PasswordError;
+use pgherd::{PasswordError, TlsError};
 use pgherd_core::balance::Balancer;
 use pgherd_core::route::RoutePolicy;
-use pgherd_core::settings::{ChannelBinding, HostBalance, Settings, TlsMode};
+use pgherd_core::settings::{ChannelBinding, HostBalance, Settings};
 use pgherd_core::shard::BadShardMap;
 use pgherd_core::sql::Classifier;
 use pgherd_core::topology::{Node, Topology, TopologyError};
@@ -29,6 +29,7 @@ use crate::reactor::mio_driver::{Acceptor, Mailbox, cores};
 use crate::reactor::{Counts, Failures, Mail, Proxy, Shares};
 use crate::relay::StatementTable;
 use crate::statistics::{NodeStatistics, statistics};
+use crate::tls::{ClientTls, NodeTls};
 
 /// Connections that may wait to be accepted: enough for a burst of a few thousand clients; the
 /// system caps it at `net.core.somaxconn`.
@@ -78,19 +79,12 @@ pub enum ServeError {
     /// A user's password cannot be had.
     #[error("no password for the users")]
     Password(#[from] PasswordError),
-    /// The settings want encrypted connections to the nodes, and the proxy has none yet.
+    /// A file for TLS is not as it has to be.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The settings want logins bound to encrypted connections, which the proxy cannot yet.
     #[error(
-        "tls.mode is \"{mode}\", and the proxy cannot encrypt its connections to the nodes yet: it \
-         would send passwords and rows in plain. Set \"prefer\" or \"disable\" if that is what you want"
-    )]
-    TlsRequired {
-        /// As in the settings.
-        mode: TlsMode,
-    },
-    /// The settings want logins bound to encrypted connections, and the proxy has none yet.
-    #[error(
-        "tls.channel_binding is \"require\", and the proxy cannot encrypt its connections to the \
-         nodes yet"
+        "tls.channel_binding is \"require\", and the proxy cannot bind its logins at the nodes yet"
     )]
     BindingRequired,
     /// The system refused a thread, a descriptor, or the like.
@@ -120,6 +114,23 @@ impl Stopper {
     }
 }
 
+/// The certificates and keys of a proxy, from wherever they are renewed.
+#[derive(Debug, Clone)]
+pub struct Certificates(Arc<Proxy>);
+
+impl Certificates {
+    /// Reads the files of `[client_tls]` and `[tls]` again, for connections from now on. If one is not
+    /// as it has to be, what was read before goes on, on both sides of the proxy or on the second.
+    /// Waits for the disk.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.0.client_tls.reload()?;
+        self.0.node_tls.reload()
+    }
+}
+
 /// Stops the other cores when one ends, however it ends: without it clients would go on being
 /// dealt out to it.
 struct EndTogether(Stopper);
@@ -146,9 +157,6 @@ impl Server {
         if settings.users.is_empty() {
             return Err(ServeError::NoUsers);
         }
-        if settings.tls.mode.is_required() {
-            return Err(ServeError::TlsRequired { mode: settings.tls.mode });
-        }
         if settings.tls.channel_binding == ChannelBinding::Require {
             return Err(ServeError::BindingRequired);
         }
@@ -170,15 +178,18 @@ impl Server {
             0 => std::thread::available_parallelism().map_or(1, NonZero::get).min(MOST_CORES),
             workers => usize::from(workers),
         };
-        let mut watched = settings.clone();
-        // As the cores dial, or a node that takes TLS only would count as well.
-        watched.tls.mode = TlsMode::Disable;
+        let client_tls = ClientTls::new(settings.client_tls.clone())?;
+        let node_tls = NodeTls::new(settings.clone(), topology.clone())?;
+        let watched = Arc::new(settings.clone());
         let places = peers.iter().map(Peers::addresses).chain([&addresses]).cloned();
-        let control = ControlPlane::start(Arc::new(watched), topology, places, look_up)?;
+        let control = ControlPlane::start(watched, topology, places, look_up)?;
         let health =
             Health { topology: control.topology(), failures: Box::new(control.failures()) };
         let now = Instant::now();
-        let proxy = Arc::new(proxy(settings, policy, health, addresses, peers, count, now));
+        let whereabouts = Whereabouts { addresses, peers };
+        let encryption = Encryption { client_tls, node_tls };
+        let proxy = proxy(settings, policy, health, whereabouts, encryption, count, now);
+        let proxy = Arc::new(proxy);
         let (cores, mailboxes) = cores(count)?;
         let stopper = Stopper(Arc::clone(&mailboxes));
         let mut acceptor = Some(Acceptor::new(listener, settings.listen.tcp_user_timeout)?);
@@ -210,6 +221,11 @@ impl Server {
     /// The sessions that are pinned to their backends now.
     pub fn pins(&self) -> Vec<Pin> {
         self.proxy.pins.all()
+    }
+
+    /// The certificates and keys it uses.
+    pub fn certificates(&self) -> Certificates {
+        Certificates(Arc::clone(&self.proxy))
     }
 
     /// The newest snapshot of the cluster.
@@ -257,13 +273,25 @@ pub(crate) struct Health {
     pub(crate) failures: Failures,
 }
 
+/// Where the nodes are, and other proxies.
+pub(crate) struct Whereabouts {
+    pub(crate) addresses: Arc<Addresses>,
+    pub(crate) peers: Option<Peers>,
+}
+
+/// TLS on both sides.
+pub(crate) struct Encryption {
+    pub(crate) client_tls: ClientTls,
+    pub(crate) node_tls: NodeTls,
+}
+
 /// What all cores share, by the settings.
 pub(crate) fn proxy(
     settings: &Settings,
     policy: RoutePolicy,
     health: Health,
-    addresses: Arc<Addresses>,
-    peers: Option<Peers>,
+    whereabouts: Whereabouts,
+    encryption: Encryption,
     cores: usize,
     now: Instant,
 ) -> Proxy {
@@ -275,10 +303,12 @@ pub(crate) fn proxy(
     Proxy {
         method: settings.listen.auth.into(),
         databases: Databases::new(settings, &users),
+        client_tls: encryption.client_tls,
+        node_tls: encryption.node_tls,
         users,
         topology: health.topology,
         failures: health.failures,
-        addresses,
+        addresses: whereabouts.addresses,
         balancer: Balancer::new(policy.balance, settings.nodes.len(), 0),
         policy,
         statements: StatementTable::new(
@@ -296,7 +326,7 @@ pub(crate) fn proxy(
         login_timeout: settings.listen.login_timeout,
         wait_notice: settings.listen.wait_notice,
         cancel_wait_timeout: settings.listen.cancel_wait_timeout,
-        peers,
+        peers: whereabouts.peers,
         user_timeout: pool.tcp_user_timeout,
         pins: Pins::default(),
         pin: pool.pin,
@@ -395,20 +425,19 @@ mod tests {
     }
 
     #[test]
-    fn what_requires_tls_to_the_nodes_is_refused_at_start() {
-        let settings = |tls: &str| {
+    fn what_cannot_be_had_of_tls_is_refused_at_start() {
+        let refused = |tls: &str| {
             let text = format!(
                 "[[node]]\nhost = \"localhost\"\nrole = \"coordinator\"\n[[user]]\nname = \"u\"\n\
-                 [tls]\n{tls}"
+                 {tls}"
             );
-            Settings::from_toml(&text, "pgherd.toml").unwrap()
+            Server::start(&Settings::from_toml(&text, "pgherd.toml").unwrap()).unwrap_err()
         };
-        for mode in ["require", "verify-ca", "verify-full"] {
-            let settings = settings(&format!("mode = \"{mode}\"\nroot_cert = \"root.crt\""));
-            let refused = Server::start(&settings).unwrap_err();
-            assert!(refused.to_string().contains(&format!("tls.mode is \"{mode}\"")), "{refused}");
-        }
-        let refused = Server::start(&settings("channel_binding = \"require\"")).unwrap_err();
-        assert!(matches!(refused, ServeError::BindingRequired), "{refused}");
+        let error = refused("[tls]\nchannel_binding = \"require\"");
+        assert!(matches!(error, ServeError::BindingRequired), "{error}");
+        let error = refused("[tls]\nmode = \"verify-full\"\nroot_cert = \"no.crt\"");
+        assert!(error.to_string().starts_with("tls.root_cert no.crt: "), "{error}");
+        let error = refused("[client_tls]\nmode = \"prefer\"\ncert = \"no.crt\"\nkey = \"no.key\"");
+        assert!(error.to_string().starts_with("client_tls.cert no.crt: "), "{error}");
     }
 }

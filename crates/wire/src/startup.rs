@@ -103,6 +103,9 @@ pub fn read(packet: &[u8]) -> Result<FirstPacket<'_>, WireError> {
     }
 }
 
+/// What asks for TLS: the answer is one byte, `S` or `N`.
+pub const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+
 /// Appends the packet with which pgherd logs in to a node.
 pub fn put_startup<'a>(
     out: &mut Vec<u8>,

@@ -6,8 +6,8 @@ use std::process::exit;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use pgherd_server::{Server, Stopper};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use pgherd_server::{Certificates, Server, Stopper};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing_subscriber::EnvFilter;
 
@@ -16,7 +16,8 @@ use crate::settings;
 /// Serve PostgreSQL clients: pooling, and reads to replicas
 ///
 /// SIGTERM and SIGINT (Ctrl-C) stop it: no more clients are accepted, and those in a transaction
-/// may finish it. A second signal stops it at once.
+/// may finish it. A second signal stops it at once. SIGHUP has the certificates that clients are shown
+/// read again.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// The settings file; without one, the environment (COORDINATOR_HOST and others)
@@ -43,9 +44,9 @@ impl Serve {
             "no cluster to serve: name a settings file with --config, or set COORDINATOR_HOST",
         )?;
         start_logging(&self.log, self.log_format)?;
-        let signals = Signals::new([SIGINT, SIGTERM]).context("cannot take signals")?;
+        let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot take signals")?;
         let server = Server::start(&settings)?;
-        obey(signals, server.stopper());
+        obey(signals, server.stopper(), server.certificates());
         server.wait().context("a loop failed")
     }
 }
@@ -64,11 +65,19 @@ fn start_logging(filter: &str, format: LogFormat) -> Result<()> {
     Ok(())
 }
 
-/// Stops the proxy at the first signal and the process at the second.
-fn obey(mut signals: Signals, stopper: Stopper) {
+/// Stops the proxy at the first signal to do so and the process at the second; SIGHUP has the
+/// certificates read again.
+fn obey(mut signals: Signals, stopper: Stopper, certificates: Certificates) {
     std::thread::spawn(move || {
         let mut stopping = false;
         for signal in signals.forever() {
+            if signal == SIGHUP {
+                match certificates.reload() {
+                    Ok(()) => tracing::info!("certificates are read again, for new connections"),
+                    Err(error) => tracing::error!(%error, "the certificates stay as they were"),
+                }
+                continue;
+            }
             if stopping {
                 // What a shell reports of a process that a signal has ended.
                 exit(128 + signal);

@@ -67,7 +67,7 @@ pub(super) fn check(settings: &Settings) -> Vec<(String, String)> {
         );
     }
 
-    for (path, text) in check_tls(&settings.tls) {
+    for (path, text) in check_tls(&settings.tls).into_iter().chain(check_client_tls(settings)) {
         problem(path, text.to_owned());
     }
 
@@ -190,8 +190,7 @@ fn out_of<T: Value>(name: &str, value: Option<T>, range: Range<T>) -> Option<Str
 
 fn check_tls(tls: &TlsSettings) -> Vec<(&'static str, &'static str)> {
     let mut problems = Vec::new();
-    let verifies = matches!(tls.mode, TlsMode::VerifyCa | TlsMode::VerifyFull);
-    if verifies && tls.root_cert.is_empty() {
+    if tls.mode.verifies() && tls.root_cert.is_empty() {
         problems.push(("tls.root_cert", "is required to verify: a PEM file with the authority"));
     }
     if tls.cert.is_empty() != tls.key.is_empty() {
@@ -199,6 +198,24 @@ fn check_tls(tls: &TlsSettings) -> Vec<(&'static str, &'static str)> {
     }
     if tls.mode == TlsMode::Disable && tls.channel_binding == ChannelBinding::Require {
         problems.push(("tls.channel_binding", "\"require\" needs a mode other than \"disable\""));
+    }
+    problems
+}
+
+fn check_client_tls(settings: &Settings) -> Vec<(&'static str, &'static str)> {
+    let tls = &settings.client_tls;
+    let mut problems = Vec::new();
+    if tls.mode != TlsMode::Disable && (tls.cert.is_empty() || tls.key.is_empty()) {
+        problems.push((
+            "client_tls.cert",
+            "`cert` and `key` are required: what clients are shown, and its key, as PEM files",
+        ));
+    }
+    if tls.mode.verifies() && tls.root_cert.is_empty() {
+        problems.push((
+            "client_tls.root_cert",
+            "is required to verify: a PEM file with the authorities of the clients' certificates",
+        ));
     }
     problems
 }

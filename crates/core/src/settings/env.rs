@@ -339,6 +339,7 @@ fn read_all(env: &mut Environment<'_>) -> Settings {
         routing: env.section(),
         transactions: env.section(),
         tls: env.section(),
+        client_tls: env.section(),
     }
 }
 

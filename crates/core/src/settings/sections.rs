@@ -545,6 +545,36 @@ section! {
     }
 }
 
+section! {
+    /// `[client_tls]`: encryption between clients and the proxy.
+    ClientTlsSettings["client_tls"] {
+        /// "disable": never. "prefer": for clients that ask for it. "require": others are refused.
+        /// "verify-ca": and the client shows a certificate from an authority in `root_cert`.
+        /// "verify-full": and it is made out (its common name) to the user that logs in.
+        ///
+        /// Default: "disable". Reload: restart.
+        mode: TlsMode = TlsMode::Disable, Range::Any;
+        /// A PEM file with the certificate that is shown to clients, and with those between it and
+        /// the authority that they trust. Required where `mode` is not "disable".
+        ///
+        /// Default: "", none. Reload: new connections, at SIGHUP.
+        cert: String = String::new(), Range::Any;
+        /// A PEM file with the key of `cert`, not encrypted, readable by its owner alone (or, where
+        /// root owns it, by its group).
+        ///
+        /// Default: "", none. Reload: new connections, at SIGHUP.
+        key: String = String::new(), Range::Any;
+        /// A PEM file with the authorities that issue certificates of clients.
+        ///
+        /// Default: "", none. Reload: new connections, at SIGHUP.
+        root_cert: String = String::new(), Range::Any;
+        /// The oldest version of TLS to speak: "1.2" or "1.3".
+        ///
+        /// Default: "1.2". Reload: restart.
+        min_version: TlsVersion = TlsVersion::Tls12, Range::Any;
+    }
+}
+
 /// `[[node]]`: one PostgreSQL server. See [`Settings`](super::Settings).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeSettings {
@@ -631,6 +661,7 @@ pub(super) fn check_all(settings: &Settings, problems: &mut Vec<(String, String)
     settings.routing.check(problems);
     settings.transactions.check(problems);
     settings.tls.check(problems);
+    settings.client_tls.check(problems);
 }
 
 pub(super) fn describe_all(all: &mut Vec<SettingInfo>) {
@@ -642,6 +673,7 @@ pub(super) fn describe_all(all: &mut Vec<SettingInfo>) {
     RoutingSettings::describe(all);
     TransactionSettings::describe(all);
     TlsSettings::describe(all);
+    ClientTlsSettings::describe(all);
 }
 
 pub(super) fn values_of_all(settings: &Settings) -> Vec<String> {
@@ -654,5 +686,6 @@ pub(super) fn values_of_all(settings: &Settings) -> Vec<String> {
     settings.routing.values(&mut all);
     settings.transactions.values(&mut all);
     settings.tls.values(&mut all);
+    settings.client_tls.values(&mut all);
     all
 }

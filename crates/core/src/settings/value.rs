@@ -251,6 +251,11 @@ impl TlsMode {
     pub fn is_required(self) -> bool {
         matches!(self, Self::Require | Self::VerifyCa | Self::VerifyFull)
     }
+
+    /// Whether the other end's certificate is looked at.
+    pub fn verifies(self) -> bool {
+        matches!(self, Self::VerifyCa | Self::VerifyFull)
+    }
 }
 
 words! {

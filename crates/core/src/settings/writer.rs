@@ -23,6 +23,7 @@ pub(super) fn write(settings: &Settings) -> String {
     table(&mut text, "[routing]", settings.routing.changed());
     table(&mut text, "[transactions]", settings.transactions.changed());
     table(&mut text, "[tls]", settings.tls.changed());
+    table(&mut text, "[client_tls]", settings.client_tls.changed());
     text
 }
 

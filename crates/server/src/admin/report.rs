@@ -192,6 +192,8 @@ pub(crate) struct Connection {
     pub(crate) key: u64,
     pub(crate) link: Option<u64>,
     pub(crate) remote_pid: u32,
+    /// What it is encrypted with; empty in plain.
+    pub(crate) tls: String,
     pub(crate) application_name: String,
     /// What it replicates.
     pub(crate) replication: Option<Replication>,

@@ -2,7 +2,8 @@
 //!
 //! | phase      | the client | what a reply means                       | then                |
 //! |------------|------------|------------------------------------------|---------------------|
-//! | Connecting | -          | -                                        | LoggingIn           |
+//! | Connecting | -          | -                                        | Encrypting or LoggingIn |
+//! | Encrypting | -          | whether TLS begins                       | LoggingIn           |
 //! | LoggingIn  | -          | goes to the login                        | lent or Idle        |
 //! | Introducing| -          | to the connect query; an error is logged | lent or Idle        |
 //! | Idle       | -          | a notice, or the node says goodbye       | lent, or closed     |
@@ -36,6 +37,7 @@ use pgherd_wire::backend::{Report, Severity};
 use pgherd_wire::replies::Show;
 use pgherd_wire::{WireError, sqlstate};
 
+use super::link::Link;
 use super::outbox::Outbox;
 use super::{Driver, PoolKey, READ, READS_PER_TURN, Readiness, Tally, Todo, Worker};
 use crate::backend::Login;
@@ -50,7 +52,7 @@ pub(super) use loss::{LastSeen, Loss};
 /// One connection to a node.
 #[derive(Debug)]
 pub struct Backend<S> {
-    pub(super) stream: S,
+    pub(super) link: Link<S>,
     pub(super) outbox: Outbox,
     stash: Vec<u8>,
     readable: bool,
@@ -87,6 +89,8 @@ pub struct Backend<S> {
     pub(super) changed_at: Instant,
     // Its client keeps it although it runs nothing: it holds what cannot be had elsewhere.
     pub(super) is_pinned: bool,
+    // TLS was tried, and the settings allow to go on without.
+    in_plain: bool,
     // Its client keeps it until it leaves: session pooling.
     is_session: bool,
     // The same, it was opened for that client, and nobody else gets it.
@@ -103,6 +107,7 @@ pub struct Backend<S> {
 #[derive(Debug)]
 pub(super) enum Phase {
     Connecting,
+    Encrypting,
     LoggingIn(Box<Login>),
     Introducing,
     Idle,
@@ -130,7 +135,7 @@ pub(super) enum Rest {
 impl<S> Backend<S> {
     /// Whether the client may send more: the backend's socket has taken everything so far.
     pub(super) fn takes_more(&self) -> bool {
-        self.outbox.is_empty()
+        self.outbox.is_empty() && !self.link.is_stalled()
     }
 
     /// What its client does, if it is lent.
@@ -183,6 +188,7 @@ impl<S> Backend<S> {
     pub(super) fn write_failed(&mut self, error: std::io::Error) {
         self.readable = true;
         self.ended = true;
+        self.link.became_readable(true);
         self.write_error = Some(error);
     }
 }
@@ -209,17 +215,20 @@ impl<D: Driver> Worker<D> {
         let Some(backend) = self.backends.get_mut(key) else { return };
         backend.readable |= ready.readable;
         backend.ended |= ready.ended;
+        if ready.readable {
+            backend.link.became_readable(ready.ended);
+        }
         if matches!(backend.phase, Phase::Connecting) {
-            match self.driver.is_connected(&backend.stream) {
-                Ok(true) => self.begin_login(key),
+            match self.driver.is_connected(backend.link.socket()) {
+                Ok(true) => self.connected(key),
                 Ok(false) => return,
                 Err(error) => return self.lose_backend(key, &Loss::Io(error)),
             }
-        } else if ready.writable && !backend.outbox.is_empty() {
-            if let Err(error) = backend.outbox.flush(&mut backend.stream) {
+        } else if ready.writable && !backend.takes_more() {
+            if let Err(error) = backend.outbox.flush(&mut backend.link) {
                 return self.lose_backend(key, &Loss::Io(error));
             }
-            if backend.outbox.is_empty()
+            if backend.takes_more()
                 && let Phase::Leased { client } = backend.phase
             {
                 self.todo.push_back(Todo::Client(client));
@@ -251,11 +260,12 @@ impl<D: Driver> Worker<D> {
                 buffer.resize(stashed + READ, 0);
             }
             buffer[..stashed].copy_from_slice(&backend.stash);
-            match backend.stream.read(&mut buffer[stashed..]) {
+            let room = buffer.len() - stashed;
+            match backend.link.read(&mut buffer[stashed..]) {
                 Ok(0) => self.lose_backend(key, &Loss::Closed),
                 Ok(n) => {
                     // A short read has drained the socket, unless its end is behind it.
-                    backend.readable = stashed + n == buffer.len() || backend.ended;
+                    backend.readable = backend.link.may_have_more(n, room) || backend.ended;
                     backend.stash.clear();
                     self.backend_sent(key, &buffer[..stashed + n]);
                 }
@@ -266,7 +276,7 @@ impl<D: Driver> Worker<D> {
                     }
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => self.lose_backend(key, &Loss::Io(error)),
+                Err(error) => self.lose_backend(key, &error.into()),
             }
             self.buffer = buffer;
         }
@@ -281,6 +291,7 @@ impl<D: Driver> Worker<D> {
             let Some(backend) = self.backends.get_mut(key) else { return };
             let used = match backend.phase {
                 Phase::Connecting => return,
+                Phase::Encrypting => self.encryption_reply(key, &input[at..]),
                 Phase::LoggingIn(_) => self.login_reply(key, &input[at..]),
                 _ => self.relay_reply(key, &input[at..]),
             };
@@ -509,6 +520,7 @@ impl<D: Driver> Worker<D> {
                 }
             }
             Phase::Connecting
+            | Phase::Encrypting
             | Phase::LoggingIn(_)
             | Phase::Idle
             | Phase::Parked

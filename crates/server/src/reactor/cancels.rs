@@ -8,26 +8,32 @@
 mod forwarding;
 
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::time::Instant;
 
-use pgherd_wire::{CancelKey, startup};
+use pgherd_wire::CancelKey;
+use pgherd_wire::startup::{self, SSL_REQUEST};
 
 use super::driver::Entry;
+use super::link::Link;
 use super::outbox::Outbox;
 use super::{Driver, Mail, Readiness, Requester, Token, Worker};
 use crate::peers::{Direction, Holder};
+use crate::tls::ToNode;
 use forwarding::Forward;
 pub(crate) use forwarding::MOST_FORWARDED;
 
 /// One request on its way.
 #[derive(Debug)]
 pub(super) struct CancelConnection<S> {
-    stream: S,
+    link: Link<S>,
+    // Encrypted as the backend is: the request holds a secret.
+    to_node: Option<ToNode>,
     outbox: Outbox,
     request: Vec<u8>,
     target: Target,
     pub(super) own_serial: u64,
-    pub(super) connected: bool,
+    stage: Stage,
     began: Instant,
     by: Option<Requester>,
 }
@@ -39,6 +45,14 @@ enum Target {
     Backend { key: usize, serial: u64 },
     /// A client of the peer at this place.
     Peer(Forward),
+}
+
+/// How far a request has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Connecting,
+    Encrypting,
+    Sent,
 }
 
 /// How a client is told to name itself in a cancel request: its core and its key. Where there are
@@ -121,6 +135,16 @@ impl<D: Driver> Worker<D> {
         let mut request = Vec::new();
         startup::put_cancel(&mut request, backend.pid, &backend.secret);
         let (serial, address) = (backend.serial, backend.address);
+        let is_encrypted = backend.link.is_encrypted();
+        let node = backend.pool.node;
+        let to_node = self.proxy.to_node(node, address).filter(|_| is_encrypted);
+        if is_encrypted && to_node.is_none() {
+            tracing::warn!(%address, "a cancel request is not sent in plain, and no host is there now");
+            if let Some(by) = by {
+                self.cancelled(by);
+            }
+            return;
+        }
         let own_serial = self.serial();
         let backend = &mut self.backends[key];
         let entry = self.cancels.vacant_entry();
@@ -129,12 +153,13 @@ impl<D: Driver> Worker<D> {
             Ok(stream) => {
                 backend.cancels += 1;
                 entry.insert(CancelConnection {
-                    stream,
+                    link: Link::plain(stream),
+                    to_node,
                     outbox: Outbox::default(),
                     request,
                     target: Target::Backend { key, serial },
                     own_serial,
-                    connected: false,
+                    stage: Stage::Connecting,
                     began: self.now,
                     by,
                 });
@@ -178,7 +203,7 @@ impl<D: Driver> Worker<D> {
     fn cancel_failed(&mut self, key: usize, error: &io::Error) {
         let cancel = &self.cancels[key];
         tracing::warn!(to = cancel.target.kind(), %error, "a cancel request did not arrive");
-        if matches!(cancel.target, Target::Peer(_)) && !cancel.connected {
+        if matches!(cancel.target, Target::Peer(_)) && cancel.stage == Stage::Connecting {
             return self.forward_elsewhere(key);
         }
         self.end_cancel(key);
@@ -191,7 +216,7 @@ impl<D: Driver> Worker<D> {
         }
         let (key, serial) = match cancel.target {
             Target::Backend { key, serial } => (key, serial),
-            Target::Peer(to) if cancel.connected => return self.peer_reached(&to),
+            Target::Peer(to) if cancel.stage != Stage::Connecting => return self.peer_reached(&to),
             Target::Peer(_) => return,
         };
         let Some(backend) = self.backends.get_mut(key) else { return };
@@ -224,30 +249,61 @@ impl<S> CancelConnection<S> {
         }
     }
 
+    /// Whether the node has been told.
+    pub(super) fn has_left(&self) -> bool {
+        self.stage == Stage::Sent
+    }
+
     /// Whether the other end has taken the request and closed the connection.
     fn go_on<D: Driver<Stream = S>>(&mut self, driver: &mut D, ready: Readiness) -> io::Result<bool>
     where
         S: Read + io::Write,
     {
-        if !self.connected {
-            if !driver.is_connected(&self.stream)? {
+        if self.stage == Stage::Connecting {
+            if !driver.is_connected(self.link.socket())? {
                 return Ok(false);
             }
-            self.connected = true;
-            self.outbox.write(&mut self.stream, [&self.request[..]].into_iter())?;
+            if self.to_node.is_some() {
+                self.stage = Stage::Encrypting;
+                self.outbox.write(&mut self.link, [&SSL_REQUEST[..]].into_iter())?;
+            } else {
+                self.send()?;
+            }
         } else if ready.writable {
-            self.outbox.flush(&mut self.stream)?;
+            self.outbox.flush(&mut self.link)?;
         }
         if !ready.readable {
             return Ok(false);
         }
+        self.link.became_readable(ready.ended);
+        let mut answer = [0; 64];
         loop {
-            match self.stream.read(&mut [0; 64]) {
+            match self.link.read(&mut answer) {
+                Ok(0) if self.stage == Stage::Encrypting => {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
                 Ok(0) => return Ok(true),
+                Ok(read) if self.stage == Stage::Encrypting => {
+                    match (&answer[..read], &self.to_node) {
+                        (b"S", Some((config, name))) => {
+                            self.link.connect(Arc::clone(config), name.clone())?;
+                            self.send()?;
+                        }
+                        _ => return Err(io::Error::other("the node speaks TLS no more")),
+                    }
+                }
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    fn send(&mut self) -> io::Result<()>
+    where
+        S: Read + io::Write,
+    {
+        self.stage = Stage::Sent;
+        self.outbox.write(&mut self.link, [&self.request[..]].into_iter())
     }
 }

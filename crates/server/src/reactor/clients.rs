@@ -36,6 +36,7 @@ use pgherd_wire::frame::MAX_MESSAGE;
 use pgherd_wire::{CancelKey, Frame, TxStatus, frontend};
 
 use super::driver::Entry;
+use super::link::Link;
 use super::outbox::Outbox;
 use super::{
     Driver, Judge, PoolKey, READ, READS_PER_TURN, Readiness, Striking, Todo, Token, Worker,
@@ -69,7 +70,7 @@ pub(super) use standing::Standing;
 /// One connection from an application.
 #[derive(Debug)]
 pub(super) struct Client<S> {
-    stream: S,
+    link: Link<S>,
     outbox: Outbox,
     stash: Vec<u8>,
     readable: bool,
@@ -130,7 +131,7 @@ enum Phase {
 impl<S: Read + std::io::Write> Client<S> {
     /// Whether it has taken all it was sent.
     pub(super) fn takes_more(&self) -> bool {
-        self.outbox.is_empty()
+        self.outbox.is_empty() && !self.link.is_stalled()
     }
 
     /// Passes on what its backend answered. A `preamble`, which is what precedes the first row,
@@ -150,13 +151,14 @@ impl<S: Read + std::io::Write> Client<S> {
     /// Writes to the client; a failure shows when it is read from next.
     fn send<'a>(&mut self, slices: impl Iterator<Item = &'a [u8]>) {
         let withheld = self.replay.take_withheld();
-        let Self { outbox, stream, .. } = self;
+        let Self { outbox, link, .. } = self;
         let written = outbox
-            .write(stream, [&withheld[..]].into_iter())
-            .and_then(|()| outbox.write(stream, slices));
+            .write(link, [&withheld[..]].into_iter())
+            .and_then(|()| outbox.write(link, slices));
         if written.is_err() {
             self.ended = true;
             self.readable = true;
+            self.link.became_readable(true);
         }
     }
 
@@ -248,7 +250,7 @@ impl<D: Driver> Worker<D> {
             return;
         }
         entry.insert(Client {
-            stream,
+            link: Link::plain(stream),
             outbox: Outbox::default(),
             stash: Vec::new(),
             readable: false,
@@ -295,14 +297,17 @@ impl<D: Driver> Worker<D> {
         let Some(client) = self.clients.get_mut(key) else { return };
         client.readable |= ready.readable;
         client.ended |= ready.ended;
-        if ready.writable && !client.outbox.is_empty() {
-            if client.outbox.flush(&mut client.stream).is_err() {
+        if ready.readable {
+            client.link.became_readable(ready.ended);
+        }
+        if ready.writable && !client.takes_more() {
+            if client.outbox.flush(&mut client.link).is_err() {
                 client.ended = true;
             }
-            if client.outbox.is_empty() {
+            if client.takes_more() {
                 match client.phase {
                     Phase::Holding { backend } => self.todo.push_back(Todo::Backend(backend)),
-                    Phase::Leaving => self.driver.shutdown_write(&client.stream),
+                    Phase::Leaving => client.close_side(&mut self.driver),
                     _ => {}
                 }
             }
@@ -319,14 +324,13 @@ impl<D: Driver> Worker<D> {
             }
             let blocked = match &client.phase {
                 Phase::LoggingIn(_) | Phase::Cancelling | Phase::Leaving => false,
-                Phase::Idle => !client.outbox.is_empty(),
-                Phase::Console(console) => console.waits() || !client.outbox.is_empty(),
+                Phase::Idle => !client.takes_more(),
+                Phase::Console(console) => console.waits() || !client.takes_more(),
                 Phase::Waiting { .. } | Phase::Syncing { .. } => true,
                 Phase::Holding { backend } => {
                     let backend = &self.backends[*backend];
                     // While both sides send, neither waits for what it has sent to be taken.
-                    let is_full =
-                        !client.outbox.is_empty() && !backend.relay.replies.is_copying_both();
+                    let is_full = !client.takes_more() && !backend.relay.replies.is_copying_both();
                     let answers = (client.terminates || client.one_batch)
                         && client.awaits_answer(&backend.relay);
                     !backend.takes_more()
@@ -346,7 +350,7 @@ impl<D: Driver> Worker<D> {
             }
             if blocked {
                 // One that has said goodbye is waited for, unless it does not take the answers.
-                if client.ended && !(client.has_said_goodbye() && client.outbox.is_empty()) {
+                if client.ended && !(client.has_said_goodbye() && client.takes_more()) {
                     self.close_client(key);
                 }
                 return;
@@ -378,11 +382,11 @@ impl<D: Driver> Worker<D> {
         if buffer.len() < end {
             buffer.resize(end, 0);
         }
-        match client.stream.read(&mut buffer[start..end]) {
+        match client.link.read(&mut buffer[start..end]) {
             Ok(0) => self.close_client(key),
             Ok(n) => {
                 // A short read has drained the socket, unless its end is behind it.
-                client.readable = n == READ || client.ended;
+                client.readable = client.link.may_have_more(n, READ) || client.ended;
                 if only_adds {
                     client.stash.extend_from_slice(&buffer[..n]);
                     client.resumes |= !client.is_mid_message();
@@ -399,7 +403,12 @@ impl<D: Driver> Worker<D> {
                 }
             }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(_) => self.close_client(key),
+            Err(error) => {
+                if matches!(client.phase, Phase::LoggingIn(_)) && client.link.is_encrypted() {
+                    tracing::info!(%error, "no TLS with a client");
+                }
+                self.close_client(key);
+            }
         }
         self.buffer = buffer;
     }
@@ -514,7 +523,7 @@ impl<D: Driver> Worker<D> {
         }
         backend.tally.received += progress.consumed as u64;
         client.replay.record(&input[..progress.consumed], progress.stop == Stop::EndOfBatch);
-        if let Err(error) = backend.outbox.write(&mut backend.stream, splice.slices(input)) {
+        if let Err(error) = backend.outbox.write(&mut backend.link, splice.slices(input)) {
             // Its last words may still be there to read.
             backend.write_failed(error);
             todo.push_back(Todo::Backend(backend_key));

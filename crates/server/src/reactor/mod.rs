@@ -16,6 +16,7 @@ mod cancels;
 mod clients;
 mod counts;
 mod driver;
+mod link;
 pub mod mio_driver;
 mod orders;
 mod outbox;
@@ -34,6 +35,7 @@ pub(crate) use reporting::sizes;
 pub use tally::Tally;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -57,6 +59,7 @@ use crate::peers::Peers;
 use crate::pins::Pins;
 use crate::relay::survey::{Access, MayRead};
 use crate::relay::{Classify, Parameters, Splice, StatementTable};
+use crate::tls::{ClientTls, NodeTls, ToNode};
 
 /// How often time-outs are looked at: 100 ms, so a time-out is late by up to that much.
 pub const TICK: Duration = Duration::from_millis(100);
@@ -79,6 +82,10 @@ pub struct Proxy {
     pub users: Users,
     /// What they may name as their database.
     pub databases: Databases,
+    /// What they are shown when they ask for TLS.
+    pub client_tls: ClientTls,
+    /// How nodes are talked to.
+    pub node_tls: NodeTls,
     /// Nodes and their health, published by the control plane.
     pub topology: Arc<ArcSwap<Topology>>,
     /// The control plane's ear.
@@ -139,6 +146,13 @@ pub struct Proxy {
     pub classifier: Classifier,
     /// What consoles know and have ordered.
     pub admin: Admin,
+}
+
+impl Proxy {
+    /// What TLS to a node at this address is spoken with; `None` if there is none.
+    fn to_node(&self, node: NodeId, at: SocketAddr) -> Option<ToNode> {
+        self.node_tls.to(node, self.addresses.host_at(node.index(), at)?)
+    }
 }
 
 impl std::fmt::Debug for Proxy {

@@ -70,7 +70,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Writes what was kept.
+    /// Writes what was kept, here or by the stream itself.
     pub(super) fn flush(&mut self, stream: &mut impl Write) -> io::Result<()> {
         while self.written < self.kept.len() {
             let rest = &self.kept[self.written..];
@@ -84,7 +84,10 @@ impl Outbox {
         if self.kept.capacity() > KEPT {
             self.kept = Vec::new();
         }
-        Ok(())
+        match stream.flush() {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ => Ok(()),
+        }
     }
 }
 

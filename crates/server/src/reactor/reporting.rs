@@ -42,7 +42,7 @@ impl<D: Driver> Worker<D> {
             let backend = cancel.backend().and_then(|key| self.backends.get(key));
             let pool = backend.map(|backend| (backend.pool.database, backend.pool.user));
             if let Some(pool) = pool.and_then(|pool| report.pools.get_mut(&pool)) {
-                pool.cancels[usize::from(!cancel.connected)] += 1;
+                pool.cancels[usize::from(!cancel.has_left())] += 1;
             }
         }
         if scope == Scope::Connections {
@@ -130,6 +130,7 @@ impl<D: Driver> Worker<D> {
             key: self.key_of(Side::Client, key),
             link: backend.map(|(key, _)| self.key_of(Side::Backend, key)),
             remote_pid: 0,
+            tls: client.encryption(),
             application_name: name_in(&client.parameters),
             replication: client.replication(),
             prepared: client.relay.statements.len(),
@@ -141,7 +142,7 @@ impl<D: Driver> Worker<D> {
     }
 
     fn of_backend(&self, key: usize, backend: &Backend<D::Stream>) -> Connection {
-        let (peer, local) = self.driver.ends(&backend.stream);
+        let (peer, local) = self.driver.ends(backend.link.socket());
         let client = backend.client();
         Connection {
             side: Side::Backend,
@@ -159,6 +160,7 @@ impl<D: Driver> Worker<D> {
             key: self.key_of(Side::Backend, key),
             link: client.map(|client| self.key_of(Side::Client, client)),
             remote_pid: backend.pid,
+            tls: backend.link.described(),
             application_name: name_in(&backend.applied),
             replication: backend.replication(),
             prepared: backend.relay.statements.len(),

@@ -3,6 +3,7 @@
 //! In: bytes, the rules, random bytes. Out: bytes to send, and what the client turned out to
 //! be. Pure: it knows no socket; the deadline is the caller's.
 
+use pgherd_core::settings::TlsMode;
 use pgherd_wire::backend::{self, Authentication, Report, Severity};
 use pgherd_wire::frame::Frame;
 use pgherd_wire::frontend::{self, SaslInitial};
@@ -19,6 +20,10 @@ use crate::session::Replication;
 /// PostgreSQL (`PG_MAX_SASL_MESSAGE_LENGTH`), 1 KiB. Anybody can have us keep as much.
 const LONGEST: u32 = 1024;
 
+/// The first byte of TLS, which begins with a handshake: RFC 8446, 5.1. Of a startup packet it would
+/// be one of 300 MB and more.
+const TLS_HANDSHAKE: u8 = 22;
+
 /// What logins are decided by.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules<'a> {
@@ -28,6 +33,31 @@ pub struct Rules<'a> {
     pub users: &'a Users,
     /// What they may name as their database.
     pub databases: &'a Databases,
+    /// Whether it is encrypted, or has to be.
+    pub encryption: Encryption<'a>,
+}
+
+/// How a connection stands to encryption.
+#[derive(Debug, Clone, Copy)]
+pub struct Encryption<'a> {
+    /// What clients may ask for, and have to.
+    pub mode: TlsMode,
+    /// Within what the bytes have come; `None` in plain.
+    pub within: Option<Within<'a>>,
+}
+
+impl Encryption<'_> {
+    /// There is none.
+    pub const NONE: Self = Self { mode: TlsMode::Disable, within: None };
+}
+
+/// TLS that bytes have come within.
+#[derive(Debug, Clone, Copy)]
+pub struct Within<'a> {
+    /// Whether the two ends have agreed on the protocol by its name (ALPN).
+    pub is_named: bool,
+    /// The common name that the client's certificate is made out to, if it has shown one.
+    pub made_out_to: Option<&'a str>,
 }
 
 /// What a client that is logged in asked for.
@@ -51,6 +81,8 @@ pub struct Request {
 pub enum LoginStep {
     /// Read on.
     NeedMore,
+    /// It goes on within TLS: what was not used is the beginning of that.
+    Encrypt,
     /// It is no client but wants this query cancelled; close without an answer.
     Cancel {
         /// The process id it was given.
@@ -66,7 +98,7 @@ pub enum LoginStep {
 
 #[derive(Debug)]
 enum State {
-    First { encryption_asked: u8 },
+    First { encryption_asked: u8, is_direct: bool },
     Password(Pending),
     Md5(Pending, [u8; 4]),
     SaslInitial(Pending),
@@ -89,7 +121,7 @@ pub struct Login(State);
 
 impl Default for Login {
     fn default() -> Self {
-        Self(State::First { encryption_asked: 0 })
+        Self(State::First { encryption_asked: 0, is_direct: false })
     }
 }
 
@@ -135,28 +167,8 @@ impl Login {
     ) -> Result<(usize, Option<LoginStep>), Refusal> {
         let state = std::mem::replace(&mut self.0, State::Over);
         match state {
-            State::First { encryption_asked } => {
-                let whole = startup::size(input)?.and_then(|size| input.get(..size));
-                let Some(packet) = whole else {
-                    self.0 = State::First { encryption_asked };
-                    return Ok((0, None));
-                };
-                let step = match startup::read(packet)? {
-                    // Once for each kind; a client that asks on and on is none.
-                    FirstPacket::Ssl | FirstPacket::GssEncryption if encryption_asked < 2 => {
-                        out.push(b'N');
-                        self.0 = State::First { encryption_asked: encryption_asked + 1 };
-                        None
-                    }
-                    FirstPacket::Ssl | FirstPacket::GssEncryption => {
-                        return Err(Refusal::protocol("encryption was asked for three times"));
-                    }
-                    FirstPacket::Cancel { pid, secret } => {
-                        Some(LoginStep::Cancel { pid, secret: secret.to_vec() })
-                    }
-                    FirstPacket::Startup(startup) => self.begin(&startup, rules, random, out)?,
-                };
-                Ok((packet.len(), step))
+            State::First { encryption_asked, is_direct } => {
+                self.first(encryption_asked, is_direct, input, rules, random, out)
             }
             State::Password(pending) => {
                 let Some(message) = password_message(input)? else {
@@ -216,6 +228,60 @@ impl Login {
         }
     }
 
+    fn first(
+        &mut self,
+        encryption_asked: u8,
+        is_direct: bool,
+        input: &[u8],
+        rules: Rules<'_>,
+        random: &mut dyn FnMut(&mut [u8]),
+        out: &mut Vec<u8>,
+    ) -> Result<(usize, Option<LoginStep>), Refusal> {
+        let Encryption { mode, within } = rules.encryption;
+        let offers = within.is_none() && mode != TlsMode::Disable;
+        if offers && input.first() == Some(&TLS_HANDSHAKE) {
+            self.0 = State::First { encryption_asked, is_direct: true };
+            return Ok((0, Some(LoginStep::Encrypt)));
+        }
+        // Or somebody could have it talk to a client of another protocol (ALPACA).
+        if is_direct && within.is_some_and(|within| !within.is_named) {
+            return Err(Refusal::protocol("direct TLS without the ALPN protocol \"postgresql\""));
+        }
+        let whole = startup::size(input)?.and_then(|size| input.get(..size));
+        let Some(packet) = whole else {
+            self.0 = State::First { encryption_asked, is_direct };
+            return Ok((0, None));
+        };
+        let step = match startup::read(packet)? {
+            FirstPacket::Ssl | FirstPacket::GssEncryption if within.is_some() => {
+                return Err(Refusal::protocol("encryption was asked for within TLS"));
+            }
+            FirstPacket::Ssl if offers && input.len() > packet.len() => {
+                // Whoever stands in between could have put it there, to be taken for the client's.
+                return Err(Refusal::protocol("plain bytes behind the request for TLS"));
+            }
+            FirstPacket::Ssl if offers => {
+                out.push(b'S');
+                self.0 = State::First { encryption_asked, is_direct };
+                Some(LoginStep::Encrypt)
+            }
+            // Once for each kind; a client that asks on and on is none.
+            FirstPacket::Ssl | FirstPacket::GssEncryption if encryption_asked < 2 => {
+                out.push(b'N');
+                self.0 = State::First { encryption_asked: encryption_asked + 1, is_direct };
+                None
+            }
+            FirstPacket::Ssl | FirstPacket::GssEncryption => {
+                return Err(Refusal::protocol("encryption was asked for three times"));
+            }
+            FirstPacket::Cancel { pid, secret } => {
+                Some(LoginStep::Cancel { pid, secret: secret.to_vec() })
+            }
+            FirstPacket::Startup(startup) => self.begin(&startup, rules, random, out)?,
+        };
+        Ok((packet.len(), step))
+    }
+
     fn begin(
         &mut self,
         startup: &Startup<'_>,
@@ -231,6 +297,7 @@ impl Login {
                 "no PostgreSQL user name specified in startup packet",
             ));
         }
+        check_encryption(rules.encryption, name)?;
         let replication = match startup.parameter("replication") {
             Some(value) => Replication::read(value).map_err(|_| {
                 let message = format!("invalid value for parameter \"replication\": \"{value}\"");
@@ -310,6 +377,28 @@ fn not_for_console(
         return Some(format!("\"{name}\" is in neither of admin_users and stats_users"));
     }
     replication.map(|_| "the console replicates nothing".to_owned())
+}
+
+/// Whether the connection is encrypted as the settings want it, for this user.
+fn check_encryption(encryption: Encryption<'_>, name: &str) -> Result<(), Refusal> {
+    let Encryption { mode, within } = encryption;
+    match within {
+        None if mode.is_required() => Err(Refusal::new(
+            sqlstate::INVALID_AUTHORIZATION,
+            "connections have to be encrypted here: connect with sslmode=require or above",
+        )),
+        Some(within) if mode == TlsMode::VerifyFull && within.made_out_to != Some(name) => {
+            let to = within.made_out_to.map_or("nobody".to_owned(), |to| format!("\"{to}\""));
+            Err(Refusal {
+                for_log: format!("user \"{name}\" has shown a certificate made out to {to}"),
+                ..Refusal::new(
+                    sqlstate::INVALID_AUTHORIZATION,
+                    format!("certificate authentication failed for user \"{name}\""),
+                )
+            })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Settles on 3.0 or 3.2, and says so where the client asked for more than that.

@@ -3,5 +3,5 @@
 pub mod login;
 pub mod replication;
 
-pub use login::{Login, LoginStep, Request, Rules};
+pub use login::{Encryption, Login, LoginStep, Request, Rules, Within};
 pub use replication::Replication;

@@ -1,4 +1,4 @@
-//! What is read from a server's certificate.
+//! What is read from a certificate.
 
 use std::net::IpAddr;
 
@@ -11,6 +11,13 @@ use x509_parser::extensions::{GeneralName, ParsedExtension};
 use super::Distrust;
 
 type Algorithm<'a> = &'a dyn SignatureVerificationAlgorithm;
+
+/// Which end of a connection shows a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Server,
+    Client,
+}
 
 /// One certificate, of any version.
 pub(super) struct Certificate<'c> {
@@ -66,11 +73,12 @@ impl<'c> Certificate<'c> {
         })
     }
 
-    /// Whether `issuer` has issued it directly and both may be what they then are: a server, and
-    /// an authority, valid now. What has constraints of other kinds is not taken.
+    /// Whether `issuer` has issued it directly and both may be what they then are: what it is shown
+    /// as, and an authority, valid now. What has constraints of other kinds is not taken.
     pub(super) fn is_issued_by(
         &self,
         issuer: &Self,
+        shown_as: End,
         now: i64,
         algorithms: &[Algorithm<'_>],
     ) -> bool {
@@ -82,7 +90,7 @@ impl<'c> Certificate<'c> {
         self.x509.issuer.as_raw() == issuer.x509.subject.as_raw()
             && issuer.check_time(now).is_ok()
             && issuer.may_issue()
-            && self.may_serve()
+            && self.may_be(shown_as)
             && issuer.has_signed(
                 self.x509.tbs_certificate.as_ref(),
                 &self.x509.signature_value.data,
@@ -107,14 +115,25 @@ impl<'c> Certificate<'c> {
         says_so
     }
 
-    fn may_serve(&self) -> bool {
+    fn may_be(&self, end: End) -> bool {
         self.x509.extensions().iter().all(|extension| match extension.parsed_extension() {
-            ParsedExtension::ExtendedKeyUsage(usage) => usage.any || usage.server_auth,
+            ParsedExtension::ExtendedKeyUsage(usage) => {
+                usage.any
+                    || match end {
+                        End::Server => usage.server_auth,
+                        End::Client => usage.client_auth,
+                    }
+            }
             ParsedExtension::BasicConstraints(_)
             | ParsedExtension::KeyUsage(_)
             | ParsedExtension::SubjectAlternativeName(_) => true,
             _ => !extension.critical,
         })
+    }
+
+    /// The first common name of whom it is made out to.
+    fn common_name(&self) -> Option<&str> {
+        self.x509.subject.iter_common_name().next()?.as_str().ok()
     }
 
     /// Whether it is made out to a host, by libpq's rules: an address by an address or name among
@@ -135,8 +154,7 @@ impl<'c> Certificate<'c> {
                 }
             }
         }
-        let common = self.x509.subject.iter_common_name().next();
-        let common = common.and_then(|name| name.as_str().ok());
+        let common = self.common_name();
         let fits = match host.parse::<IpAddr>() {
             Ok(ip) => {
                 let octets = match ip {
@@ -183,9 +201,15 @@ fn algorithm(der: &[u8]) -> Option<Vec<u8>> {
     Sequence::from_der(der).ok().map(|(_, sequence)| sequence.content.into_owned())
 }
 
-/// The hash of a certificate that a login is bound to: by the algorithm it is signed with, and
+/// The common name that a certificate (DER) is made out to. `None` if there is none, or what there
+/// is is no certificate.
+pub fn common_name(der: &[u8]) -> Option<String> {
+    Certificate::parse(der)?.common_name().map(str::to_owned)
+}
+
+/// The hash of a certificate (DER) that a login is bound to: by the algorithm it is signed with, and
 /// SHA-256 in place of MD5 and SHA-1 (RFC 5929, 4.1). `None` where that names no single hash.
-pub(in crate::conn) fn end_point(der: &[u8]) -> Option<Vec<u8>> {
+pub fn end_point(der: &[u8]) -> Option<Vec<u8>> {
     let (_, x509) = X509Certificate::from_der(der).ok()?;
     // MD5, SHA-1, SHA-2 with RSA; SHA-1, SHA-2 with ECDSA.
     Some(match x509.signature_algorithm.algorithm.to_id_string().as_str() {

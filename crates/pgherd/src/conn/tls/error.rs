@@ -36,9 +36,9 @@ pub enum TlsError {
     #[error("no TLS with the node: {0}")]
     Handshake(#[source] io::Error),
     /// A file of ours is not as it has to be.
-    #[error("tls.{setting} {}: {problem}", path.display())]
+    #[error("{setting} {}: {problem}", path.display())]
     File {
-        /// Its setting, `root_cert`.
+        /// Its setting, `tls.root_cert`.
         setting: &'static str,
         /// Where it is.
         path: PathBuf,

@@ -6,15 +6,20 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use pgherd_core::settings::{TlsMode, TlsSettings, TlsVersion};
-use rustls::ClientConfig;
+use pgherd_core::settings::{ClientTlsSettings, TlsMode, TlsSettings, TlsVersion};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 
 use super::TlsError;
+use super::certificate::end_point;
+use super::client_verifier::ClientVerifier;
 use super::verifier::{Trust, Verifier};
+
+/// The protocol's name in TLS: PostgreSQL manual, "SSL Session Encryption".
+const ALPN: &[u8] = b"postgresql";
 
 /// No file is larger: all authorities of an operating system together have 200 KiB.
 const LARGEST: u64 = 4 << 20;
@@ -26,38 +31,75 @@ pub(super) fn load(tls: &TlsSettings) -> Result<ClientConfig, TlsError> {
         // Checked where settings are read, and here for those that a program has made.
         (TlsMode::VerifyCa | TlsMode::VerifyFull, "") => {
             let problem = "is required to verify: a PEM file with the authority".to_owned();
-            return Err(TlsError::File { setting: "root_cert", path: "".into(), problem });
+            return Err(TlsError::File { setting: "tls.root_cert", path: "".into(), problem });
         }
         (_, "") => Trust::Anyone,
         (mode, path) => Trust::Authorities {
-            roots: certificates("root_cert", path)?,
+            roots: certificates("tls.root_cert", path)?,
             is_for_host: mode == TlsMode::VerifyFull,
         },
     };
     let verifier = Verifier::new(trust, provider.signature_verification_algorithms);
-    let versions = match tls.min_version {
-        TlsVersion::Tls12 => &[&TLS13, &TLS12][..],
-        TlsVersion::Tls13 => &[&TLS13][..],
-    };
     let fail = |problem: &dyn ToString| TlsError::File {
-        setting: "cert",
+        setting: "tls.cert",
         path: tls.cert.clone().into(),
         problem: problem.to_string(),
     };
     let builder = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions)
+        .with_protocol_versions(versions(tls.min_version))
         .map_err(|error| fail(&error))?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = if tls.cert.is_empty() {
         builder.with_no_client_auth()
     } else {
-        let (chain, key) = (certificates("cert", &tls.cert)?, private_key(&tls.key)?);
+        let chain = certificates("tls.cert", &tls.cert)?;
+        let key = private_key("tls.key", &tls.key)?;
         builder.with_client_auth_cert(chain, key).map_err(|error| fail(&error))?
     };
     // What libpq has said since 17; older servers do not listen.
-    config.alpn_protocols = vec![b"postgresql".to_vec()];
+    config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(config)
+}
+
+/// What rustls needs for the clients of a proxy, and what their logins are bound to
+/// (`tls-server-end-point` of RFC 5929), if the certificate allows that. Waits for the disk.
+///
+/// # Errors
+/// [`TlsError::File`]: a file is missing, cannot be read, or is not what it should be.
+pub fn for_clients(tls: &ClientTlsSettings) -> Result<(ServerConfig, Option<Vec<u8>>), TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let chain = certificates("client_tls.cert", &tls.cert)?;
+    let key = private_key("client_tls.key", &tls.key)?;
+    let fail = |problem: &dyn ToString| TlsError::File {
+        setting: "client_tls.cert",
+        path: tls.cert.clone().into(),
+        problem: problem.to_string(),
+    };
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(versions(tls.min_version))
+        .map_err(|error| fail(&error))?;
+    let builder = if tls.mode.verifies() {
+        let roots = certificates("client_tls.root_cert", &tls.root_cert)?;
+        builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(roots, provider)))
+    } else {
+        builder.with_no_client_auth()
+    };
+    let binding = chain.first().and_then(|shown| end_point(shown));
+    let mut config = builder.with_single_cert(chain, key).map_err(|error| fail(&error))?;
+    // Nobody who speaks PostgreSQL resumes a session.
+    config.send_tls13_tickets = 0;
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Ok((config, binding))
+}
+
+fn versions(oldest: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+    static BOTH: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+    static NEWER: [&SupportedProtocolVersion; 1] = [&TLS13];
+    match oldest {
+        TlsVersion::Tls12 => &BOTH,
+        TlsVersion::Tls13 => &NEWER,
+    }
 }
 
 fn certificates(
@@ -74,8 +116,8 @@ fn certificates(
     Ok(all)
 }
 
-fn private_key(path: &str) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let fail = |problem: String| TlsError::File { setting: "key", path: path.into(), problem };
+fn private_key(setting: &'static str, path: &str) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let fail = |problem: String| TlsError::File { setting, path: path.into(), problem };
     let (pem, about) = read(path).map_err(|error| fail(error.to_string()))?;
     // As libpq: its owner's alone, or root's and readable by a group.
     let forbidden = if about.uid() == 0 { 0o027 } else { 0o077 };

@@ -7,6 +7,7 @@
 
 mod bound;
 mod certificate;
+mod client_verifier;
 mod error;
 mod files;
 mod verifier;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use pgherd_core::Settings;
 use pgherd_core::settings::{ChannelBinding, TlsMode, TlsSettings};
 use pgherd_core::topology::Node;
+use pgherd_wire::startup::SSL_REQUEST;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,11 +28,9 @@ use tokio_rustls::TlsConnector;
 use super::socket::Socket;
 use super::transport::Transport;
 pub(super) use bound::{Bind, Bound};
-pub(super) use certificate::end_point;
+pub use certificate::{common_name, end_point};
 pub use error::{Distrust, TlsError};
-
-/// Length, and the number that stands for TLS where a version would be.
-const REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+pub use files::for_clients;
 
 /// How the nodes of a cluster are talked to.
 #[derive(Debug)]
@@ -67,6 +67,21 @@ impl Tls {
     }
 }
 
+/// What a program with a reactor of its own needs to talk TLS to a node: what rustls is to be told, and
+/// for each of its hosts the name that the certificate there is to be made out to. Waits for the disk.
+///
+/// # Errors
+/// [`TlsError::File`] or [`TlsError::NoName`]: the settings are not as they have to be.
+pub fn for_node(
+    settings: &Settings,
+    node: &Node,
+) -> Result<(ClientConfig, HashMap<String, ServerName<'static>>), TlsError> {
+    let tls = Tls::of(settings).with(node);
+    let hosts = node.hosts().unwrap_or_default();
+    let names = hosts.into_iter().map(|host| Ok((host.name.clone(), tls.server_name(&host.name)?)));
+    Ok((files::load(&tls.settings)?, names.collect::<Result<_, TlsError>>()?))
+}
+
 /// How one node is talked to.
 #[derive(Debug, Clone)]
 pub(super) struct NodeTls {
@@ -95,8 +110,8 @@ impl NodeTls {
     ) -> Result<Transport, TlsError> {
         // Before the node is bothered: it could do nothing about what is wrong here.
         let config = self.config().await?;
-        let name = self.name(host)?;
-        socket.write_all(&REQUEST).await.map_err(TlsError::Handshake)?;
+        let name = self.server_name(host)?;
+        socket.write_all(&SSL_REQUEST).await.map_err(TlsError::Handshake)?;
         // One byte, and no more: what somebody in between adds in plain is left to TLS, which
         // does not understand it.
         match socket.read_u8().await.map_err(TlsError::Handshake)? {
@@ -121,7 +136,7 @@ impl NodeTls {
         }
     }
 
-    fn name(&self, host: &str) -> Result<ServerName<'static>, TlsError> {
+    fn server_name(&self, host: &str) -> Result<ServerName<'static>, TlsError> {
         let name = self.server_name.as_deref().unwrap_or(host);
         match ServerName::try_from(name.to_owned()) {
             Ok(name) => Ok(name),
@@ -132,8 +147,8 @@ impl NodeTls {
     }
 }
 
-/// Finds what the verifier has said in what rustls makes of it.
-fn handshake_error(error: std::io::Error) -> TlsError {
+/// Why a handshake with a node has failed: finds what the verifier has said in what rustls makes of it.
+pub fn handshake_error(error: std::io::Error) -> TlsError {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
     if let Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other))) = cause
         && let Some(distrust) = other.0.downcast_ref::<Distrust>()

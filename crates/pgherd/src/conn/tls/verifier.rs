@@ -15,7 +15,7 @@ use rustls::{
 };
 
 use super::Distrust;
-use super::certificate::Certificate;
+use super::certificate::{Certificate, End};
 
 /// Whom to trust.
 #[derive(Debug)]
@@ -79,7 +79,8 @@ impl Verifier {
         let is_from = |root: &CertificateDer<'_>| {
             let issuer = Certificate::read(root);
             root == shown_der
-                || issuer.is_ok_and(|issuer| shown.is_issued_by(&issuer, now, algorithms))
+                || issuer
+                    .is_ok_and(|issuer| shown.is_issued_by(&issuer, End::Server, now, algorithms))
         };
         if roots.iter().any(is_from) {
             return Ok(());
@@ -111,14 +112,7 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let shown = Certificate::read(cert).map_err(|_| CertificateError::BadEncoding)?;
-        let algorithms =
-            self.algorithms.mapping.iter().find(|(scheme, _)| *scheme == signed.scheme);
-        let algorithms = algorithms.map_or(&[][..], |(_, algorithms)| algorithms);
-        if shown.has_signed(message, signed.signature(), algorithms) {
-            return Ok(HandshakeSignatureValid::assertion());
-        }
-        Err(CertificateError::BadSignature.into())
+        verify_tls12(message, cert, signed, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -127,12 +121,38 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let shown = Certificate::read(cert).map_err(|_| CertificateError::BadEncoding)?;
-        let key = SubjectPublicKeyInfoDer::from(shown.key_info());
-        verify_tls13_signature_with_raw_key(message, &key, signed, &self.algorithms)
+        verify_tls13(message, cert, signed, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
     }
+}
+
+/// Whether the key of a certificate of any version has signed a handshake of TLS 1.2.
+pub(super) fn verify_tls12(
+    message: &[u8],
+    cert: &CertificateDer<'_>,
+    signed: &DigitallySignedStruct,
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> Result<HandshakeSignatureValid, Error> {
+    let shown = Certificate::read(cert).map_err(|_| CertificateError::BadEncoding)?;
+    let fitting = algorithms.mapping.iter().find(|(scheme, _)| *scheme == signed.scheme);
+    let fitting = fitting.map_or(&[][..], |(_, algorithms)| algorithms);
+    if shown.has_signed(message, signed.signature(), fitting) {
+        return Ok(HandshakeSignatureValid::assertion());
+    }
+    Err(CertificateError::BadSignature.into())
+}
+
+/// The same of TLS 1.3.
+pub(super) fn verify_tls13(
+    message: &[u8],
+    cert: &CertificateDer<'_>,
+    signed: &DigitallySignedStruct,
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> Result<HandshakeSignatureValid, Error> {
+    let shown = Certificate::read(cert).map_err(|_| CertificateError::BadEncoding)?;
+    let key = SubjectPublicKeyInfoDer::from(shown.key_info());
+    verify_tls13_signature_with_raw_key(message, &key, signed, algorithms)
 }

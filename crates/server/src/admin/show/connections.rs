@@ -62,7 +62,7 @@ pub(super) fn row(connection: &Connection, state: String, view: &View<'_>) -> Ro
         pointer(connection.key).into(),
         connection.link.map_or_else(String::new, pointer).into(),
         connection.remote_pid.into(),
-        Cell::from(""),
+        connection.tls.clone().into(),
         connection.application_name.clone().into(),
         connection.prepared.into(),
         connection.id.into(),

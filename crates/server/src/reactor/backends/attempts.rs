@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use pgherd_core::id::NodeId;
+use pgherd_core::settings::TlsMode;
 
 use super::Loss;
 use crate::reactor::{Driver, PoolKey, Worker};
@@ -70,8 +71,9 @@ impl<D: Driver> Worker<D> {
     /// `last` is what the last attempt failed with.
     fn open_over_next(&mut self, pool: PoolKey, mut opening: Opening, last: &Loss) {
         let (node, mut latest) = (pool.node, None);
+        let in_plain = self.proxy.node_tls.mode() == TlsMode::Disable;
         while let Some(at) = self.next_address(node, &mut opening) {
-            match self.connect(pool, at, opening) {
+            match self.connect(pool, at, opening, in_plain) {
                 Ok(()) => return,
                 Err((error, unused)) => {
                     self.address_failed(node, at);

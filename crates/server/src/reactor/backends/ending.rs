@@ -1,17 +1,46 @@
-//! Backends that are lost or closed, opens that fail, and who is served instead.
+//! Backends that are lost or closed, opens that fail or are tried without TLS, and who is served
+//! instead.
 
 use pgherd_core::pool::OpenFailure;
+use pgherd_core::settings::TlsMode;
+use pgherd_wire::sqlstate;
 
 use super::loss::may_pass;
-use super::{LastSeen, Loss, Phase};
+use super::{Backend, LastSeen, Loss, Phase};
 use crate::backend::LoginError;
 use crate::reactor::{Driver, Mail, PoolKey, Worker};
+
+impl<S> Backend<S> {
+    /// Whether it may have been TLS that it was lost by, before it was of any use. As for libpq: also a
+    /// node that lets in plain connections only.
+    fn has_failed_at_tls(&self, loss: &Loss) -> bool {
+        match (&self.phase, loss) {
+            (Phase::Encrypting, Loss::Tls(_) | Loss::Closed | Loss::Io(_)) => true,
+            (Phase::LoggingIn(_), Loss::Tls(_) | Loss::Closed | Loss::Io(_)) => {
+                self.link.is_handshaking()
+            }
+            (Phase::LoggingIn(_), Loss::Login(LoginError::Refused { code, .. })) => {
+                self.link.is_encrypted() && code == sqlstate::INVALID_AUTHORIZATION
+            }
+            _ => false,
+        }
+    }
+}
 
 impl<D: Driver> Worker<D> {
     /// A backend is of no more use: closes it, and decides what becomes of its client.
     pub(in crate::reactor) fn lose_backend(&mut self, key: usize, loss: &Loss) {
         let Some(backend) = self.backends.get_mut(key) else { return };
         let (pool_key, pid, address) = (backend.pool, backend.pid, backend.address);
+        if self.proxy.node_tls.mode() == TlsMode::Prefer && backend.has_failed_at_tls(loss) {
+            let opening = backend.opening.take();
+            tracing::debug!(node = %self.node_name(pool_key), %loss, "no TLS: trying in plain");
+            self.drop_backend(key);
+            return match self.connect(pool_key, address, opening, true) {
+                Ok(()) => {}
+                Err((error, opening)) => self.attempt_failed(pool_key, opening, &error.into()),
+            };
+        }
         let phase = std::mem::replace(&mut backend.phase, Phase::Parked);
         let node = self.node_name(pool_key);
         // An idle backend may be ended by somebody, or by a time-out: the probe knows better. One that
@@ -19,7 +48,9 @@ impl<D: Driver> Worker<D> {
         let is_checked = matches!(phase, Phase::Checking { .. });
         let blames_address = match phase {
             Phase::Idle | Phase::Abandoned { .. } => false,
-            Phase::Connecting | Phase::LoggingIn(_) | Phase::Introducing => false,
+            Phase::Connecting | Phase::Encrypting | Phase::LoggingIn(_) | Phase::Introducing => {
+                false
+            }
             Phase::Checking { .. } => matches!(loss, Loss::TimedOut(_)),
             _ => loss.may_be_node(),
         };
@@ -27,7 +58,7 @@ impl<D: Driver> Worker<D> {
             (self.proxy.failures)(pool_key.node, &loss.to_string());
         }
         match phase {
-            Phase::Connecting | Phase::LoggingIn(_) | Phase::Introducing => {
+            Phase::Connecting | Phase::Encrypting | Phase::LoggingIn(_) | Phase::Introducing => {
                 let opening = self.backends[key].opening.take();
                 self.drop_backend(key);
                 self.attempt_failed(pool_key, opening, loss);

@@ -95,7 +95,7 @@ impl<D: Driver> Worker<D> {
         backend.relay.replies.expect(Expect::Query(Show::Nobody));
         let mut out = Vec::new();
         frontend::put_query(&mut out, sql);
-        if let Err(error) = backend.outbox.write(&mut backend.stream, [&out[..]].into_iter()) {
+        if let Err(error) = backend.outbox.write(&mut backend.link, [&out[..]].into_iter()) {
             self.write_failed(key, error);
         }
     }
@@ -154,10 +154,10 @@ impl<D: Driver> Worker<D> {
             && is_whole
             && !relay.awaits_sync
             && !relay.replies.is_uncertain()
-            && backend.outbox.is_empty();
+            && backend.takes_more();
         // A stream heeds a goodbye at any time.
         let ends_well =
-            is_fit || relay.replies.is_copying_both() && is_whole && backend.outbox.is_empty();
+            is_fit || relay.replies.is_copying_both() && is_whole && backend.takes_more();
         if backend.replication.is_some() && ends_well {
             self.say_goodbye(key);
             return self.slot_freed(pool_key);
@@ -173,7 +173,7 @@ impl<D: Driver> Worker<D> {
         // But it does not look at that before it has something to say, which may be in hours.
         backend.phase = Phase::Abandoned { since: self.now };
         backend.outbox = Outbox::default();
-        self.driver.shutdown_write(&backend.stream);
+        self.driver.shutdown_write(backend.link.socket());
         self.cancel_abandoned(key);
         // What its client did not take may be in the way of the end.
         self.todo.push_back(Todo::Backend(key));
@@ -259,7 +259,7 @@ impl<D: Driver> Worker<D> {
     pub(super) fn move_backend(&mut self, key: usize, core: usize) {
         self.take_tally(key);
         let mut backend = self.backends.remove(key);
-        self.driver.deregister(&mut backend.stream);
+        self.driver.deregister(backend.link.socket_mut());
         self.driver.post(core, Mail::Backend(backend.pool, Box::new(backend)));
     }
 
@@ -271,6 +271,7 @@ impl<D: Driver> Worker<D> {
         backend.serial = self.serial();
         // Whatever came while it moved was not reported to anybody.
         backend.readable = true;
+        backend.link.became_readable(false);
         backend.applied = self.intern((*backend.applied).clone());
         // It may have been on its way when a console had it closed.
         let opened = self.proxy.admin.nanos(backend.opened_at);
@@ -280,7 +281,7 @@ impl<D: Driver> Worker<D> {
         let entry = self.backends.vacant_entry();
         let key = entry.key();
         let token = Token::Backend(Entry::new(key, backend.serial));
-        let registered = self.driver.register(&mut backend.stream, token);
+        let registered = self.driver.register(backend.link.socket_mut(), token);
         entry.insert(backend);
         let now = self.now;
         let placed = self.pool(pool_key).pool.adopt(key, now);

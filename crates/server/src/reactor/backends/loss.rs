@@ -1,5 +1,6 @@
 //! Why a backend is of no more use.
 
+use pgherd::{TlsError, tls};
 use pgherd_wire::{WireError, sqlstate};
 
 use crate::backend::LoginError;
@@ -46,7 +47,9 @@ pub(in crate::reactor) enum Loss {
     #[error("the node closed the connection")]
     Closed,
     #[error("the connection failed: {0}")]
-    Io(#[from] std::io::Error),
+    Io(std::io::Error),
+    #[error("{0}")]
+    Tls(TlsError),
     #[error("the node broke the protocol: {0}")]
     Protocol(#[from] WireError),
     #[error("{0}")]
@@ -73,6 +76,7 @@ impl Loss {
     pub(super) fn may_be_node(&self) -> bool {
         match self {
             Self::Closed | Self::Io(_) | Self::TimedOut(_) => true,
+            Self::Tls(error) => matches!(error, TlsError::Handshake(_)),
             Self::Login(LoginError::Refused { code, .. }) => {
                 may_pass(code) && code != sqlstate::TOO_MANY_CONNECTIONS
             }
@@ -83,6 +87,15 @@ impl Loss {
             | Self::Parameters { .. }
             | Self::NodeDown
             | Self::Demoted => false,
+        }
+    }
+}
+
+impl From<std::io::Error> for Loss {
+    fn from(error: std::io::Error) -> Self {
+        match error.get_ref() {
+            Some(cause) if cause.is::<rustls::Error>() => Self::Tls(tls::handshake_error(error)),
+            _ => Self::Io(error),
         }
     }
 }

@@ -4,26 +4,30 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use pgherd::TlsError;
 use pgherd_core::pool::lifetime;
 use pgherd_core::settings::PoolMode;
+use pgherd_wire::startup::SSL_REQUEST;
 
 use super::attempts::Opening;
 use super::{Backend, Loss, Phase};
 use crate::backend::login::Welcome;
 use crate::backend::{Identity, Login, LoginStep};
 use crate::reactor::driver::Entry;
+use crate::reactor::link::Link;
 use crate::reactor::outbox::Outbox;
 use crate::reactor::{Driver, PoolKey, Tally, Token, Worker};
 use crate::relay::{BackendRelay, Parameters};
 use crate::session::Replication;
 
 impl<D: Driver> Worker<D> {
-    /// Connects to an address of the node, on behalf of a pool.
+    /// Connects to an address of the node, on behalf of a pool; without TLS if `in_plain`.
     pub(super) fn connect(
         &mut self,
         pool: PoolKey,
         address: SocketAddr,
         opening: Opening,
+        in_plain: bool,
     ) -> Result<(), (io::Error, Opening)> {
         let serial = self.serial();
         let (replication, applied) = self.asked_at_login(pool);
@@ -37,7 +41,7 @@ impl<D: Driver> Worker<D> {
         match self.driver.connect(address, Token::Backend(Entry::new(key, serial))) {
             Ok(stream) => {
                 self.backends.insert(Backend {
-                    stream,
+                    link: Link::plain(stream),
                     outbox: Outbox::default(),
                     stash: Vec::new(),
                     readable: false,
@@ -63,6 +67,7 @@ impl<D: Driver> Worker<D> {
                     began_at: self.now,
                     changed_at: self.now,
                     is_pinned: false,
+                    in_plain,
                     is_session: mode == PoolMode::Session,
                     replication,
                     resets_always: mode == PoolMode::Session || self.proxy.reset_always,
@@ -87,7 +92,39 @@ impl<D: Driver> Worker<D> {
         (None, self.intern(Parameters::default()))
     }
 
-    pub(super) fn begin_login(&mut self, key: usize) {
+    /// The node has accepted the connection.
+    pub(super) fn connected(&mut self, key: usize) {
+        let backend = &mut self.backends[key];
+        if backend.in_plain {
+            return self.begin_login(key);
+        }
+        backend.phase = Phase::Encrypting;
+        if let Err(error) = backend.outbox.write(&mut backend.link, [&SSL_REQUEST[..]].into_iter())
+        {
+            self.write_failed(key, error);
+        }
+    }
+
+    /// The node has answered whether it speaks TLS.
+    pub(super) fn encryption_reply(&mut self, key: usize, input: &[u8]) -> Result<usize, Loss> {
+        let backend = &mut self.backends[key];
+        match *input {
+            [b'S'] => {
+                let to_node = self.proxy.to_node(backend.pool.node, backend.address);
+                // Its host may stand for other addresses meanwhile: it is opened again there.
+                let (config, name) = to_node.ok_or(Loss::Io(io::ErrorKind::NotFound.into()))?;
+                backend.link.connect(config, name)?;
+            }
+            [b'N'] if !self.proxy.node_tls.mode().is_required() => {}
+            [b'N'] => return Err(Loss::Tls(TlsError::NotOffered)),
+            // Also more than one byte: whoever stands in between could have added what follows.
+            _ => return Err(Loss::Tls(TlsError::NoAnswer(input.last().copied().unwrap_or(0)))),
+        }
+        self.begin_login(key);
+        Ok(1)
+    }
+
+    fn begin_login(&mut self, key: usize) {
         let Self { proxy, backends, .. } = self;
         let backend = &mut backends[key];
         let user = proxy.users.get(backend.pool.user);
@@ -98,7 +135,7 @@ impl<D: Driver> Worker<D> {
         let mut out = Vec::new();
         let login = Login::start_with(identity, asked, &mut out);
         backend.phase = Phase::LoggingIn(Box::new(login));
-        if let Err(error) = backend.outbox.write(&mut backend.stream, [&out[..]].into_iter()) {
+        if let Err(error) = backend.outbox.write(&mut backend.link, [&out[..]].into_iter()) {
             self.write_failed(key, error);
         }
     }
@@ -114,7 +151,7 @@ impl<D: Driver> Worker<D> {
         let mut random = |bytes: &mut [u8]| driver.random(bytes);
         let step = login.on_bytes(input, identity, keys, &mut random, &mut out);
         let (used, step) = step.map_err(Loss::Login)?;
-        backend.outbox.write(&mut backend.stream, [&out[..]].into_iter())?;
+        backend.outbox.write(&mut backend.link, [&out[..]].into_iter())?;
         if let LoginStep::Ready(welcome) = step {
             self.opened(key, welcome);
         }

@@ -11,7 +11,9 @@ impl<S> Backend<S> {
     /// there.
     pub(in crate::reactor) fn state(&self, stale_before: Instant) -> BackendState {
         match self.phase {
-            Phase::Connecting | Phase::LoggingIn(_) | Phase::Introducing => BackendState::New,
+            Phase::Connecting | Phase::Encrypting | Phase::LoggingIn(_) | Phase::Introducing => {
+                BackendState::New
+            }
             Phase::Idle if self.idle_since < stale_before => BackendState::Used,
             Phase::Idle => BackendState::Idle,
             Phase::Checking { .. }
@@ -32,6 +34,7 @@ impl<S> Backend<S> {
             | Phase::Leased { client } => Some(client),
             Phase::Asking { client, .. } => client,
             Phase::Connecting
+            | Phase::Encrypting
             | Phase::LoggingIn(_)
             | Phase::Introducing
             | Phase::Idle

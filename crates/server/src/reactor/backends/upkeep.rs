@@ -14,7 +14,7 @@ impl<D: Driver> Worker<D> {
         let late = self.backends_where(|backend| {
             let is_opening = matches!(
                 backend.phase,
-                Phase::Connecting | Phase::LoggingIn(_) | Phase::Introducing
+                Phase::Connecting | Phase::Encrypting | Phase::LoggingIn(_) | Phase::Introducing
             );
             is_opening && backend.opening.is_late(now)
         });
@@ -28,6 +28,7 @@ impl<D: Driver> Worker<D> {
             | Phase::Cleaning { .. } => now.saturating_duration_since(backend.asked_at) > limit,
             Phase::Abandoned { since } => now.saturating_duration_since(since) > limit,
             Phase::Connecting
+            | Phase::Encrypting
             | Phase::LoggingIn(_)
             | Phase::Introducing
             | Phase::Asking { is_asked: false, .. }
@@ -247,7 +248,7 @@ impl<D: Driver> Worker<D> {
         frontend::put_terminate(&mut out);
         let backend = &mut self.backends[key];
         // Best effort: it is closed either way.
-        let _ = backend.outbox.write(&mut backend.stream, [&out[..]].into_iter());
+        let _ = backend.outbox.write(&mut backend.link, [&out[..]].into_iter());
         self.drop_backend(key);
     }
 }

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::{CancelConnection, Target};
+use super::{CancelConnection, Stage, Target};
 use crate::reactor::driver::Entry;
+use crate::reactor::link::Link;
 use crate::reactor::outbox::Outbox;
 use crate::reactor::{Driver, Requester, Token, Worker};
 
@@ -59,12 +60,13 @@ impl<D: Driver> Worker<D> {
             match self.driver.connect(address, token) {
                 Ok(stream) => {
                     entry.insert(CancelConnection {
-                        stream,
+                        link: Link::plain(stream),
+                        to_node: None,
                         outbox: Outbox::default(),
                         request,
                         target: Target::Peer(to),
                         own_serial,
-                        connected: false,
+                        stage: Stage::Connecting,
                         began,
                         by: Some(by),
                     });

@@ -1,5 +1,6 @@
 //! How clients are seen off: told why, given time to read it, closed.
 
+use std::io::{Read, Write};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,14 @@ use crate::reactor::backends::fatal;
 use crate::reactor::driver::Entry;
 use crate::reactor::{Driver, Todo, Worker};
 use crate::relay::upstream::Refused;
+
+impl<S: Read + Write> Client<S> {
+    /// Nothing more will be sent.
+    pub(super) fn close_side(&mut self, driver: &mut impl Driver<Stream = S>) {
+        self.link.say_goodbye();
+        driver.shutdown_write(self.link.socket());
+    }
+}
 
 /// How long a client that was told goodbye may take to close: 5 s.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -202,8 +211,8 @@ impl<D: Driver> Worker<D> {
         client.seat = None;
         client.stash = Vec::new();
         let serial = client.serial;
-        if client.outbox.is_empty() {
-            self.driver.shutdown_write(&client.stream);
+        if client.takes_more() {
+            client.close_side(&mut self.driver);
         }
         self.deadline(deadline, key, serial);
         self.todo.push_back(Todo::Client(key));

@@ -69,7 +69,12 @@ impl<S> Client<S> {
     }
 
     pub(in crate::reactor) fn stream(&self) -> &S {
-        &self.stream
+        self.link.socket()
+    }
+
+    /// What its connection is encrypted with; empty in plain.
+    pub(in crate::reactor) fn encryption(&self) -> String {
+        self.link.described()
     }
 
     /// Bytes that it has sent and that were not passed on yet.

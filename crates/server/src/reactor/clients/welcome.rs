@@ -3,6 +3,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use pgherd::tls;
+use pgherd_core::settings::TlsMode;
 use pgherd_wire::TxStatus;
 use pgherd_wire::backend::{self, Authentication};
 use pgherd_wire::startup::PROTOCOL_3_2;
@@ -11,7 +13,7 @@ use super::{Phase, Replicating};
 use crate::reactor::driver::Entry;
 use crate::reactor::{Driver, PARAMETER_SETS, WelcomeKey, Worker};
 use crate::relay::survey::Access;
-use crate::session::{LoginStep, Request, Rules};
+use crate::session::{Encryption, LoginStep, Request, Rules, Within};
 
 /// The parameter in which clients differ most and that changes nothing.
 const NAME: &str = "application_name";
@@ -22,8 +24,21 @@ impl<D: Driver> Worker<D> {
         let Self { clients, proxy, driver, .. } = self;
         let client = &mut clients[key];
         let Phase::LoggingIn(login) = &mut client.phase else { return None };
-        let rules =
-            Rules { method: proxy.method, users: &proxy.users, databases: &proxy.databases };
+        let mode = proxy.client_tls.mode();
+        let made_out_to = match mode {
+            TlsMode::VerifyFull => client.link.peer_certificate().and_then(tls::common_name),
+            _ => None,
+        };
+        let within = client.link.is_encrypted().then(|| Within {
+            is_named: client.link.has_agreed_on_a_name(),
+            made_out_to: made_out_to.as_deref(),
+        });
+        let rules = Rules {
+            method: proxy.method,
+            users: &proxy.users,
+            databases: &proxy.databases,
+            encryption: Encryption { mode, within },
+        };
         let mut out = Vec::new();
         let mut random = |bytes: &mut [u8]| driver.random(bytes);
         let (used, step) = login.on_bytes(input, rules, &mut random, &mut out);
@@ -43,6 +58,10 @@ impl<D: Driver> Worker<D> {
         match step {
             LoginStep::NeedMore if used == 0 => return None,
             LoginStep::NeedMore | LoginStep::Authenticated(_) => {}
+            LoginStep::Encrypt => {
+                self.encrypt(key, &input[used..]);
+                return Some(input.len());
+            }
             LoginStep::Cancel { pid, secret } => {
                 client.phase = Phase::Cancelling;
                 let entry = Entry::new(key, client.serial);
@@ -54,6 +73,25 @@ impl<D: Driver> Worker<D> {
             }
         }
         Some(used)
+    }
+
+    /// A client goes on within TLS, which it has begun with these bytes.
+    fn encrypt(&mut self, key: usize, begun: &[u8]) {
+        let config = self.proxy.client_tls.shown().expect("TLS is offered where it is set up");
+        let client = &mut self.clients[key];
+        // The answer to its request is one byte: a socket that does not take it is none.
+        let begins = match client.outbox.is_empty() {
+            true => client.link.accept(config, begun),
+            false => Err(std::io::ErrorKind::WouldBlock.into()),
+        };
+        match begins {
+            // What it has sent may be whole already.
+            Ok(()) => client.readable = true,
+            Err(error) => {
+                tracing::info!(%error, "no TLS with a client");
+                self.close_client(key);
+            }
+        }
     }
 
     /// `said` is what the login has still to say.

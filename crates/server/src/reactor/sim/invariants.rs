@@ -67,7 +67,10 @@ impl World {
                 self.check_backend(worker, key, backend);
                 let load = loads.entry(backend.pool).or_default();
                 match backend.phase {
-                    Phase::Connecting | Phase::LoggingIn(_) | Phase::Introducing => {
+                    Phase::Connecting
+                    | Phase::Encrypting
+                    | Phase::LoggingIn(_)
+                    | Phase::Introducing => {
                         load.opening += 1;
                     }
                     Phase::Idle => load.idle += 1,
@@ -126,7 +129,7 @@ impl World {
         if !matches!(backend.phase, Phase::Idle) {
             return;
         }
-        let process = self.servers.processes.get(&backend.stream.conn);
+        let process = self.servers.processes.get(&backend.link.socket().conn);
         let Some(session) = process.and_then(super::server::Process::session) else { return };
         if let Some(leftovers) = session.leftovers() {
             let text = format!("backend {key} is idle, and its session has {leftovers}");
@@ -200,7 +203,8 @@ impl World {
         }
         let mut excused = Vec::new();
         for worker in &self.workers {
-            let is_dead = |backend: &Backend<Stream>| self.dead.contains(&backend.stream.conn);
+            let is_dead =
+                |backend: &Backend<Stream>| self.dead.contains(&backend.link.socket().conn);
             let may_be_told = |place| match place {
                 Place::Leaving => true,
                 Place::At(backend) => worker.backends.get(backend).is_some_and(is_dead),
@@ -216,7 +220,7 @@ impl World {
 
     /// Whether a backend that the proxy still has is dead, or was told nothing for long.
     pub(super) fn is_trouble(&self) -> bool {
-        let is_dead = |backend: &Backend<Stream>| self.dead.contains(&backend.stream.conn);
+        let is_dead = |backend: &Backend<Stream>| self.dead.contains(&backend.link.socket().conn);
         self.now() < self.trouble_until
             || !self.dead.is_empty()
                 && self

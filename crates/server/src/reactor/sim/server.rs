@@ -330,7 +330,9 @@ impl World {
                             process.welcome(node.is_standby);
                         }
                     }
-                    other => panic!("pgherd asks a node for {other:?}"),
+                    // It speaks none.
+                    FirstPacket::Ssl => process.outbox.push(b'N'),
+                    other @ FirstPacket::GssEncryption => panic!("pgherd asks for {other:?}"),
                 }
             }
             stage => {

@@ -20,7 +20,8 @@ use super::trace::{Note, Trace};
 use crate::addresses::LookUp;
 use crate::peers::Peers;
 use crate::reactor::{Mail, Proxy, TICK, Worker};
-use crate::serve::{Health, addresses_of, proxy};
+use crate::serve::{Encryption, Health, Whereabouts, addresses_of, proxy};
+use crate::tls::{ClientTls, NodeTls};
 
 pub(super) const DATABASE: &str = "app";
 pub(super) const USERS: [&str; 2] = ["app", "clerk"];
@@ -142,6 +143,10 @@ impl World {
         let start = Instant::now();
         let settings = plan.settings();
         let topology = settings.topology().expect("the nodes make a cluster");
+        let encryption = Encryption {
+            client_tls: ClientTls::new(settings.client_tls.clone()).expect("none is set up"),
+            node_tls: NodeTls::new(settings.clone(), topology.clone()).expect("it needs no files"),
+        };
         let topology = Arc::new(ArcSwap::from_pointee(topology));
         let policy = settings.route_policy().expect("the policy is right");
         let addresses = addresses_of(&topology.load(), settings.pool.load_balance_hosts);
@@ -151,7 +156,9 @@ impl World {
         let addresses = Arc::new(addresses);
         let peers = Peers::of(&settings);
         let health = Health { topology, failures: Box::new(|_, _| {}) };
-        let proxy = Arc::new(proxy(&settings, policy, health, addresses, peers, plan.cores, start));
+        let whereabouts = Whereabouts { addresses, peers };
+        let proxy = proxy(&settings, policy, health, whereabouts, encryption, plan.cores, start);
+        let proxy = Arc::new(proxy);
         let network = Network::new(plan.cores, start, random.fork());
         let network: SharedNetwork = Rc::new(network.into());
         let post = Post::default();

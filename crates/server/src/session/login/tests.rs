@@ -27,7 +27,12 @@ fn startup(protocol: u32, parameters: &[(&str, &str)]) -> Vec<u8> {
 /// Runs a login of `user` with `password`, feeding `step` bytes at a time.
 fn log_in(user: &str, password: &str, step: usize) -> (LoginStep, Vec<u8>) {
     let (users, databases) = served();
-    let rules = Rules { method: Method::Scram, users: &users, databases: &databases };
+    let rules = Rules {
+        method: Method::Scram,
+        users: &users,
+        databases: &databases,
+        encryption: Encryption::NONE,
+    };
     let mut login = Login::default();
     let feed = |login: &mut Login, bytes: &[u8]| {
         let (mut pending, mut out) = (Vec::new(), Vec::new());
@@ -84,7 +89,12 @@ fn unknown_user_and_wrong_password_read_the_same() {
 #[test]
 fn encryption_is_declined_and_the_login_goes_on() {
     let (users, databases) = served();
-    let rules = Rules { method: Method::Trust, users: &users, databases: &databases };
+    let rules = Rules {
+        method: Method::Trust,
+        users: &users,
+        databases: &databases,
+        encryption: Encryption::NONE,
+    };
     let mut bytes = vec![0, 0, 0, 8, 4, 210, 22, 47, 0, 0, 0, 8, 4, 210, 22, 48];
     bytes.extend(startup(PROTOCOL_3_0, &[("user", "alice"), ("database", "app")]));
     let mut out = Vec::new();
@@ -95,7 +105,12 @@ fn encryption_is_declined_and_the_login_goes_on() {
 
 fn trusted(protocol: u32, parameters: &[(&str, &str)]) -> (LoginStep, Vec<u8>) {
     let (users, databases) = served();
-    let rules = Rules { method: Method::Trust, users: &users, databases: &databases };
+    let rules = Rules {
+        method: Method::Trust,
+        users: &users,
+        databases: &databases,
+        encryption: Encryption::NONE,
+    };
     let mut out = Vec::new();
     let bytes = startup(protocol, parameters);
     (Login::default().on_bytes(&bytes, rules, &mut no_random, &mut out).1, out)

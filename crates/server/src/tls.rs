@@ -1,0 +1,116 @@
+//! What TLS is spoken with: with clients, and with the nodes.
+//!
+//! In: `[client_tls]`, `[tls]`, and their files. Out: what rustls needs for a connection that begins
+//! now.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use pgherd::{TlsError, tls};
+use pgherd_core::id::NodeId;
+use pgherd_core::settings::{ClientTlsSettings, TlsMode};
+use pgherd_core::{Settings, Topology};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
+
+/// What clients are shown when they ask for TLS.
+#[derive(Debug)]
+pub struct ClientTls {
+    settings: ClientTlsSettings,
+    // None if it is never spoken.
+    shown: ArcSwapOption<ServerConfig>,
+}
+
+impl ClientTls {
+    /// Reads the files. Waits for the disk.
+    ///
+    /// # Errors
+    /// [`TlsError::File`]: one of them is not as it has to be.
+    pub fn new(settings: ClientTlsSettings) -> Result<Self, TlsError> {
+        let tls = Self { settings, shown: ArcSwapOption::empty() };
+        tls.reload()?;
+        Ok(tls)
+    }
+
+    /// Reads the files again, for connections from now on. If one is not as it has to be, what was
+    /// read before goes on. Waits for the disk.
+    ///
+    /// # Errors
+    /// [`TlsError::File`].
+    pub fn reload(&self) -> Result<(), TlsError> {
+        if self.settings.mode != TlsMode::Disable {
+            let (config, _) = tls::for_clients(&self.settings)?;
+            self.shown.store(Some(Arc::new(config)));
+        }
+        Ok(())
+    }
+
+    /// What clients may ask for, and have to.
+    pub fn mode(&self) -> TlsMode {
+        self.settings.mode
+    }
+
+    /// What rustls needs for a connection that begins now.
+    pub(crate) fn shown(&self) -> Option<Arc<ServerConfig>> {
+        self.shown.load_full()
+    }
+}
+
+/// How nodes are talked to.
+#[derive(Debug)]
+pub struct NodeTls {
+    settings: Settings,
+    topology: Topology,
+    // By node id; none if TLS is never spoken.
+    nodes: ArcSwap<Vec<OfNode>>,
+}
+
+/// What rustls needs for connections to one node, and what the certificate at each of its hosts is to
+/// be made out to.
+type OfNode = (Arc<ClientConfig>, HashMap<String, ServerName<'static>>);
+
+/// What rustls needs for a connection to a node, and the name its certificate is to be made out to.
+pub(crate) type ToNode = (Arc<ClientConfig>, ServerName<'static>);
+
+impl NodeTls {
+    /// Reads the files. Waits for the disk.
+    ///
+    /// # Errors
+    /// [`TlsError::File`] or [`TlsError::NoName`]: the settings are not as they have to be.
+    pub fn new(settings: Settings, topology: Topology) -> Result<Self, TlsError> {
+        let tls = Self { settings, topology, nodes: ArcSwap::default() };
+        tls.reload()?;
+        Ok(tls)
+    }
+
+    /// Reads the files again, for connections from now on. If one is not as it has to be, what was
+    /// read before goes on. Waits for the disk.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn reload(&self) -> Result<(), TlsError> {
+        if self.mode() != TlsMode::Disable {
+            let to_node = |node| {
+                let (config, names) = tls::for_node(&self.settings, node)?;
+                Ok((Arc::new(config), names))
+            };
+            let nodes: Result<_, TlsError> = self.topology.nodes().iter().map(to_node).collect();
+            self.nodes.store(Arc::new(nodes?));
+        }
+        Ok(())
+    }
+
+    /// Whether connections are encrypted, and whom is trusted.
+    pub(crate) fn mode(&self) -> TlsMode {
+        self.settings.tls.mode
+    }
+
+    /// For a connection to a node at this host that begins now; `None` if TLS is never spoken, or the
+    /// node has no such host.
+    pub(crate) fn to(&self, node: NodeId, host: &str) -> Option<ToNode> {
+        let nodes = self.nodes.load();
+        let (config, names) = nodes.get(node.index())?;
+        Some((Arc::clone(config), names.get(host)?.clone()))
+    }
+}
