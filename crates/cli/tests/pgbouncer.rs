@@ -220,8 +220,8 @@ fn it_runs_in_the_background_under_another_user_and_obeys_signals() {
     let world = World::start();
     let folder = open_folder(&world);
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let more =
-        "auth_type = scram-sha-256\npidfile = pgherd.pid\nlogfile = pgherd.log\npkt_buf = 1\n";
+    let more = "auth_type = scram-sha-256\npidfile = pgherd.pid\nlogfile = pgherd.log\npkt_buf = 1\n\
+                admin_users = app\n";
     fs::write(folder.join("pgbouncer.ini"), world.ini(port, more)).unwrap();
     fs::write(folder.join("userlist.txt"), &world.userlist).unwrap();
     let run = |arguments: &[&str]| -> Output {
@@ -257,6 +257,13 @@ fn it_runs_in_the_background_under_another_user_and_obeys_signals() {
     fs::rename(folder.join("pgherd.log"), folder.join("pgherd.log.1")).unwrap();
     signal(pid, Signal::HUP);
     eventually("no new log", || log().contains("settings cannot be read again"));
+    let is_paused =
+        || world.ask(port, APP, "pgbouncer", "show state").unwrap().contains("paused|yes");
+    signal(pid, Signal::USR1);
+    eventually("it is not paused", is_paused);
+    signal(pid, Signal::USR2);
+    eventually("it stays paused", || !is_paused());
+    assert_eq!(world.ask(port, APP, "app", "select 2").as_deref(), Ok("2"));
     signal(pid, Signal::TERM);
     eventually("it runs on", || is_gone(pid));
     eventually("the pidfile stays", || !pidfile.exists());

@@ -19,7 +19,7 @@ use pgherd_core::topology::{Node, Topology, TopologyError};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::addresses::{self, Addresses, LookUp, NotFound};
-use crate::admin::Admin;
+use crate::admin::{Admin, Pause};
 use crate::auth::{Credentials, Users};
 use crate::control::ControlPlane;
 use crate::databases::Databases;
@@ -131,6 +131,36 @@ impl Certificates {
     }
 }
 
+/// Pauses a proxy, and has it go on, from wherever it is kept: as PAUSE and RESUME at the console.
+#[derive(Debug, Clone)]
+pub struct Pauser {
+    proxy: Arc<Proxy>,
+    mailboxes: Arc<[Mailbox]>,
+}
+
+impl Pauser {
+    /// Lends no more backends, until [`Self::resume`], and closes those that are free. Returns at
+    /// once, while clients finish what they do; whether that is a change.
+    pub fn pause(&self) -> bool {
+        self.change(Pause::None, Pause::Paused)
+    }
+
+    /// Has it go on; whether that is a change.
+    pub fn resume(&self) -> bool {
+        let is_paused = self.change(Pause::Paused, Pause::None);
+        is_paused || self.change(Pause::Suspended, Pause::None)
+    }
+
+    fn change(&self, from: Pause, to: Pause) -> bool {
+        let is_change = self.proxy.admin.pause() == from;
+        if is_change {
+            self.proxy.admin.set_pause(to);
+            self.mailboxes.iter().for_each(|mailbox| mailbox.post(Mail::Follow));
+        }
+        is_change
+    }
+}
+
 /// Stops the other cores when one ends, however it ends: without it clients would go on being
 /// dealt out to it.
 struct EndTogether(Stopper);
@@ -236,6 +266,11 @@ impl Server {
     /// What stops it.
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
+    }
+
+    /// What pauses it.
+    pub fn pauser(&self) -> Pauser {
+        Pauser { proxy: Arc::clone(&self.proxy), mailboxes: Arc::clone(&self.stopper.0) }
     }
 
     /// Returns when it was stopped and the last client has gone.

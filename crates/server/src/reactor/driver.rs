@@ -114,6 +114,8 @@ pub enum Mail<S> {
         /// The answer.
         report: Box<Report>,
     },
+    /// Look again what is paused.
+    Follow,
     /// Close what is idle, let the rest finish, and stop.
     Drain,
 }

@@ -410,6 +410,7 @@ impl<D: Driver> Worker<D> {
             Mail::MakeRoom { core, pool } => self.make_room_for(core, pool),
             Mail::Order { order, scope, by, round } => self.follow(order, scope, by, round),
             Mail::Reported { to, round, report } => self.reported(to, round, *report),
+            Mail::Follow => self.follow_pauses(),
             Mail::Drain => self.drain(),
         }
         self.work_off();

@@ -46,7 +46,7 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Holds the pools that are paused and lets the others go on; stands still, or goes on.
-    fn follow_pauses(&mut self) {
+    pub(super) fn follow_pauses(&mut self) {
         let pause = self.proxy.admin.pause();
         let keys: Vec<PoolKey> = self.pools.keys().copied().collect();
         for key in keys {

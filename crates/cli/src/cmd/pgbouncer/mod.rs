@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::{ArgAction, Args};
 use pgherd_core::pgbouncer::Converted;
-use pgherd_server::{Server, Stopper};
+use pgherd_server::{Pauser, Server, Stopper};
 use rustix::process::geteuid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
@@ -22,8 +22,8 @@ use crate::pgbouncer_files;
 /// Serve in PgBouncer's place, straight from its files
 ///
 /// Takes the ini file and the options of PgBouncer. SIGTERM and SIGINT stop it: clients in a
-/// transaction may finish it. A second one, or SIGQUIT, stops it at once; SIGHUP opens the log file
-/// anew. What has no effect here, or another one, is logged as a warning at the start:
+/// transaction may finish it. A second one, or SIGQUIT, stops it at once; SIGUSR1 pauses it
+/// and SIGUSR2 has it go on; SIGHUP opens the log file anew. What has no effect here, or another one, is logged as a warning at the start:
 /// docs/coming-from-pgbouncer.md has it for each setting.
 #[derive(Debug, Args)]
 pub(crate) struct Pgbouncer {
@@ -86,7 +86,7 @@ impl Pgbouncer {
         let signals = Signals::new(signals).context("cannot take signals")?;
         let pidfile = process.pidfile.as_deref().map(PidFile::write).transpose()?;
         let server = Server::start(&settings)?;
-        obey(signals, server.stopper(), log, pidfile.clone());
+        obey(signals, (server.stopper(), server.pauser()), log, pidfile.clone());
         if self.detached {
             daemon::tell_ready()?;
         }
@@ -99,7 +99,12 @@ impl Pgbouncer {
 }
 
 /// Does what signals say, in a thread of its own.
-fn obey(mut signals: Signals, stopper: Stopper, log: Log, pidfile: Option<PidFile>) {
+fn obey(
+    mut signals: Signals,
+    (stopper, pauser): (Stopper, Pauser),
+    log: Log,
+    pidfile: Option<PidFile>,
+) {
     std::thread::spawn(move || {
         let mut is_stopping = false;
         for signal in signals.forever() {
@@ -108,9 +113,9 @@ fn obey(mut signals: Signals, stopper: Stopper, log: Log, pidfile: Option<PidFil
                     log.reopen();
                     tracing::warn!("SIGHUP: settings cannot be read again while pgherd runs, yet");
                 }
-                SIGUSR1 | SIGUSR2 => {
-                    tracing::warn!(signal, "clients can neither be paused nor resumed yet");
-                }
+                SIGUSR1 if pauser.pause() => tracing::info!("paused: SIGUSR2 resumes"),
+                SIGUSR2 if pauser.resume() => tracing::info!("resumed"),
+                SIGUSR1 | SIGUSR2 => tracing::warn!(signal, "it is so already"),
                 SIGTERM | SIGINT if !is_stopping => {
                     is_stopping = true;
                     tracing::info!(signal, "stopping; a second signal stops at once");
