@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::draft::{DatabaseDraft, Draft, Remarks};
 use super::ini::IniSection;
 use super::value::{Kind, Value};
-use crate::settings::{AuthMethod, PoolMode, TlsMode, TlsVersion, UserSettings};
+use crate::settings::{AuthMethod, PeerSettings, PoolMode, TlsMode, TlsVersion, UserSettings};
 
 /// One setting and what becomes of it.
 pub(super) struct Row<T: 'static> {
@@ -76,7 +76,10 @@ pub(super) static GLOBAL: &[Row<Draft>] = &[
     row("unix_socket_group", Kind::Text, "", NotYet(NO_UNIX)),
     row("user", Kind::Text, "", Becomes("`pgherd pgbouncer`", "the process becomes that user; `pgherd convert` leaves it out", |d, v, _| d.process.user = some(v))),
     row("so_reuseport", Kind::Flag, "0", NotYet("one process uses all cores, so that it is needed to change processes only; a second process cannot share the port yet")),
-    row("peer_id", Kind::Count, "0", NotYet("cancel requests are not forwarded to other processes yet")),
+    row("peer_id", Kind::Count, "0", Becomes("`listen.peer_id`", "", |d, v, r| match u16::try_from(v.count()) {
+        Ok(id) => d.settings.listen.peer_id = id,
+        Err(_) => r.problem(format!("{} is no number of a peer: 1 to 16383 are", v.count())),
+    })),
     row("job_name", Kind::Text, "pgbouncer", NoEffect("it names a service of Windows")),
     row("service_name", Kind::Text, "pgbouncer", NoEffect("it names a service of Windows")),
     row("conffile", Kind::Text, "", NotYet("settings are not read again while pgherd runs, yet")),
@@ -196,7 +199,7 @@ pub(super) static GLOBAL: &[Row<Draft>] = &[
 #[rustfmt::skip]
 pub(super) static DATABASE: &[Row<DatabaseDraft>] = &[
     row("dbname", Kind::Text, "", Becomes("`database`", "", |d, v, _| d.settings.database = v.text().to_owned())),
-    row("host", Kind::Text, "", Becomes("`[[node]]` `host`", "the same for all databases, and one host, so far", |d, v, _| d.host = v.text().to_owned())),
+    row("host", Kind::Text, "", Becomes("`[[node]]` `host`", "the same for all databases, so far; several hosts are ways to one server", |d, v, _| d.host = v.text().to_owned())),
     row("port", Kind::Count, "5432", Becomes("`[[node]]` `port`", "", |d, v, r| match u16::try_from(v.count()) {
         Ok(port) if port > 0 => d.port = port,
         _ => r.problem(format!("{} is no port", v.count())),
@@ -215,7 +218,7 @@ pub(super) static DATABASE: &[Row<DatabaseDraft>] = &[
     row("pool_mode", POOL_MODES, "", Becomes("`pool_mode`", "", |d, v, _| d.settings.pool_mode = Some(pool_mode(v)))),
     row("server_lifetime", Kind::Seconds, "", Becomes("`max_lifetime`", "at least 1s", |d, v, r| d.settings.max_lifetime = Some(r.at_least(v, Duration::from_secs(1))))),
     row("query_wait_timeout", Kind::Seconds, "", Becomes("`acquire_timeout`", "0, for ever, becomes 10m; a user's own goes before", |d, v, r| d.settings.acquire_timeout = Some(r.limit(v, Duration::from_millis(1), TEN_MINUTES)))),
-    row("load_balance_hosts", BALANCES, "", NoEffect("a database has one host, so far")),
+    row("load_balance_hosts", BALANCES, "", Becomes("`pool.load_balance_hosts`", "the same for all databases, so far", |d, v, _| d.balance = v.text().parse().expect("the words of both are the same"))),
     row("connect_query", Kind::Text, "", Becomes("`connect_query`", "run again after each reset", |d, v, _| d.settings.connect_query = v.text().to_owned())),
     row("client_encoding", Kind::Text, "", Refused("it cannot be set for a database yet: ALTER DATABASE ... SET client_encoding does it")),
     row("datestyle", Kind::Text, "", Refused("it cannot be set for a database yet: ALTER DATABASE ... SET datestyle does it")),
@@ -239,20 +242,14 @@ pub(super) static USER: &[Row<UserSettings>] = &[
 ];
 
 /// `[peers]`, for each of them.
-pub(super) static PEER: &[Row<()>] = &[
-    row("host", Kind::Text, "", NotYet("cancel requests are not forwarded to other processes yet")),
-    row(
-        "port",
-        Kind::Count,
-        "6432",
-        NotYet("cancel requests are not forwarded to other processes yet"),
-    ),
-    row(
-        "pool_size",
-        Kind::Count,
-        "",
-        NotYet("cancel requests are not forwarded to other processes yet"),
-    ),
+#[rustfmt::skip]
+pub(super) static PEER: &[Row<PeerSettings>] = &[
+    row("host", Kind::Text, "", Becomes("`[[peer]]` `host`", "over TCP, so far", |p, v, _| p.host = v.text().to_owned())),
+    row("port", Kind::Count, "6432", Becomes("`[[peer]]` `port`", "", |p, v, r| match u16::try_from(v.count()) {
+        Ok(port) if port > 0 => p.port = port,
+        _ => r.problem(format!("{} is no port", v.count())),
+    })),
+    row("pool_size", Kind::Count, "", NoEffect("requests to cancel do not wait for one another")),
 ];
 
 /// What pgherd does with one of PgBouncer's settings, for people.

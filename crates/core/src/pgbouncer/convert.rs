@@ -11,7 +11,10 @@ use super::ini::{Entry, IniSection, Place, read_ini};
 use super::pairs::read_pairs;
 use super::userlist::{StoredPassword, read_userlist};
 use crate::NodeRole;
-use crate::settings::{ANY_DATABASE, NodeSettings, Secret, Settings, UserSettings, nearest};
+use crate::settings::{
+    ANY_DATABASE, DatabaseSettings, HostBalance, NodeSettings, PeerSettings, Secret, Settings,
+    UserSettings, nearest,
+};
 
 /// The database by which PgBouncer's clients reach its console.
 const CONSOLE: &str = "pgbouncer";
@@ -118,9 +121,7 @@ impl Conversion<'_> {
             self.user(entry, &mut users);
         }
         for entry in of(IniSection::Peers) {
-            if let Some(pairs) = self.pairs(entry) {
-                self.apply(PEER, &given(&pairs, entry), false, &entry.key, &mut ());
-            }
+            self.peer(entry, &mut draft.settings);
         }
         self.finish(draft, users)
     }
@@ -274,18 +275,21 @@ impl Conversion<'_> {
             self.problems.push(entry.place.error(problem));
             return None;
         }
-        let mut database = DatabaseDraft { port: 5432, ..DatabaseDraft::default() };
+        let mut database = DatabaseDraft {
+            settings: DatabaseSettings::default(),
+            host: String::new(),
+            port: 5432,
+            balance: HostBalance::RoundRobin,
+            password: String::new(),
+        };
         database.settings.name.clone_from(&entry.key);
         self.apply(DATABASE, &given(&pairs, entry), false, &entry.key, &mut database);
         let problem = match database.host.as_str() {
             "" if draft.unix_socket_dir.is_empty() => "it has no host".to_owned(),
-            host if host.is_empty() || host.starts_with(['/', '@']) => {
+            host if host.split(',').any(is_socket) => {
                 "the node is behind a Unix socket, which pgherd does not go to yet: name a host, such as \
                  host=127.0.0.1"
                     .to_owned()
-            }
-            host if host.contains(',') => {
-                "several hosts are not supported yet: name one".to_owned()
             }
             _ => {
                 // What it is called there.
@@ -320,6 +324,13 @@ impl Conversion<'_> {
                     database.settings.name, first.settings.name, first.host, first.port
                 )));
             }
+        }
+        settings.pool.load_balance_hosts = first.balance;
+        for (database, place) in databases.iter().filter(|(one, _)| one.balance != first.balance) {
+            let name = &database.settings.name;
+            let problem =
+                format!("{name}: load_balance_hosts is the same for all databases, so far");
+            self.problems.push(place.error(problem));
         }
         settings.nodes = vec![NodeSettings {
             name: "coordinator".to_owned(),
@@ -384,6 +395,26 @@ impl Conversion<'_> {
                  knows one for each user"
             )),
         }
+    }
+
+    fn peer(&mut self, entry: &Entry, settings: &mut Settings) {
+        let Some(pairs) = self.pairs(entry) else { return };
+        let Some(id) = entry.key.parse().ok().filter(|id| (1..=16383).contains(id)) else {
+            let problem = format!("{} is no number of a peer: 1 to 16383 are", entry.key);
+            return self.problems.push(entry.place.error(problem));
+        };
+        let mut peer = PeerSettings { id, port: 6432, ..PeerSettings::default() };
+        self.apply(PEER, &given(&pairs, entry), false, &entry.key, &mut peer);
+        let warning = if settings.listen.peer_id == 0 {
+            "no effect without peer_id"
+        } else if is_socket(&peer.host) {
+            "it is behind a Unix socket, and requests to cancel are sent on over TCP only, so far"
+        } else {
+            settings.peers.retain(|known| known.id != id);
+            settings.peers.push(peer);
+            return;
+        };
+        self.warnings.push(entry.place.error(format!("{id}: {warning}")));
     }
 
     fn user(&mut self, entry: &Entry, users: &mut [UserSettings]) {
@@ -460,6 +491,11 @@ impl Conversion<'_> {
         }
         (settings, process)
     }
+}
+
+/// Whether a host is a Unix socket, as it is where none is named.
+fn is_socket(host: &str) -> bool {
+    host.is_empty() || host.starts_with(['/', '@'])
 }
 
 /// Whether a stored hash is that of a user's password.

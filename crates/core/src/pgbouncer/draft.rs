@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::value::Value;
-use crate::settings::{DatabaseSettings, Settings};
+use crate::settings::{DatabaseSettings, HostBalance, Settings};
 use crate::units::format_duration;
 
 /// What `pgherd pgbouncer` does by itself, beside its settings.
@@ -31,11 +31,12 @@ pub(super) struct Draft {
 }
 
 /// One of `[databases]`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct DatabaseDraft {
     pub(super) settings: DatabaseSettings,
     pub(super) host: String,
     pub(super) port: u16,
+    pub(super) balance: HostBalance,
     pub(super) password: String,
 }
 

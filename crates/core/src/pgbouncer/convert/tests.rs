@@ -66,6 +66,7 @@ const BECOMES: &[(&str, &str)] = &[
     ("max_db_client_connections = 3", "max_clients_per_database = 3"),
     ("max_user_client_connections = 3", "max_clients_per_user = 3"),
     ("server_round_robin = 1", "round_robin = true"),
+    ("peer_id = 3", "peer_id = 3"),
     ("admin_users = app", "admin_users = [\"app\"]"),
     ("stats_users = app, nobody batch", "stats_users = [\"app\", \"batch\"]"),
     ("stats_period = 5", "stats_period = \"5s\""),
@@ -151,6 +152,21 @@ fn databases_and_users_have_settings_of_their_own() {
 }
 
 #[test]
+fn hosts_and_peers_become_ours() {
+    let ini = "[databases]\na = host=db1,db2 port=6000 load_balance_hosts=disable\n\
+               [pgbouncer]\nlisten_addr = ::1\nauth_file = users\npeer_id = 1\n\
+               [peers]\n1 = host=10.0.0.1\n2 = host=10.0.0.2 port=6433 pool_size=5\n";
+    let settings = convert(ini, "test.ini", &mut read).unwrap().settings;
+    let node = &settings.nodes[0];
+    assert_eq!((node.host.as_str(), node.port), ("db1,db2", 6000));
+    assert_eq!(settings.pool.load_balance_hosts.to_string(), "disable");
+    let peer = |id, host: &str, port| PeerSettings { id, host: host.to_owned(), port };
+    assert_eq!(settings.peers, [peer(1, "10.0.0.1", 6432), peer(2, "10.0.0.2", 6433)]);
+    let text = settings.to_toml();
+    assert_eq!(Settings::from_toml(&text, "test").unwrap(), settings, "{text}");
+}
+
+#[test]
 fn hashes_of_passwords_stay_hashes_unless_the_password_is_known() {
     let secret = scram::Secret::from_password("pw", b"salt of the node", 4096).to_text();
     let md5 = md5::stored("m", "pw");
@@ -191,7 +207,7 @@ fn hashes_of_passwords_stay_hashes_unless_the_password_is_known() {
 fn what_has_no_effect_is_said_with_its_reason() {
     for (global, rest, says) in [
         ("pkt_buf = 8192", "", "test.ini:6: pkt_buf has no effect: "),
-        ("peer_id = 1", "", "test.ini:6: peer_id is not supported yet: "),
+        ("so_reuseport = 1", "", "test.ini:6: so_reuseport is not supported yet: "),
         ("admin_users = nobody", "", "test.ini:6: admin_users: `nobody` cannot log in"),
         ("listen_addr = *", "", "test.ini:6: listen_addr: `*` is 0.0.0.0"),
         ("listen_addr = 127.0.0.1", "", "test.ini:2: listen_addr: set again in line 6"),
@@ -201,7 +217,8 @@ fn what_has_no_effect_is_said_with_its_reason() {
         ("", "a = host=db auth_query='select 1'", "test.ini:9: a: auth_query has no effect: "),
         ("", "a = host=db password=x", "test.ini:9: a: password has no effect: "),
         ("", "[users]\nnobody = pool_size=3", "test.ini:10: nobody: no effect: no login"),
-        ("", "[peers]\n1 = host=other", "test.ini:10: 1: host is not supported yet: "),
+        ("", "[peers]\n1 = host=other", "test.ini:10: 1: no effect without peer_id"),
+        ("peer_id = 2", "[peers]\n1 = host=/tmp", "test.ini:10: 1: it is behind a Unix socket"),
     ] {
         let found = warnings(global, rest);
         assert!(found.iter().any(|text| text.starts_with(says)), "{says}: {found:?}");
@@ -248,7 +265,10 @@ fn what_pgbouncer_refuses_or_would_be_dangerous_is_refused() {
         ("", "pgbouncer = host=db", "is the console"),
         ("", "a = dbname=a", "it has no host"),
         ("", "a = host=/tmp", "behind a Unix socket"),
-        ("", "a = host=db,db2", "several hosts"),
+        ("", "a = host=db,/tmp", "behind a Unix socket"),
+        ("", "a = host=db load_balance_hosts=disable", "is the same for all databases"),
+        ("", "[peers]\n0 = host=db", "0 is no number of a peer"),
+        ("peer_id = 99999", "", "99999 is no number of a peer"),
         ("", "a = host=other", "test.ini:9: a: it is on other:5432, and `shop` on db:5432"),
         ("", "a = host=db port=6000", "it is on db:6000"),
         ("", "a = host=db timezone=UTC", "ALTER DATABASE"),
@@ -304,6 +324,8 @@ fn what_the_catalogue_calls_ours_exists() {
             let is_there = match setting.section {
                 _ if name.starts_with("pgherd ") || name.starts_with("[[") => true,
                 IniSection::Pgbouncer => known.contains(name),
+                IniSection::Databases if known.contains(name) => true,
+                IniSection::Peers => include_str!("../../settings/peer.rs").contains(name),
                 IniSection::Databases => {
                     [sections, database].iter().any(|text| text.contains(&format!("pub {name}: ")))
                 }
