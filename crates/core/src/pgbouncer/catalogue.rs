@@ -48,7 +48,6 @@ const AUTH_QUERY: &str = "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN N
                           END FROM pg_authid WHERE rolname=$1 AND rolcanlogin";
 
 const NO_UNIX: &str = "pgherd listens on TCP only, so far";
-const NO_TLS_YET: &str = "the proxy does not speak TLS yet";
 const NO_LOOK_UP: &str = "users are those of auth_file, so far: name each of them there";
 
 const DAYS: Duration = Duration::from_secs(24 * 3600);
@@ -121,21 +120,18 @@ pub(super) static GLOBAL: &[Row<Draft>] = &[
     row("admin_users", Kind::Text, "", Becomes("`listen.admin_users`", "those of them that can log in", |d, v, _| d.settings.listen.admin_users = names(v.text()))),
     row("stats_users", Kind::Text, "", Becomes("`listen.stats_users`", "those of them that can log in", |d, v, _| d.settings.listen.stats_users = names(v.text()))),
     // TLS.
-    row("client_tls_sslmode", TLS_MODES, "disable", Becomes("none yet", "clients come in plain; what requires TLS of them is refused", |_, v, r| match v.text() {
-        "disable" => {}
-        "allow" | "prefer" => r.note("clients cannot come with TLS yet: those that can do without are served in plain"),
-        mode => r.problem(format!("`{mode}` cannot be held yet, as the proxy does not speak TLS with clients: \
-                                    set disable if their passwords and data may travel in plain")),
+    row("client_tls_sslmode", TLS_MODES, "disable", Becomes("`client_tls.mode`", "allow becomes prefer; verify-full becomes verify-ca, which it is in PgBouncer", |d, v, _| {
+        d.settings.client_tls.mode = if v.text() == "verify-full" { TlsMode::VerifyCa } else { tls_mode(v) };
     })),
-    row("client_tls_key_file", Kind::Text, "", NotYet(NO_TLS_YET)),
-    row("client_tls_cert_file", Kind::Text, "", NotYet(NO_TLS_YET)),
-    row("client_tls_ca_file", Kind::Text, "", NotYet(NO_TLS_YET)),
-    row("client_tls_protocols", Kind::Text, "secure", NotYet(NO_TLS_YET)),
-    row("client_tls_ciphers", Kind::Text, "default", NotYet(NO_TLS_YET)),
-    row("client_tls13_ciphers", Kind::Text, "", NotYet(NO_TLS_YET)),
-    row("client_tls_ecdhcurve", Kind::Text, "auto", NotYet(NO_TLS_YET)),
-    row("client_tls_dheparams", Kind::Text, "auto", NotYet(NO_TLS_YET)),
-    row("server_tls_sslmode", TLS_MODES, "prefer", Becomes("`tls.mode`", "allow becomes prefer; the proxy goes on in plain where it may, and refuses to start where it may not, so far", |d, v, _| d.settings.tls.mode = tls_mode(v))),
+    row("client_tls_key_file", Kind::Text, "", Becomes("`client_tls.key`", "", |d, v, _| d.settings.client_tls.key = v.text().to_owned())),
+    row("client_tls_cert_file", Kind::Text, "", Becomes("`client_tls.cert`", "", |d, v, _| d.settings.client_tls.cert = v.text().to_owned())),
+    row("client_tls_ca_file", Kind::Text, "", Becomes("`client_tls.root_cert`", "", |d, v, _| d.settings.client_tls.root_cert = v.text().to_owned())),
+    row("client_tls_protocols", Kind::Text, "secure", Becomes("`client_tls.min_version`", "1.3 where nothing else is named; 1.0 and 1.1 are not spoken", |d, v, r| d.settings.client_tls.min_version = tls_version(v.text(), r))),
+    row("client_tls_ciphers", Kind::Text, "default", NoEffect("the safe ones are offered")),
+    row("client_tls13_ciphers", Kind::Text, "", NoEffect("the safe ones are offered")),
+    row("client_tls_ecdhcurve", Kind::Text, "auto", NoEffect("the safe ones are offered")),
+    row("client_tls_dheparams", Kind::Text, "auto", NoEffect("what needs them is not offered")),
+    row("server_tls_sslmode", TLS_MODES, "prefer", Becomes("`tls.mode`", "allow becomes prefer", |d, v, _| d.settings.tls.mode = tls_mode(v))),
     row("server_tls_ca_file", Kind::Text, "", Becomes("`tls.root_cert`", "", |d, v, _| d.settings.tls.root_cert = v.text().to_owned())),
     row("server_tls_key_file", Kind::Text, "", Becomes("`tls.key`", "", |d, v, _| d.settings.tls.key = v.text().to_owned())),
     row("server_tls_cert_file", Kind::Text, "", Becomes("`tls.cert`", "", |d, v, _| d.settings.tls.cert = v.text().to_owned())),

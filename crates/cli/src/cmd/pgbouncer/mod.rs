@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::{ArgAction, Args};
 use pgherd_core::pgbouncer::Converted;
-use pgherd_server::{Pauser, Server, Stopper};
+use pgherd_server::{Certificates, Pauser, Server, Stopper};
 use rustix::process::geteuid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
@@ -23,7 +23,7 @@ use crate::pgbouncer_files;
 ///
 /// Takes the ini file and the options of PgBouncer. SIGTERM and SIGINT stop it: clients in a
 /// transaction may finish it. A second one, or SIGQUIT, stops it at once; SIGUSR1 pauses it
-/// and SIGUSR2 has it go on; SIGHUP opens the log file anew. What has no effect here, or another one, is logged as a warning at the start:
+/// and SIGUSR2 has it go on; SIGHUP opens the log file anew and reads certificates again. What has no effect here, or another one, is logged as a warning at the start:
 /// docs/coming-from-pgbouncer.md has it for each setting.
 #[derive(Debug, Args)]
 pub(crate) struct Pgbouncer {
@@ -86,7 +86,12 @@ impl Pgbouncer {
         let signals = Signals::new(signals).context("cannot take signals")?;
         let pidfile = process.pidfile.as_deref().map(PidFile::write).transpose()?;
         let server = Server::start(&settings)?;
-        obey(signals, (server.stopper(), server.pauser()), log, pidfile.clone());
+        obey(
+            signals,
+            (server.stopper(), server.pauser(), server.certificates()),
+            log,
+            pidfile.clone(),
+        );
         if self.detached {
             daemon::tell_ready()?;
         }
@@ -101,7 +106,7 @@ impl Pgbouncer {
 /// Does what signals say, in a thread of its own.
 fn obey(
     mut signals: Signals,
-    (stopper, pauser): (Stopper, Pauser),
+    (stopper, pauser, certificates): (Stopper, Pauser, Certificates),
     log: Log,
     pidfile: Option<PidFile>,
 ) {
@@ -111,6 +116,9 @@ fn obey(
             match signal {
                 SIGHUP => {
                     log.reopen();
+                    if let Err(error) = certificates.reload() {
+                        tracing::error!("certificates are as they were: {error:#}");
+                    }
                     tracing::warn!("SIGHUP: settings cannot be read again while pgherd runs, yet");
                 }
                 SIGUSR1 if pauser.pause() => tracing::info!("paused: SIGUSR2 resumes"),

@@ -105,17 +105,29 @@ fn each_setting_becomes_ours() {
         assert!(text.contains(&format!("\n{ours}")), "{line}:\n{text}");
     }
     // What is shown elsewhere.
-    let others = ["auth_file", "client_tls_sslmode", "unix_socket_dir"];
+    let others = ["auth_file", "unix_socket_dir"];
     let files = ["server_tls_ca_file", "server_tls_key_file", "server_tls_cert_file"];
+    let of_clients = [
+        "client_tls_sslmode",
+        "client_tls_protocols",
+        "client_tls_ca_file",
+        "client_tls_key_file",
+        "client_tls_cert_file",
+    ];
     let process = ["logfile", "pidfile", "user", "verbose"];
     for row in GLOBAL.iter().filter(|row| matches!(row.fate, Fate::Becomes(..))) {
         let is_shown = BECOMES.iter().any(|(line, _)| line.split(' ').next() == Some(row.name))
-            || [&others[..], &files, &process].concat().contains(&row.name);
+            || [&others[..], &files, &of_clients, &process].concat().contains(&row.name);
         assert!(is_shown, "no test for {}", row.name);
     }
     let files = "server_tls_ca_file=a\nserver_tls_key_file=k\nserver_tls_cert_file=c";
     let tls = converted(files, "").unwrap().settings.tls;
     assert_eq!((&*tls.root_cert, &*tls.key, &*tls.cert), ("a", "k", "c"));
+    let files = "client_tls_ca_file=a\nclient_tls_key_file=k\nclient_tls_cert_file=c\n\
+                 client_tls_sslmode=verify-full\nclient_tls_protocols=tlsv1.3";
+    let tls = converted(files, "").unwrap().settings.client_tls;
+    assert_eq!((&*tls.root_cert, &*tls.key, &*tls.cert), ("a", "k", "c"));
+    assert_eq!((tls.mode.as_str(), tls.min_version.as_str()), ("verify-ca", "1.3"));
     let off = converted("reserve_pool_size = 3\nreserve_pool_timeout = 0", "").unwrap();
     assert_eq!(off.settings.pool.reserve_size, 0);
     let process = converted("logfile=l\npidfile=p\nuser=u\nverbose=2", "").unwrap().process;
@@ -212,7 +224,7 @@ fn what_has_no_effect_is_said_with_its_reason() {
         ("listen_addr = *", "", "test.ini:6: listen_addr: `*` is 0.0.0.0"),
         ("listen_addr = 127.0.0.1", "", "test.ini:2: listen_addr: set again in line 6"),
         ("unix_socket_dir = /tmp", "", "test.ini:6: unix_socket_dir: clients cannot come over"),
-        ("client_tls_sslmode = prefer", "", "test.ini:6: client_tls_sslmode: clients cannot"),
+        ("client_tls_ciphers = fast", "", "test.ini:6: client_tls_ciphers has no effect"),
         ("query_wait_timeout = 0", "", "test.ini:6: query_wait_timeout: 0, for ever, becomes 10m"),
         ("", "a = host=db auth_query='select 1'", "test.ini:9: a: auth_query has no effect: "),
         ("", "a = host=db password=x", "test.ini:9: a: password has no effect: "),
@@ -254,7 +266,7 @@ fn what_pgbouncer_refuses_or_would_be_dangerous_is_refused() {
         ("auth_user = look", "", "auth_user: users are those of auth_file"),
         ("auth_file = gone", "", "test.ini:6: auth_file: cannot read `gone`: no such file"),
         ("auth_file =", "", "there is no login: name a userlist"),
-        ("client_tls_sslmode = require", "", "`require` cannot be held yet"),
+        ("client_tls_sslmode = require", "", "client_tls"),
         ("disable_pqexec = 1", "", "disable_pqexec: simple queries"),
         ("server_reset_query = DISCARD ALL; select 1", "", "statements that pgherd keeps prepared"),
         ("server_tls_sslmode = verify-full", "", "root_cert: is required"),
