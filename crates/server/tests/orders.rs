@@ -94,6 +94,25 @@ async fn what_cannot_be_done_is_said_in_pgbouncers_words() {
 }
 
 #[tokio::test]
+async fn what_is_set_holds_at_once() {
+    let world = start(0, PATIENT);
+    let dba = console(&world, ADMIN).await;
+    let first = world.connect().await;
+    dba.batch_execute("set max_client_conn = 2; set \"listen.wait_notice\" to '7s'").await.unwrap();
+    let refused = world.try_connect("").await.unwrap_err();
+    assert_eq!(refused.code().unwrap().code(), "53300");
+    let config = show(&dba, "config").await;
+    for (key, value) in [("listen.max_clients", "2"), ("query_wait_notify", "7")] {
+        let row = find(&config, "key", key);
+        assert_eq!((&*row["value"], &*row["changeable"]), (value, "yes"));
+    }
+    assert!(says(&dba, "set max_client_conn = 0").await.starts_with("SET failed"));
+    dba.batch_execute("set listen.max_clients = 100").await.unwrap();
+    pid(&world.connect().await).await;
+    pid(&first).await;
+}
+
+#[tokio::test]
 async fn ctrl_c_calls_a_pause_off() {
     let world = start(0, PATIENT);
     let (dba, other) = (console(&world, ADMIN).await, console(&world, ADMIN).await);

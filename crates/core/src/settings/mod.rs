@@ -206,6 +206,28 @@ impl Settings {
         sections::values_of_all(self)
     }
 
+    /// Sets one setting from a text, as an environment variable would.
+    ///
+    /// ```
+    /// use pgherd_core::Settings;
+    ///
+    /// let mut settings = Settings::default();
+    /// settings.set("pool.idle_timeout", "90s")?;
+    /// assert_eq!(settings.pool.idle_timeout.as_secs(), 90);
+    /// let error = settings.set("pool.idle_timeout", "90").unwrap_err();
+    /// assert!(error.contains("90"), "{error}");
+    /// assert!(settings.set("pool.nonsense", "1").is_err());
+    /// # Ok::<(), String>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What is wrong with the value or the path, which is `section.name`. Nothing is changed then.
+    pub fn set(&mut self, path: &str, text: &str) -> Result<(), String> {
+        let unknown = || format!("there is no setting `{path}`");
+        let (section, name) = path.split_once('.').ok_or_else(unknown)?;
+        sections::set(self, section, name, text).unwrap_or_else(|| Err(unknown()))
+    }
+
     /// The nodes as a topology, with nothing known about their health.
     ///
     /// # Errors

@@ -44,6 +44,8 @@ pub(super) trait Section {
     fn values(&self, all: &mut Vec<String>);
     /// Each setting that is not its default, as it is written in TOML.
     fn changed(&self) -> Vec<(&'static str, String)>;
+    /// Sets the setting of this name from a text; `None` if it has none.
+    fn set(&mut self, name: &str, text: &str) -> Option<Result<(), String>>;
     /// Tells of each setting that is out of its range: its path, and what is wrong.
     fn check(&self, problems: &mut Vec<(String, String)>);
 }
@@ -137,6 +139,16 @@ macro_rules! section {
                     }
                 )*
                 changed
+            }
+
+            fn set(&mut self, name: &str, text: &str) -> Option<Result<(), String>> {
+                $(
+                    if name == stringify!($field) {
+                        let range: Range<$type> = $range;
+                        return Some(range.parse(text).map(|value| self.$field = value));
+                    }
+                )*
+                None
             }
 
             fn check(&self, problems: &mut Vec<(String, String)>) {

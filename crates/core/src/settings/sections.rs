@@ -689,3 +689,22 @@ pub(super) fn values_of_all(settings: &Settings) -> Vec<String> {
     settings.client_tls.values(&mut all);
     all
 }
+
+pub(super) fn set(
+    settings: &mut Settings,
+    section: &str,
+    name: &str,
+    text: &str,
+) -> Option<Result<(), String>> {
+    match section {
+        ClusterSettings::NAME => settings.cluster.set(name, text),
+        ListenSettings::NAME => settings.listen.set(name, text),
+        PoolSettings::NAME => settings.pool.set(name, text),
+        HealthSettings::NAME => settings.health.set(name, text),
+        RetrySettings::NAME => settings.retry.set(name, text),
+        RoutingSettings::NAME => settings.routing.set(name, text),
+        TransactionSettings::NAME => settings.transactions.set(name, text),
+        TlsSettings::NAME => settings.tls.set(name, text),
+        _ => None,
+    }
+}

@@ -10,6 +10,7 @@
 //! | `console`  | the session: both query protocols                                  |
 //! | `table`    | columns, values, and how rows travel                               |
 //! | `show`     | every table, a file for each                                       |
+//! | `live`     | settings that are changed while pgherd runs                        |
 //! | `orders`   | what a core is to do                                               |
 //! | `report`   | what a core tells                                                  |
 //! | `state`    | what consoles know of the process                                  |
@@ -21,6 +22,7 @@
 mod commands;
 pub(crate) mod console;
 mod grammar;
+mod live;
 mod orders;
 pub mod reference;
 pub(crate) mod report;
@@ -30,6 +32,7 @@ mod table;
 
 pub(crate) use commands::{Command, Shutdown};
 pub use console::Rights;
+pub(crate) use live::Live;
 pub use orders::Order;
 pub use report::{Report, Scope};
 pub use state::Admin;

@@ -7,7 +7,7 @@ use crate::databases::DatabaseId;
 pub enum Order {
     /// Nothing but to tell what there is.
     Tell,
-    /// Look again which databases are paused, and whether all is suspended.
+    /// Look again which databases are paused, whether all is suspended, and what is set.
     Follow,
     /// Dismiss the clients of this database, or of all, and close its backends.
     Kill(Option<DatabaseId>),

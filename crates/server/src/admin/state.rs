@@ -1,9 +1,13 @@
 //! What consoles know of the process.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use pgherd_core::Settings;
+
+use super::live;
 
 /// Whether all databases are held up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,8 +21,8 @@ pub(crate) enum Pause {
 /// What consoles know of the process beside what its cores tell.
 #[derive(Debug)]
 pub struct Admin {
-    /// What it was started with.
-    pub(crate) settings: Settings,
+    // What it was started with, but for what a console has changed since.
+    settings: ArcSwap<Settings>,
     // The same moment on both clocks.
     started: (Instant, SystemTime),
     pause: AtomicU8,
@@ -33,12 +37,28 @@ impl Admin {
     pub(crate) fn new(settings: &Settings, now: Instant) -> Self {
         let pause = AtomicU8::new(Pause::None as u8);
         Self {
-            settings: settings.clone(),
+            settings: ArcSwap::from_pointee(settings.clone()),
             started: (now, SystemTime::now()),
             pause,
             reconnect_before: AtomicU64::new(0),
             consoles: AtomicUsize::new(0),
         }
+    }
+
+    /// What it was started with, but for what a console has changed since.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    /// Changes a setting. The cores do not know of it yet.
+    ///
+    /// # Errors
+    /// What is wrong with it, or that it cannot be changed.
+    pub(crate) fn set(&self, key: &str, value: &str) -> Result<(), String> {
+        let mut settings = Settings::clone(&self.settings());
+        live::set(&mut settings, key, value)?;
+        self.settings.store(Arc::new(settings));
+        Ok(())
     }
 
     /// Consoles that are logged in.

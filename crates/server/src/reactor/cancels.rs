@@ -182,7 +182,7 @@ impl<D: Driver> Worker<D> {
     }
 
     pub(super) fn time_out_cancels(&mut self) {
-        let (now, limit) = (self.now, self.proxy.cancel_wait_timeout);
+        let (now, limit) = (self.now, self.live.cancel_wait_timeout);
         let late: Vec<usize> = self
             .cancels
             .iter()

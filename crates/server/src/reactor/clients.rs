@@ -279,16 +279,16 @@ impl<D: Driver> Worker<D> {
             parameters,
             replay: Replay::default(),
         });
-        self.deadline(self.now + self.proxy.login_timeout, key, serial);
+        self.deadline(self.now + self.live.login_timeout, key, serial);
         let before = self.proxy.clients.fetch_add(1, Ordering::Relaxed);
-        let (limit, resident) = (self.proxy.memory_limit, &self.proxy.resident);
+        let (limit, resident) = (self.live.memory_limit, &self.proxy.resident);
         let resident = if limit > 0 { resident.load(Ordering::Relaxed) } else { 0 };
-        self.clients[key].surplus = match before >= self.proxy.max_clients {
+        self.clients[key].surplus = match before >= self.live.max_clients {
             true => Some(Surplus::Clients),
             false if resident > limit => Some(Surplus::Memory { resident }),
             false => None,
         };
-        if before >= self.proxy.max_clients + EXTRA {
+        if before >= self.live.max_clients + EXTRA {
             self.too_many(key, Surplus::Clients);
         }
     }

@@ -51,7 +51,7 @@ use pgherd_core::topology::Topology;
 use slab::Slab;
 
 use crate::addresses::Addresses;
-use crate::admin::{Admin, Pause};
+use crate::admin::{Admin, Live, Pause};
 use crate::auth::{Method, UserId, Users};
 use crate::backend::KeyCache;
 use crate::databases::{Account, DatabaseId, Databases};
@@ -104,20 +104,8 @@ pub struct Proxy {
     pub cores: usize,
     /// Clients connected, over all cores.
     pub clients: AtomicUsize,
-    /// Clients accepted at most.
-    pub max_clients: usize,
-    /// `listen.memory_limit`; 0 is none.
-    pub memory_limit: u64,
     /// The memory held when it was last looked at.
     pub resident: AtomicU64,
-    /// How long opening a backend may take, login included.
-    pub connect_timeout: Duration,
-    /// How long a client may take to log in.
-    pub login_timeout: Duration,
-    /// How long a client waits before it is told that it does; zero for ever.
-    pub wait_notice: Duration,
-    /// How long a cancel request may take to reach its node.
-    pub cancel_wait_timeout: Duration,
     /// Other processes that cancel requests may be for.
     pub peers: Option<Peers>,
     /// `pool.tcp_user_timeout`.
@@ -126,8 +114,6 @@ pub struct Proxy {
     pub pins: Pins,
     /// Whether they may be.
     pub pin: PinPolicy,
-    /// How long a backend may stay idle.
-    pub idle_timeout: Duration,
     /// How long a backend may have been idle to be lent unasked.
     pub check_after: Duration,
     /// How long it may take to answer then.
@@ -202,6 +188,8 @@ pub struct Worker<D: Driver> {
     tallies: Tallies,
     // When idle clients are looked through next, if they have a time limit at all.
     idle_looked_at: Option<Instant>,
+    // Settings that a console may change.
+    live: Live,
     draining: bool,
     // A console has everything stand still.
     is_suspended: bool,
@@ -240,6 +228,7 @@ impl<D: Driver> Worker<D> {
     /// The loop of core number `core`.
     pub fn new(proxy: Arc<Proxy>, core: usize, driver: D, now: Instant) -> Self {
         let judge = Judge(ClassCache::new(proxy.classifier.clone(), proxy.class_cache_bytes));
+        let live = Live::of(&proxy.admin.settings());
         let topology = proxy.topology.load();
         let addresses = proxy.addresses.version();
         // A hundred years: always.
@@ -268,6 +257,7 @@ impl<D: Driver> Worker<D> {
             next_serial: 0,
             tallies: Tallies::new(now),
             idle_looked_at,
+            live,
             draining: false,
             is_suspended: false,
             ends: Ends::Never,
@@ -419,7 +409,7 @@ impl<D: Driver> Worker<D> {
     /// Looks at how much memory the process holds, on behalf of all cores.
     fn look_at_memory(&mut self) {
         if self.core == 0
-            && self.proxy.memory_limit > 0
+            && self.live.memory_limit > 0
             && let Some(resident) = self.driver.resident()
         {
             self.proxy.resident.store(resident, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use super::backends::fatal;
 use super::clients::Standing;
 use super::driver::Requester;
 use super::{Driver, Mail, PoolKey, Todo, Worker};
-use crate::admin::{Order, Pause, Report, Scope};
+use crate::admin::{Live, Order, Pause, Report, Scope};
 use crate::databases::DatabaseId;
 
 /// When a loop ends, beside when it is told to drain.
@@ -35,7 +35,10 @@ impl<D: Driver> Worker<D> {
         };
         match order {
             Order::Tell | Order::KillClient(_) => {}
-            Order::Follow => self.follow_pauses(),
+            Order::Follow => {
+                self.live = Live::of(&self.proxy.admin.settings());
+                self.follow_pauses();
+            }
             Order::Kill(database) => self.kill(database),
             Order::Reconnect(database) => self.reconnect(database),
             Order::AwaitClients => self.ends = Ends::WithoutClients,

@@ -139,7 +139,7 @@ impl<D: Driver> Worker<D> {
 
     /// Remembers the numbers for later averages, once each period.
     pub(super) fn turn_tallies(&mut self) {
-        let period = self.proxy.admin.settings.listen.stats_period;
+        let period = self.live.stats_period;
         if self.now.saturating_duration_since(self.tallies.newer_at) < period {
             return;
         }

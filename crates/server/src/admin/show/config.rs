@@ -6,6 +6,7 @@ use std::time::Duration;
 use pgherd_core::Settings;
 use pgherd_core::settings::reference;
 
+use super::super::live;
 use super::super::report::Scope;
 use super::super::table::{Cell, Column, Row, text};
 use super::Table;
@@ -29,17 +30,18 @@ const COLUMNS: [Column; 4] = [
 ];
 
 fn rows(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
-    let settings = &view.proxy.admin.settings;
+    let settings = view.proxy.admin.settings();
     let defaults = Settings::default();
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
     let mut add = |key: String, value: String, default: Option<String>| {
-        let row = vec![key.clone().into(), value.into(), default.into(), Cell::yes_no(false)];
+        let is_changeable = Cell::yes_no(live::is_changeable(&key));
+        let row = vec![key.clone().into(), value.into(), default.into(), is_changeable];
         rows.insert(key, row);
     };
     for (setting, value) in reference().into_iter().zip(settings.values()) {
         add(format!("{}.{}", setting.section, setting.name), value, Some(setting.default));
     }
-    for ((key, value), (_, default)) in theirs(settings).into_iter().zip(theirs(&defaults)) {
+    for ((key, value), (_, default)) in theirs(&settings).into_iter().zip(theirs(&defaults)) {
         add(key.to_owned(), value, Some(default));
     }
     Ok(rows.into_values().collect())

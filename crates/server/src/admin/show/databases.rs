@@ -47,7 +47,7 @@ fn rows(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
     let consoles = view.sum(|report| report.consoles);
     let number = Cell::Number;
     let mut console: Row = vec![CONSOLE.into(), Cell::Null];
-    console.push(u32::from(view.proxy.admin.settings.listen.port).into());
+    console.push(u32::from(view.proxy.admin.settings().listen.port).into());
     console.extend([CONSOLE.into(), CONSOLE.into(), number(2), number(0), number(0), number(0)]);
     console.extend(["statement".into(), Cell::Null, number(0), number(0), number(0)]);
     console.extend([consoles.into(), number(0), number(0), Cell::Null, number(0)]);
@@ -56,7 +56,7 @@ fn rows(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
 }
 
 fn row(database: &Database, view: &View<'_>) -> Row {
-    let all = &view.proxy.admin.settings;
+    let all = view.proxy.admin.settings();
     let settings = database.settings();
     let topology = view.proxy.topology.load();
     let primary = topology.node(topology.coordinator().primary);

@@ -53,7 +53,7 @@ pub(super) fn names(view: &View<'_>) -> BTreeMap<String, Vec<SocketAddr>> {
 }
 
 fn hosts(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
-    let ttl = view.proxy.admin.settings.pool.dns_ttl.as_secs();
+    let ttl = view.proxy.admin.settings().pool.dns_ttl.as_secs();
     let rows = names(view).into_iter().map(|(name, addresses)| {
         let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         vec![name.into(), ttl.into(), Cell::from(addresses.join(","))]

@@ -23,8 +23,8 @@ fn rows(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
     let all: usize = pools.iter().map(|pool| pool.backends.total()).sum();
     let lists = [
         ("databases", view.proxy.databases.all().len() + 1),
-        ("users", view.proxy.admin.settings.users.len()),
-        ("peers", view.proxy.admin.settings.peers.len()),
+        ("users", view.proxy.admin.settings().users.len()),
+        ("peers", view.proxy.admin.settings().peers.len()),
         ("pools", pools.len() + 1),
         ("peer_pools", 0),
         // Those of PgBouncer are in memory that waits to be used. There is none.

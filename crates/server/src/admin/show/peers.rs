@@ -41,7 +41,8 @@ const POOLS_COLUMNS: [Column; 5] = [
 
 fn rows(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
     let most = MOST_FORWARDED * view.proxy.cores;
-    let peers = view.proxy.admin.settings.peers.iter().map(|peer| {
+    let settings = view.proxy.admin.settings();
+    let peers = settings.peers.iter().map(|peer| {
         let (id, port) = (u32::from(peer.id), u32::from(peer.port));
         vec![id.into(), peer.host.clone().into(), port.into(), most.into()]
     });

@@ -27,7 +27,7 @@ const COLUMNS: [Column; 8] = [
 ];
 
 fn rows(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
-    let settings = &view.proxy.admin.settings;
+    let settings = view.proxy.admin.settings();
     let rows = settings.users.iter().enumerate().map(|(at, user)| {
         let id = UserId(u16::try_from(at).expect("settings hold fewer than 65536 users"));
         let backends = view.sum(|report| {

@@ -88,7 +88,7 @@ impl<D: Driver> Worker<D> {
 
     fn next_address(&mut self, node: NodeId, opening: &mut Opening) -> Option<SocketAddr> {
         let spent = self.now.saturating_duration_since(opening.began);
-        let left = self.proxy.connect_timeout.saturating_sub(spent);
+        let left = self.live.connect_timeout.saturating_sub(spent);
         if left.is_zero() && !opening.tried.is_empty() {
             return None;
         }

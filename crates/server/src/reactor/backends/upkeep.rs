@@ -10,7 +10,7 @@ use crate::reactor::{Driver, Mail, PoolKey, Worker};
 
 impl<D: Driver> Worker<D> {
     pub(in crate::reactor) fn time_out_backends(&mut self) {
-        let (now, limit) = (self.now, self.proxy.connect_timeout);
+        let (now, limit) = (self.now, self.live.connect_timeout);
         let late = self.backends_where(|backend| {
             let is_opening = matches!(
                 backend.phase,
@@ -154,12 +154,12 @@ impl<D: Driver> Worker<D> {
 
     pub(in crate::reactor) fn time_out_pool(&mut self, pool_key: PoolKey) {
         let now = self.now;
-        let (wait, idle) = (self.pool(pool_key).plan.acquire_timeout, self.proxy.idle_timeout);
+        let (wait, idle) = (self.pool(pool_key).plan.acquire_timeout, self.live.idle_timeout);
         while let Some((client, waited)) = self.pool(pool_key).pool.pop_expired(now, wait) {
             self.waited_too_long(client, pool_key, waited);
         }
         self.fail_the_hopeless(pool_key);
-        let notice = self.proxy.wait_notice;
+        let notice = self.live.wait_notice;
         if !notice.is_zero() {
             for client in self.pool(pool_key).pool.untold(now, notice) {
                 self.tell_waiter(client, pool_key);

@@ -83,7 +83,7 @@ impl<D: Driver> Worker<D> {
 
     fn next_of_peer(&self, to: &Forward) -> Option<SocketAddr> {
         let peers = self.proxy.peers.as_ref()?;
-        let limit = self.proxy.cancel_wait_timeout;
+        let limit = self.live.cancel_wait_timeout;
         let attempt = peers.addresses().attempt(to.place, &to.tried, limit, self.now)?;
         Some(attempt.at)
     }

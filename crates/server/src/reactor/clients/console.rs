@@ -392,9 +392,10 @@ impl<D: Driver> Worker<D> {
             Command::Shutdown(Shutdown::Now) => Order::Halt,
             Command::Shutdown(Shutdown::WaitForServers) => Order::Drain,
             Command::Shutdown(Shutdown::WaitForClients) => Order::AwaitClients,
-            Command::Set { key, .. } => {
-                let message = format!("SET failed: {key} cannot be changed while pgherd runs");
-                return Err(Failure::new(message));
+            Command::Set { key, value } => {
+                let set = admin.set(key, value);
+                set.map_err(|error| Failure::new(format!("SET failed: {error}")))?;
+                Order::Follow
             }
         })
     }

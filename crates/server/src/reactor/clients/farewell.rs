@@ -34,7 +34,7 @@ impl<D: Driver> Worker<D> {
         };
         match client.phase {
             Phase::LoggingIn(_) => {
-                let limit = self.proxy.login_timeout;
+                let limit = self.live.login_timeout;
                 let message = format!("the login was not complete after {limit:?}");
                 self.dismiss(key, &fatal(sqlstate::INVALID_AUTHORIZATION, &message, "", ""));
             }
@@ -152,13 +152,13 @@ impl<D: Driver> Worker<D> {
     pub(super) fn too_many(&mut self, key: usize, surplus: Surplus) {
         let (code, why, hint) = match surplus {
             Surplus::Clients => {
-                let limit = self.proxy.max_clients;
+                let limit = self.live.max_clients;
                 let why = format!("{limit} of {limit} are connected");
                 let hint = "raise max_clients, or close what is not used";
                 (sqlstate::TOO_MANY_CONNECTIONS, why, hint)
             }
             Surplus::Memory { resident } => {
-                let (resident, limit) = (ByteSize(resident), ByteSize(self.proxy.memory_limit));
+                let (resident, limit) = (ByteSize(resident), ByteSize(self.live.memory_limit));
                 let why = format!("pgherd holds {resident} of memory (limit {limit})");
                 let hint = "raise listen.memory_limit, or lower listen.prepared_bytes_per_client";
                 (sqlstate::OUT_OF_MEMORY, why, hint)

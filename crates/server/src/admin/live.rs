@@ -1,0 +1,112 @@
+//! Settings that a console changes while pgherd runs.
+
+use std::time::Duration;
+
+use pgherd_core::Settings;
+
+/// What each core keeps of them, and looks up anew when it is told to.
+#[derive(Debug, Clone)]
+pub(crate) struct Live {
+    /// Clients accepted at most.
+    pub(crate) max_clients: usize,
+    /// `listen.memory_limit`; 0 is none.
+    pub(crate) memory_limit: u64,
+    /// How long a client may take to log in.
+    pub(crate) login_timeout: Duration,
+    /// How long a client waits before it is told that it does; zero for ever.
+    pub(crate) wait_notice: Duration,
+    /// How long a cancel request may take to reach its node.
+    pub(crate) cancel_wait_timeout: Duration,
+    /// How long opening a backend may take, login included.
+    pub(crate) connect_timeout: Duration,
+    /// How long a backend may stay idle.
+    pub(crate) idle_timeout: Duration,
+    /// How far back averages reach.
+    pub(crate) stats_period: Duration,
+}
+
+/// Those settings, under our names and, where it has them, PgBouncer's.
+const CHANGEABLE: [(&str, Option<&str>); 8] = [
+    ("listen.max_clients", Some("max_client_conn")),
+    ("listen.memory_limit", None),
+    ("listen.login_timeout", Some("client_login_timeout")),
+    ("listen.wait_notice", Some("query_wait_notify")),
+    ("listen.cancel_wait_timeout", Some("cancel_wait_timeout")),
+    ("pool.connect_timeout", Some("server_connect_timeout")),
+    ("pool.idle_timeout", Some("server_idle_timeout")),
+    ("listen.stats_period", Some("stats_period")),
+];
+
+impl Live {
+    /// What these settings say.
+    pub(crate) fn of(settings: &Settings) -> Self {
+        let Settings { listen, pool, .. } = settings;
+        Self {
+            max_clients: listen.max_clients as usize,
+            memory_limit: listen.memory_limit.0,
+            login_timeout: listen.login_timeout,
+            wait_notice: listen.wait_notice,
+            cancel_wait_timeout: listen.cancel_wait_timeout,
+            connect_timeout: pool.connect_timeout,
+            idle_timeout: pool.idle_timeout,
+            stats_period: listen.stats_period,
+        }
+    }
+}
+
+/// Whether a setting can be changed, by one of its names.
+pub(crate) fn is_changeable(key: &str) -> bool {
+    CHANGEABLE.iter().any(|(ours, theirs)| key == *ours || Some(key) == *theirs)
+}
+
+/// Changes a setting, by one of its names: ours, with a unit, or PgBouncer's, in seconds.
+///
+/// # Errors
+/// What is wrong. Nothing is changed then.
+pub(crate) fn set(settings: &mut Settings, key: &str, value: &str) -> Result<(), String> {
+    let found = CHANGEABLE.iter().find(|(ours, theirs)| key == *ours || Some(key) == *theirs);
+    let Some((ours, theirs)) = found else {
+        return Err(format!("{key} cannot be changed while pgherd runs"));
+    };
+    // Without a unit a number of seconds, but for what is a number of clients.
+    let is_time = Some(key) == *theirs && *ours != "listen.max_clients";
+    let value = if is_time { format!("{value}s") } else { value.to_owned() };
+    settings.set(ours, &value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_changed_is_a_setting_and_has_effect() {
+        let mut settings = Settings::default();
+        for (ours, theirs) in CHANGEABLE {
+            let value = match ours {
+                "listen.max_clients" => "7",
+                "listen.memory_limit" => "7MiB",
+                _ => "7s",
+            };
+            set(&mut settings, ours, value).unwrap();
+            assert!(is_changeable(ours));
+            if let Some(theirs) = theirs {
+                set(&mut settings, theirs, "7").unwrap();
+            }
+        }
+        let live = Live::of(&settings);
+        assert_eq!((live.max_clients, live.memory_limit), (7, 7 << 20));
+        let seven = Duration::from_secs(7);
+        let times = [
+            live.login_timeout,
+            live.wait_notice,
+            live.cancel_wait_timeout,
+            live.connect_timeout,
+            live.idle_timeout,
+            live.stats_period,
+        ];
+        assert_eq!(times, [seven; 6]);
+        assert!(set(&mut settings, "listen.max_clients", "0").is_err());
+        assert!(set(&mut settings, "server_idle_timeout", "x").is_err());
+        assert!(set(&mut settings, "listen.port", "1").is_err() && !is_changeable("listen.port"));
+    }
+}
