@@ -93,8 +93,9 @@ impl Admin {
 
     /// A moment in nanoseconds after the start.
     pub(crate) fn nanos(&self, at: Instant) -> u64 {
-        let after = at.saturating_duration_since(self.started.0).as_nanos();
-        u64::try_from(after).unwrap_or(u64::MAX)
+        let after = at.saturating_duration_since(self.started.0);
+        // 2^64 of them are 584 years.
+        after.as_secs() * 1_000_000_000 + u64::from(after.subsec_nanos())
     }
 
     /// Whether all databases are held up.

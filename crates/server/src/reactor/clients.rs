@@ -83,6 +83,8 @@ pub(super) struct Client<S> {
     connected_at: Instant,
     // When it last began to wait, or had nothing more to do.
     since: Instant,
+    // When it last began to wait, in nanoseconds after the start.
+    waits_from: u64,
     // None before it is logged in.
     seat: Option<Seat>,
     // It has its backend for itself.
@@ -260,6 +262,7 @@ impl<D: Driver> Worker<D> {
             serial,
             connected_at: self.now,
             since: self.now,
+            waits_from: self.nanos,
             seat: None,
             replicating: None,
             surplus: None,
@@ -482,7 +485,7 @@ impl<D: Driver> Worker<D> {
     }
 
     fn client_relay(&mut self, key: usize, backend_key: usize, input: &[u8]) -> Option<usize> {
-        let Self { clients, backends, splice, proxy, todo, judge, now, .. } = self;
+        let Self { clients, backends, splice, proxy, todo, judge, now, nanos, .. } = self;
         let (client, backend) = (&mut clients[key], &mut backends[backend_key]);
         if backend.is_asked() {
             return None;
@@ -496,7 +499,7 @@ impl<D: Driver> Worker<D> {
             client.resume();
             return None;
         }
-        backend.begins(*now);
+        backend.begins(*now, *nanos);
         splice.clear();
         // What follows the one that could be run again leaves in as few writes as it came in.
         let extent = match client.one_batch || client.replay.is_recording() {
@@ -567,9 +570,9 @@ impl<D: Driver> Worker<D> {
         let owner = client.replicating.map(|replicating| replicating.owner);
         let pool_key = PoolKey { owner, ..PoolKey::of(account, node) };
         let routes = self.routes();
-        let now = self.now;
+        let (now, nanos) = (self.now, self.nanos);
         let client = &mut self.clients[key];
-        client.since = now;
+        (client.since, client.waits_from) = (now, nanos);
         client.one_batch = routes && access == Access::ReadOnly;
         client.replay.begin();
         client.awaits_names = false;

@@ -205,6 +205,8 @@ pub struct Worker<D: Driver> {
     generation: Generation,
     primary: NodeId,
     now: Instant,
+    // The same in nanoseconds after the start, for what is counted with each batch.
+    nanos: u64,
 }
 
 use orders::Ends;
@@ -228,6 +230,7 @@ impl<D: Driver> Worker<D> {
     /// The loop of core number `core`.
     pub fn new(proxy: Arc<Proxy>, core: usize, driver: D, now: Instant) -> Self {
         let judge = Judge(ClassCache::new(proxy.classifier.clone(), proxy.class_cache_bytes));
+        let nanos = proxy.admin.nanos(now);
         let live = Live::of(&proxy.admin.settings());
         let topology = proxy.topology.load();
         let addresses = proxy.addresses.version();
@@ -267,9 +270,19 @@ impl<D: Driver> Worker<D> {
             generation,
             primary,
             now,
+            nanos,
         };
         worker.look_at_memory();
         worker
+    }
+
+    /// It is that late now.
+    fn set_now(&mut self, now: Instant) {
+        // Once for all events that have come together.
+        if now != self.now {
+            self.now = now;
+            self.nanos = self.proxy.admin.nanos(now);
+        }
     }
 
     /// The driver, to wait for events with.
@@ -303,7 +316,7 @@ impl<D: Driver> Worker<D> {
 
     /// Goes on with work that was put off, or whose time has come.
     pub fn go_on(&mut self, now: Instant) {
-        self.now = now;
+        self.set_now(now);
         if self.patience_ends.is_some_and(|ends| ends <= now) {
             self.lose_patience();
         }
@@ -360,7 +373,7 @@ impl<D: Driver> Worker<D> {
 
     /// A socket became ready.
     pub fn on_ready(&mut self, token: Token, ready: Readiness, now: Instant) {
-        self.now = now;
+        self.set_now(now);
         // An event may be of somebody whose key has been given to another meanwhile.
         let is_current = |entry: Entry, serial| entry == Entry::new(entry.key, serial);
         match token {
@@ -388,7 +401,7 @@ impl<D: Driver> Worker<D> {
 
     /// A message came from another core, or from the acceptor.
     pub fn on_mail(&mut self, mail: Mail<D::Stream>, now: Instant) {
-        self.now = now;
+        self.set_now(now);
         match mail {
             Mail::Client(stream) => self.accept(stream),
             Mail::Cancel { client, secret, by } => self.cancel(client, &secret, by),
@@ -418,7 +431,7 @@ impl<D: Driver> Worker<D> {
 
     /// Time went by: looks at every time-out.
     pub fn on_tick(&mut self, now: Instant) {
-        self.now = now;
+        self.set_now(now);
         self.look_at_memory();
         self.go_on_with_consoles();
         if self.is_suspended {

@@ -4,7 +4,7 @@
 //! somebody asks, and when it leaves the core. So counting costs additions and no look-up.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::pools::PoolKey;
 use super::{Driver, Worker};
@@ -29,12 +29,12 @@ pub struct Tally {
     pub received: u64,
     /// Bytes from nodes that were passed on.
     pub sent: u64,
-    /// How long the transactions took.
-    pub transaction_time: Duration,
+    /// How long the transactions took, in nanoseconds; so the other two.
+    pub transaction_nanos: u64,
     /// How long the batches took.
-    pub query_time: Duration,
+    pub query_nanos: u64,
     /// How long clients waited for backends.
-    pub wait_time: Duration,
+    pub wait_nanos: u64,
     /// Statements prepared by clients.
     pub client_parses: u64,
     /// Statements prepared at nodes.
@@ -53,9 +53,9 @@ impl Tally {
         self.queries += other.queries;
         self.received += other.received;
         self.sent += other.sent;
-        self.transaction_time += other.transaction_time;
-        self.query_time += other.query_time;
-        self.wait_time += other.wait_time;
+        self.transaction_nanos += other.transaction_nanos;
+        self.query_nanos += other.query_nanos;
+        self.wait_nanos += other.wait_nanos;
         self.client_parses += other.client_parses;
         self.server_parses += other.server_parses;
         self.binds += other.binds;
@@ -71,9 +71,9 @@ impl Tally {
             queries: self.queries - earlier.queries,
             received: self.received - earlier.received,
             sent: self.sent - earlier.sent,
-            transaction_time: self.transaction_time - earlier.transaction_time,
-            query_time: self.query_time - earlier.query_time,
-            wait_time: self.wait_time - earlier.wait_time,
+            transaction_nanos: self.transaction_nanos - earlier.transaction_nanos,
+            query_nanos: self.query_nanos - earlier.query_nanos,
+            wait_nanos: self.wait_nanos - earlier.wait_nanos,
             client_parses: self.client_parses - earlier.client_parses,
             server_parses: self.server_parses - earlier.server_parses,
             binds: self.binds - earlier.binds,

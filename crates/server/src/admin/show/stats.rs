@@ -1,7 +1,5 @@
 //! `SHOW STATS`, and what is shown of it alone: `STATS_TOTALS`, `STATS_AVERAGES`, `TOTALS`.
 
-use std::time::Duration;
-
 use super::super::report::Scope;
 use super::super::table::{Cell, Column, Row, numeric, text};
 use super::Table;
@@ -142,9 +140,9 @@ fn totals(tally: &Tally) -> [Cell; 12] {
         tally.queries,
         tally.received,
         tally.sent,
-        micros(tally.transaction_time),
-        micros(tally.query_time),
-        micros(tally.wait_time),
+        tally.transaction_nanos / 1000,
+        tally.query_nanos / 1000,
+        tally.wait_nanos / 1000,
         tally.client_parses,
         tally.server_parses,
         tally.binds,
@@ -160,16 +158,16 @@ fn averages(sum: &TallySum) -> [Cell; 12] {
         over => u128::from(count) * 1_000_000 / u128::from(over),
     };
     let each_second = |count| u64::try_from(each_second(count)).unwrap_or(u64::MAX);
-    let each = |time: Duration, count: u64| micros(time).checked_div(count).unwrap_or(0);
+    let each = |nanos: u64, count: u64| (nanos / 1000).checked_div(count).unwrap_or(0);
     [
         each_second(recent.assignments),
         each_second(recent.transactions),
         each_second(recent.queries),
         each_second(recent.received),
         each_second(recent.sent),
-        each(recent.transaction_time, recent.transactions),
-        each(recent.query_time, recent.queries),
-        each(recent.wait_time, recent.assignments),
+        each(recent.transaction_nanos, recent.transactions),
+        each(recent.query_nanos, recent.queries),
+        each(recent.wait_nanos, recent.assignments),
         each_second(recent.client_parses),
         each_second(recent.server_parses),
         each_second(recent.binds),

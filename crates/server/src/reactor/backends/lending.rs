@@ -79,9 +79,8 @@ impl<D: Driver> Worker<D> {
         let backend = &mut self.backends[key];
         backend.phase = Phase::Leased { client };
         backend.lent_at = self.now;
-        let waited = self.now.saturating_duration_since(self.clients[client].waits_since());
         backend.tally.assignments += 1;
-        backend.tally.wait_time += waited;
+        backend.tally.wait_nanos += self.nanos.saturating_sub(self.clients[client].waits_from());
         backend.relay.begin_lease();
         let node = backend.pool.node;
         self.counts(node).leases.add_one();

@@ -66,6 +66,8 @@ impl<D: Driver> Worker<D> {
                     idle_since: self.now,
                     began_at: self.now,
                     changed_at: self.now,
+                    began: self.nanos,
+                    changed: self.nanos,
                     is_pinned: false,
                     in_plain,
                     is_session: mode == PoolMode::Session,

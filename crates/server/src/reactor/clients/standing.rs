@@ -64,6 +64,11 @@ impl<S> Client<S> {
         }
     }
 
+    /// When it last began to wait for a backend, in nanoseconds after the start.
+    pub(in crate::reactor) fn waits_from(&self) -> u64 {
+        self.waits_from
+    }
+
     pub(in crate::reactor) fn connected_at(&self) -> Instant {
         self.connected_at
     }
