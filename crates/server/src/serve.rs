@@ -209,7 +209,7 @@ impl Server {
             workers => usize::from(workers),
         };
         let client_tls = ClientTls::new(settings.client_tls.clone())?;
-        let node_tls = NodeTls::new(settings.clone(), topology.clone())?;
+        let node_tls = NodeTls::new(settings, topology.clone())?;
         let watched = Arc::new(settings.clone());
         let places = peers.iter().map(Peers::addresses).chain([&addresses]).cloned();
         let control = ControlPlane::start(watched, topology, places, look_up)?;

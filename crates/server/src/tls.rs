@@ -78,7 +78,10 @@ impl NodeTls {
     ///
     /// # Errors
     /// [`TlsError::File`] or [`TlsError::NoName`]: the settings are not as they have to be.
-    pub fn new(settings: Settings, topology: Topology) -> Result<Self, TlsError> {
+    pub fn new(settings: &Settings, topology: Topology) -> Result<Self, TlsError> {
+        // No more than is needed: there are passwords in them.
+        let (tls, nodes) = (settings.tls.clone(), settings.nodes.clone());
+        let settings = Settings { tls, nodes, ..Settings::default() };
         let tls = Self { settings, topology, nodes: ArcSwap::default() };
         tls.reload()?;
         Ok(tls)

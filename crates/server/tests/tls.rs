@@ -421,3 +421,32 @@ fn nodes_are_shown_our_certificate_and_serve_load_and_cancels_within_tls() {
     let said = text(&sleeper.wait_with_output().unwrap().stderr);
     assert!(said.contains("canceling statement due to user request"), "{said}");
 }
+
+#[test]
+fn a_copy_that_is_answered_all_the_while_goes_on_over_tls() {
+    if is_missing() {
+        return;
+    }
+    let authority = Authority::new("lab");
+    let world = before_node(Some(authority.server("localhost")), &[], |tls| {
+        tls.mode = TlsMode::Require;
+    });
+    let table = "create table cp (line text); \
+                 create function n() returns trigger language plpgsql as $$ \
+                 begin raise notice '%', repeat('n', 100); return null; end $$; \
+                 create trigger t before insert on cp for each row execute function n();";
+    assert_eq!(ask(&world, "sslmode=disable", table).as_deref(), Ok(""));
+    // More than all buffers on the way hold, in both directions at once.
+    let data = world.cluster.folder().join("data.txt");
+    std::fs::write(&data, format!("{}\n", "d".repeat(200)).repeat(50_000)).unwrap();
+    let mut copy = psql(&world, "sslmode=disable");
+    let command = format!("\\copy cp from '{}'", data.display());
+    let quiet = std::process::Stdio::null;
+    let mut copy = copy.args(["-c", &command]).stdout(quiet()).stderr(quiet()).spawn().unwrap();
+    let mut ended = None;
+    until("the copy ends", || {
+        ended = copy.try_wait().unwrap();
+        ended.is_some()
+    });
+    assert!(ended.unwrap().success());
+}

@@ -408,7 +408,7 @@ impl<D: Driver> Worker<D> {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => {
                 if matches!(client.phase, Phase::LoggingIn(_)) && client.link.is_encrypted() {
-                    tracing::info!(%error, "no TLS with a client");
+                    self.has_no_tls(key, &error);
                 }
                 self.close_client(key);
             }

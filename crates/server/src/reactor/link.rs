@@ -11,6 +11,11 @@ use rustls::{
     ClientConfig, ClientConnection, Connection, ProtocolVersion, ServerConfig, ServerConnection,
 };
 
+/// Bytes that a handshake may take: many times what one does in which only one side shows a
+/// certificate, and as many as rustls takes, for certificates of clients and chains of nodes.
+pub(super) const SHORT_HANDSHAKE: usize = 16 * 1024;
+pub(super) const LONG_HANDSHAKE: usize = 64 * 1024;
+
 /// See the module's header.
 #[derive(Debug)]
 pub(super) struct Link<S> {
@@ -23,6 +28,10 @@ pub(super) struct Link<S> {
 #[derive(Debug)]
 struct Tls {
     connection: Connection,
+    // Bytes that its handshake may still take.
+    handshake_left: usize,
+    // The socket has not taken all, and was not asked again since it said that it takes more.
+    is_stalled: bool,
     // Bytes that are decrypted and not read.
     unread: usize,
     // Nothing more is in the socket, until it says that it is readable.
@@ -101,20 +110,26 @@ impl<S> Link<S> {
         }
     }
 
-    /// Whether the socket has yet to take what was written.
+    /// Whether the socket has yet to take what was written: until the flush when it says that it takes
+    /// more, also if a read or a write has made it take all before. Who waits for that is woken then.
     pub(super) fn is_stalled(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| tls.connection.wants_write())
+        self.tls.as_ref().is_some_and(|tls| tls.is_stalled)
     }
 }
 
 impl<S: Read + Write> Link<S> {
-    /// The peer begins TLS: `begun` is what it has sent of it already.
+    /// The peer begins TLS: `begun` is what it has sent of it already. Its handshake has so many bytes.
     ///
     /// # Errors
     /// What is no TLS, or what the settings do not accept.
-    pub(super) fn accept(&mut self, config: Arc<ServerConfig>, begun: &[u8]) -> io::Result<()> {
+    pub(super) fn accept(
+        &mut self,
+        config: Arc<ServerConfig>,
+        begun: &[u8],
+        handshake_limit: usize,
+    ) -> io::Result<()> {
         let connection = ServerConnection::new(config).map_err(io::Error::other)?;
-        self.begin(connection.into(), begun)
+        self.begin(connection.into(), begun, handshake_limit)
     }
 
     /// Begins TLS with a node.
@@ -127,19 +142,28 @@ impl<S: Read + Write> Link<S> {
         name: ServerName<'static>,
     ) -> io::Result<()> {
         let connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
-        self.begin(connection.into(), &[])
+        self.begin(connection.into(), &[], LONG_HANDSHAKE)
     }
 
-    fn begin(&mut self, connection: Connection, mut begun: &[u8]) -> io::Result<()> {
+    fn begin(
+        &mut self,
+        connection: Connection,
+        mut begun: &[u8],
+        handshake_limit: usize,
+    ) -> io::Result<()> {
         let mut tls = Box::new(Tls {
             connection,
+            handshake_left: handshake_limit,
+            is_stalled: false,
             unread: 0,
             is_drained: false,
             to_end: false,
             is_closed: false,
         });
         while !begun.is_empty() {
-            tls.connection.read_tls(&mut begun)?;
+            if tls.take_in(&mut begun)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
             tls.digest(&mut self.socket)?;
         }
         tls.write_out(&mut self.socket)?;
@@ -173,47 +197,55 @@ impl Tls {
             }
             let mut noted = Noted { socket, came_short: false };
             // The end without the words of TLS for it is an end: messages have lengths of their own.
-            self.is_closed = self.connection.read_tls(&mut noted)? == 0;
+            let read = self.take_in(&mut noted);
             self.is_drained = noted.came_short && !self.to_end;
+            self.is_closed = read? == 0;
             self.digest(socket)?;
         }
     }
 
-    /// Makes what has come of it, and answers what is for TLS itself.
+    /// Reads what is encrypted.
+    fn take_in(&mut self, from: &mut impl Read) -> io::Result<usize> {
+        let read = self.connection.read_tls(from)?;
+        if self.connection.is_handshaking() {
+            // Nobody knows yet who it is, and rustls would keep all of it.
+            self.handshake_left = self.handshake_left.checked_sub(read).ok_or_else(|| {
+                io::Error::new(io::ErrorKind::InvalidData, "the handshake is too long")
+            })?;
+        }
+        Ok(read)
+    }
+
+    /// Makes of it what has come, and answers what is for TLS itself.
     fn digest(&mut self, socket: &mut (impl Read + Write)) -> io::Result<()> {
         let made = self.connection.process_new_packets();
-        // Also what is wrong is told.
-        let written = self.write_out(socket);
+        // Also what is wrong is told. Who does not take it has gone, which shows when it is read from.
+        let _ = self.write_out(socket);
         let state = made.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         self.unread = state.plaintext_bytes_to_read();
         self.is_closed |= state.peer_has_closed();
-        written.map(|_| ())
+        Ok(())
     }
 
     /// As a socket does, takes less than there is only if it will tell when it takes more.
     fn write(&mut self, socket: &mut impl Write, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let total: usize = slices.iter().map(|slice| slice.len()).sum();
         let mut taken = 0;
-        for slice in slices {
-            let mut rest = &slice[..];
-            while !rest.is_empty() {
-                // Nothing is taken on top of what the socket has not taken: rustls keeps up to 64 KiB.
-                let now = match self.write_out(socket)? {
-                    true => self.connection.writer().write(rest)?,
-                    false => 0,
-                };
-                match now {
-                    // Or the handshake is not over, and as much is kept for its end as may be.
-                    0 if taken == 0 => return Err(io::ErrorKind::WouldBlock.into()),
-                    0 => return Ok(taken),
-                    now => {
-                        taken += now;
-                        rest = &rest[now..];
-                    }
-                }
+        // Nothing is taken on top of what the socket has not taken: rustls keeps up to 64 KiB.
+        while taken < total && self.write_out(socket)? {
+            let mut writer = self.connection.writer();
+            let now = match taken {
+                0 => writer.write_vectored(slices)?,
+                _ => writer.write_vectored(&behind(slices, taken))?,
+            };
+            // The handshake is not over, and as much is kept for its end as may be.
+            if now == 0 {
+                break;
             }
+            taken += now;
         }
         self.write_out(socket)?;
-        Ok(taken)
+        if taken == 0 && total > 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(taken) }
     }
 
     /// Whether the socket has taken everything.
@@ -222,13 +254,29 @@ impl Tls {
             match self.connection.write_tls(socket) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.is_stalled = true;
+                    return Ok(false);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(true)
     }
+}
+
+/// What is left of them behind so many bytes.
+fn behind<'s>(slices: &'s [IoSlice<'_>], mut skip: usize) -> Vec<IoSlice<'s>> {
+    let mut rest = Vec::new();
+    for slice in slices {
+        let skipped = skip.min(slice.len());
+        skip -= skipped;
+        if skipped < slice.len() {
+            rest.push(IoSlice::new(&slice[skipped..]));
+        }
+    }
+    rest
 }
 
 /// A socket, and whether it had less than was asked for.
@@ -273,10 +321,10 @@ impl<S: Read + Write> Write for Link<S> {
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.tls {
             None => Ok(()),
-            Some(tls) => match tls.write_out(&mut self.socket)? {
-                true => Ok(()),
-                false => Err(io::ErrorKind::WouldBlock.into()),
-            },
+            Some(tls) => {
+                tls.is_stalled = !tls.write_out(&mut self.socket)?;
+                if tls.is_stalled { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            }
         }
     }
 }

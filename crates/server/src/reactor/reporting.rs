@@ -35,7 +35,7 @@ impl<D: Driver> Worker<D> {
             if let Some(pool) = report.pools.get_mut(&(backend.pool.database, backend.pool.user)) {
                 pool.backends.count(state, is_pinned, close_needed);
             }
-            report.unsent += usize::from(!backend.outbox.is_empty());
+            report.unsent += usize::from(!backend.takes_more());
         }
         self.count_clients(&mut report);
         for (_, cancel) in &self.cancels {
@@ -167,7 +167,7 @@ impl<D: Driver> Worker<D> {
             node: Some(self.node_name(backend.pool)),
             is_pinned: backend.is_pinned,
             unread: backend.unread(),
-            unsent: backend.outbox.len(),
+            unsent: backend.unsent(),
         }
     }
 }

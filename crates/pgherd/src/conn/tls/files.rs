@@ -10,6 +10,7 @@ use pgherd_core::settings::{ClientTlsSettings, TlsMode, TlsSettings, TlsVersion}
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::NoServerSessionStorage;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 
@@ -87,8 +88,9 @@ pub fn for_clients(tls: &ClientTlsSettings) -> Result<(ServerConfig, Option<Vec<
     };
     let binding = chain.first().and_then(|shown| end_point(shown));
     let mut config = builder.with_single_cert(chain, key).map_err(|error| fail(&error))?;
-    // Nobody who speaks PostgreSQL resumes a session.
+    // As PostgreSQL: a session that is resumed would bring its old client certificate along.
     config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
     config.alpn_protocols = vec![ALPN.to_vec()];
     Ok((config, binding))
 }

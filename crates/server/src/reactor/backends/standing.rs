@@ -53,4 +53,9 @@ impl<S> Backend<S> {
     pub(in crate::reactor) fn unread(&self) -> usize {
         self.stash.len()
     }
+
+    /// Bytes that it has not taken yet; within TLS those that TLS keeps, up to 64 KiB, count as one.
+    pub(in crate::reactor) fn unsent(&self) -> usize {
+        self.outbox.len() + usize::from(self.link.is_stalled())
+    }
 }

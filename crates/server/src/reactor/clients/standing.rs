@@ -87,8 +87,8 @@ impl<S> Client<S> {
         self.stash.len()
     }
 
-    /// Bytes that it has not taken yet.
+    /// Bytes that it has not taken yet; within TLS those that TLS keeps, up to 64 KiB, count as one.
     pub(in crate::reactor) fn unsent(&self) -> usize {
-        self.outbox.len()
+        self.outbox.len() + usize::from(self.link.is_stalled())
     }
 }

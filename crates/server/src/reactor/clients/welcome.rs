@@ -11,6 +11,7 @@ use pgherd_wire::startup::PROTOCOL_3_2;
 
 use super::{Phase, Replicating};
 use crate::reactor::driver::Entry;
+use crate::reactor::link::{LONG_HANDSHAKE, SHORT_HANDSHAKE};
 use crate::reactor::{Driver, PARAMETER_SETS, WelcomeKey, Worker};
 use crate::relay::survey::Access;
 use crate::session::{Encryption, LoginStep, Request, Rules, Within};
@@ -78,20 +79,30 @@ impl<D: Driver> Worker<D> {
     /// A client goes on within TLS, which it has begun with these bytes.
     fn encrypt(&mut self, key: usize, begun: &[u8]) {
         let config = self.proxy.client_tls.shown().expect("TLS is offered where it is set up");
+        let limit = match self.proxy.client_tls.mode().verifies() {
+            true => LONG_HANDSHAKE,
+            false => SHORT_HANDSHAKE,
+        };
         let client = &mut self.clients[key];
         // The answer to its request is one byte: a socket that does not take it is none.
         let begins = match client.outbox.is_empty() {
-            true => client.link.accept(config, begun),
+            true => client.link.accept(config, begun, limit),
             false => Err(std::io::ErrorKind::WouldBlock.into()),
         };
         match begins {
             // What it has sent may be whole already.
             Ok(()) => client.readable = true,
             Err(error) => {
-                tracing::info!(%error, "no TLS with a client");
+                self.has_no_tls(key, &error);
                 self.close_client(key);
             }
         }
+    }
+
+    /// A client has failed to begin TLS, or something else came in its place.
+    pub(super) fn has_no_tls(&self, key: usize, error: &std::io::Error) {
+        let (peer, _) = self.driver.ends(self.clients[key].stream());
+        tracing::info!(?peer, %error, "no TLS with a client");
     }
 
     /// `said` is what the login has still to say.

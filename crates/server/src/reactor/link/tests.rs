@@ -88,7 +88,7 @@ fn pair(room: usize) -> (Link<End>, Link<End>) {
     let (one, other) = ends(room);
     let (mut one, mut other) = (Link::plain(one), Link::plain(other));
     other.connect(client, ServerName::try_from("db").unwrap()).unwrap();
-    one.accept(server, &[]).unwrap();
+    one.accept(server, &[], SHORT_HANDSHAKE).unwrap();
     // The handshake, and nothing else: a link takes little before its end.
     let mut nothing = Vec::new();
     while one.is_handshaking() || other.is_handshaking() {
@@ -169,7 +169,7 @@ proptest! {
         let (server, _) = configs();
         let (one, _other) = ends(100_000);
         let mut link = Link::plain(one);
-        match link.accept(server, &bytes) {
+        match link.accept(server, &bytes, SHORT_HANDSHAKE) {
             // The beginning of a record.
             Ok(()) => prop_assert!(bytes.len() < 5 || bytes[0] == 22),
             Err(error) => prop_assert_eq!(error.kind(), io::ErrorKind::InvalidData),
@@ -190,6 +190,63 @@ fn what_the_socket_does_not_take_is_bounded() {
     }
     assert!(one.is_stalled());
     assert!(taken <= 10_000 + 64 * 1024, "{taken}");
+}
+
+#[test]
+fn who_waits_for_a_stalled_link_hears_of_it_whoever_has_made_room() {
+    let (mut one, mut other) = pair(10_000);
+    let bytes = vec![7; 60_000];
+    assert_eq!(write_some(&mut one, &bytes), bytes.len());
+    assert!(one.is_stalled());
+    let (mut read, mut nothing) = (Vec::new(), Vec::new());
+    while read.len() < bytes.len() {
+        read_all(&mut other, &mut read, 1000);
+        // A read makes the socket take what is left.
+        assert_eq!(write_some(&mut other, b"x"), 1);
+        read_all(&mut one, &mut nothing, 1000);
+        assert!(one.is_stalled());
+    }
+    one.flush().unwrap();
+    assert!(!one.is_stalled());
+}
+
+#[test]
+fn slices_share_records() {
+    let (mut one, mut other) = pair(100_000);
+    let slices = [IoSlice::new(b"to"), IoSlice::new(b""), IoSlice::new(b"gether")];
+    assert_eq!(one.write_vectored(&slices).unwrap(), 8);
+    let written: Vec<u8> = one.socket().writes.borrow().bytes.iter().copied().collect();
+    let length = usize::from(u16::from_be_bytes([written[3], written[4]]));
+    assert_eq!(written.len(), 5 + length, "one record");
+    let mut read = Vec::new();
+    read_all(&mut other, &mut read, 1000);
+    assert_eq!(read, b"together");
+    assert_eq!(behind(&slices, 3).iter().map(|slice| slice.len()).sum::<usize>(), 5);
+}
+
+#[test]
+fn a_handshake_has_so_many_bytes_and_no_more() {
+    let (server, _) = configs();
+    let (one, mut other) = ends(100_000);
+    let mut link = Link::plain(one);
+    link.accept(server, &[], SHORT_HANDSHAKE).unwrap();
+    // A ClientHello of 60,000 bytes, in records of 10,000, that does not end.
+    let hello = [1, 0, 0xea, 0x60];
+    let mut error = None;
+    for at in 0..6 {
+        let mut record = vec![22, 3, 1, 0x27, 0x10];
+        record.extend(if at == 0 { &hello[..] } else { &[] });
+        record.resize(5 + 10_000, 0);
+        other.write_all(&record).unwrap();
+        link.became_readable(false);
+        if let Err(refused) = link.read(&mut [0; 100])
+            && refused.kind() != io::ErrorKind::WouldBlock
+        {
+            error = Some((at, refused.kind()));
+            break;
+        }
+    }
+    assert_eq!(error, Some((1, io::ErrorKind::InvalidData)));
 }
 
 #[test]

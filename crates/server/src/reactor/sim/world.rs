@@ -145,7 +145,7 @@ impl World {
         let topology = settings.topology().expect("the nodes make a cluster");
         let encryption = Encryption {
             client_tls: ClientTls::new(settings.client_tls.clone()).expect("none is set up"),
-            node_tls: NodeTls::new(settings.clone(), topology.clone()).expect("it needs no files"),
+            node_tls: NodeTls::new(&settings, topology.clone()).expect("it needs no files"),
         };
         let topology = Arc::new(ArcSwap::from_pointee(topology));
         let policy = settings.route_policy().expect("the policy is right");
