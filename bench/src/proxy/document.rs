@@ -58,7 +58,8 @@ did hit all of them.
 - Throughput and latency are of pgbench's log of each transaction. Where each has a connection of
   its own, its latency is from the end of the client's one before, connecting included.
 - CPU: the contender's own time, all its threads and processes, for 1000 transactions, in
-  milliseconds; so microseconds for one. Memory: resident at the most, of a process that was started
+  milliseconds; so microseconds for one. The server's is that of all its processes: what it has to do
+  more, to be woken up more often, shows there, and is several times what a pooler costs. Memory: resident at the most, of a process that was started
   for the turn, in MiB.
 - All figures are the median of {rounds} rounds, with the least and the greatest. Ratios are of figures
   of the same round, over {reference}'s.
@@ -104,9 +105,9 @@ fn write_outcome(out: &mut String, outcome: &Outcome, reference: &str) -> Result
     writeln!(out, "### {}\n", capitalized(&outcome.case.to_string()))?;
     writeln!(
         out,
-        "| | transactions/s | p50, ms | p99, ms | CPU, ms | user | system | memory, MiB |"
+        "| | transactions/s | p50, ms | p99, ms | CPU, ms | user | system | server's CPU, ms | memory, MiB |"
     )?;
-    writeln!(out, "|---|---|---|---|---|---|---|---|")?;
+    writeln!(out, "|---|---|---|---|---|---|---|---|---|")?;
     for row in &outcome.rows {
         let name = match row.remark {
             Some(remark) => format!("{} ({remark})", row.name),
@@ -117,13 +118,14 @@ fn write_outcome(out: &mut String, outcome: &Outcome, reference: &str) -> Result
         };
         writeln!(
             out,
-            "| {name} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {name} | {} | {} | {} | {} | {} | {} | {} | {} |",
             cell(|turn| turn.throughput, 0),
             cell(|turn| turn.p50, 2),
             cell(|turn| turn.p99, 2),
             cell(Turn::cpu, 1),
             cell(|turn| turn.user, 1),
             cell(|turn| turn.system, 1),
+            cell(|turn| turn.server, 1),
             cell(|turn| turn.peak, 1),
         )?;
     }
@@ -138,20 +140,21 @@ fn write_outcome(out: &mut String, outcome: &Outcome, reference: &str) -> Result
 }
 
 fn write_ratios(out: &mut String, outcome: &Outcome, over: &Row) -> Result<()> {
-    writeln!(out, "\n| over {} | transactions/s | p50 | p99 | CPU | memory |", over.name)?;
-    writeln!(out, "|---|---|---|---|---|---|")?;
+    writeln!(out, "\n| over {} | transactions/s | p50 | p99 | CPU | server's CPU | memory |", over.name)?;
+    writeln!(out, "|---|---|---|---|---|---|---|")?;
     for row in outcome.rows.iter().filter(|row| row.name != over.name) {
         let cell = |figure: fn(&Turn) -> f64| {
             row.ratio(over, figure).map_or(String::new(), |spread| show(spread, 2))
         };
         writeln!(
             out,
-            "| {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} |",
             row.name,
             cell(|turn| turn.throughput),
             cell(|turn| turn.p50),
             cell(|turn| turn.p99),
             cell(Turn::cpu),
+            cell(|turn| turn.server),
             cell(|turn| turn.peak),
         )?;
     }

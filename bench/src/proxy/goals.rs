@@ -103,7 +103,8 @@ mod tests {
     use super::*;
 
     fn turn(throughput: f64, p99: f64, cpu: f64) -> Turn {
-        Turn { throughput, p50: 1.0, p99, user: cpu / 4.0, system: cpu * 3.0 / 4.0, peak: 1.0 }
+        let (user, system) = (cpu / 4.0, cpu * 3.0 / 4.0);
+        Turn { throughput, p50: 1.0, p99, user, system, server: 50.0, peak: 1.0 }
     }
 
     fn row(name: &str, turns: Vec<Turn>) -> Row {

@@ -108,7 +108,8 @@ mod tests {
 
     #[test]
     fn every_contender_has_a_bar_and_names_are_text() {
-        let turn = Turn { throughput: 1.0, p50: 1.0, p99: 1.0, user: 3.0, system: 9.0, peak: 1.0 };
+        let (user, system, server) = (3.0, 9.0, 50.0);
+        let turn = Turn { throughput: 1.0, p50: 1.0, p99: 1.0, user, system, server, peak: 1.0 };
         let row = |name: &str| Row { name: name.to_owned(), remark: None, turns: vec![turn] };
         let rows = vec![row("one"), row("<two> & more")];
         let case = Case::all(&[50])[0];

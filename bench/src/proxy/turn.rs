@@ -27,6 +27,9 @@ pub(super) struct Turn {
     pub(super) user: f64,
     /// The same in the kernel.
     pub(super) system: f64,
+    /// The CPU time of all processes of the server for 1000 transactions, in milliseconds. What a
+    /// pooler makes it do more often, wake up above all, shows here.
+    pub(super) server: f64,
     /// Its memory at the most, in MiB.
     pub(super) peak: f64,
 }
@@ -44,12 +47,13 @@ struct Mark {
     // Microseconds since 1970.
     at: u64,
     usage: Usage,
+    server: Usage,
 }
 
 impl Mark {
-    fn now(pid: u32) -> Result<Self> {
+    fn now(pid: u32, server: u32) -> Result<Self> {
         let at = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
-        Ok(Self { at: u64::try_from(at)?, usage: Usage::of(pid)? })
+        Ok(Self { at: u64::try_from(at)?, usage: Usage::of(pid)?, server: Usage::of(server)? })
     }
 }
 
@@ -90,7 +94,8 @@ pub(super) fn measure(
 ) -> Result<Turn> {
     let logs = stage.cluster().folder().join("transactions");
     std::fs::create_dir(&logs)?;
-    let load = load(pooler, case, part, seconds, &logs);
+    let pids = (pooler.pid(), stage.node().pid().context("the server is gone")?);
+    let load = load(pooler, pids, case, part, seconds, &logs);
     let turn = load.and_then(|(begin, end)| {
         let mut seen = Seen::default();
         for log in std::fs::read_dir(&logs)? {
@@ -109,6 +114,7 @@ pub(super) fn measure(
 /// reports come late where its threads wait for something.
 fn load(
     pooler: &Pooler,
+    (pid, server): (u32, u32),
     case: &Case,
     part: &Part,
     seconds: u64,
@@ -118,14 +124,14 @@ fn load(
     let prefix: PathBuf = logs.join("log");
     arguments.extend(["-l".to_owned(), format!("--log-prefix={}", prefix.display())]);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let (pid, mut marks) = (pooler.pid(), None);
+    let mut marks = None;
     let report = Pgbench::new(pooler.address(), &arguments).run(|line| {
         if Progress::parse(line).is_some() && marks.is_none() {
             let until = Instant::now() + Duration::from_secs(seconds);
-            let begin = Mark::now(pid);
+            let begin = Mark::now(pid, server);
             let end = thread::spawn(move || {
                 thread::sleep(until.saturating_duration_since(Instant::now()));
-                Mark::now(pid)
+                Mark::now(pid, server)
             });
             marks = Some((begin, end));
         }
@@ -149,6 +155,7 @@ fn summary(begin: Mark, end: Mark, seen: Seen) -> Result<Turn> {
         p99,
         user: each(begin.usage.user, end.usage.user),
         system: each(begin.usage.system, end.usage.system),
+        server: each(begin.server.user + begin.server.system, end.server.user + end.server.system),
         peak: end.usage.peak as f64 / (1024.0 * 1024.0),
     })
 }
@@ -170,13 +177,14 @@ mod tests {
     #[test]
     fn what_was_used_is_told_for_a_thousand_transactions() {
         let usage = |user, system| Usage { user, system, peak: 3 * 1024 * 1024 };
-        let begin = Mark { at: 1_000_000, usage: usage(1.0, 2.0) };
-        let end = Mark { at: 3_000_000, usage: usage(1.5, 4.0) };
+        let begin = Mark { at: 1_000_000, usage: usage(1.0, 2.0), server: usage(3.0, 1.0) };
+        let end = Mark { at: 3_000_000, usage: usage(1.5, 4.0), server: usage(4.0, 1.5) };
         let log: String = (0..1000).map(|at| format!("0 {at} 250 0 1 {at}\n")).collect();
         let mut seen = Seen::default();
         seen.add(&log, begin.at..end.at, Connect::Once).unwrap();
         let turn = summary(begin, end, seen).unwrap();
         assert_eq!((turn.throughput, turn.p50, turn.p99), (500.0, 0.25, 0.25));
         assert_eq!((turn.user, turn.system, turn.cpu(), turn.peak), (500.0, 2000.0, 2500.0, 3.0));
+        assert_eq!(turn.server, 1500.0);
     }
 }
