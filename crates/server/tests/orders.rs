@@ -7,6 +7,7 @@ mod world;
 
 use tokio_postgres::{Client, NoTls};
 use world::console::{ADMIN, console, find, show, start};
+use world::raw::{Raw, text_of};
 use world::{World, eventually};
 
 /// Who waits waits for long enough.
@@ -224,6 +225,17 @@ async fn suspend_stands_everything_still_until_resume_or_the_console_leaves() {
         asking.await.unwrap();
         until(&other, "state", ["key", "active"], ["value", "yes"]).await;
     }
+}
+
+#[tokio::test]
+async fn a_login_has_its_deadline_while_everything_stands_still() {
+    let world = start(0, "[listen]\nport = 0\nworkers = 1\nlogin_timeout = \"1s\"\n");
+    let dba = console(&world, ADMIN).await;
+    dba.batch_execute("suspend").await.unwrap();
+    let mut half = Raw::start(&world, &[]);
+    let told = text_of(half.until('E').pop().unwrap()).unwrap();
+    assert_eq!(told, "28000: the login was not complete after 1s");
+    assert!(half.next().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

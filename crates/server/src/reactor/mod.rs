@@ -434,11 +434,12 @@ impl<D: Driver> Worker<D> {
         self.set_now(now);
         self.look_at_memory();
         self.go_on_with_consoles();
-        if self.is_suspended {
-            return self.work_off();
-        }
+        // Who logs in or leaves does not stand still.
         while let Some((_, key, serial)) = self.deadlines.pop_front_if(|(at, ..)| *at <= now) {
             self.client_deadline(key, serial);
+        }
+        if self.is_suspended {
+            return self.work_off();
         }
         self.note_what_is_stale();
         self.follow_addresses();

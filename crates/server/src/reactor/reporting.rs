@@ -76,10 +76,11 @@ impl<D: Driver> Worker<D> {
         backend.state(self.stale_before)
     }
 
-    /// Which connection it is, among all of the process, as long as it lasts.
+    /// Which connection it is, among all of the process, as long as it lasts. None is 0, which looks
+    /// like none.
     fn key_of(&self, side: Side, key: usize) -> u64 {
         let side = u64::from(side == Side::Backend);
-        (self.core as u64) << 40 | side << 39 | key as u64
+        (self.core as u64) << 40 | side << 39 | (key as u64 + 1)
     }
 
     /// Which it is, never given to another: told apart by the core, and cut to what fits a column of

@@ -110,7 +110,9 @@ impl<D: Driver> Worker<D> {
                 false
             }
         };
-        if is_idle && client.stash.is_empty() {
+        // Whatever a console or a login has begun to say, no node has heard of it.
+        let has_nothing_to_lose = matches!(client.phase, Phase::Console(_) | Phase::LoggingIn(_));
+        if is_idle && (client.stash.is_empty() || has_nothing_to_lose) {
             self.dismiss_because_of_stop(key);
         }
     }
