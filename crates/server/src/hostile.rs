@@ -289,22 +289,16 @@ pub fn console(pieces: &[&[u8]]) -> (Vec<u8>, bool) {
     for piece in pieces {
         kept.extend_from_slice(piece);
         loop {
-            let (used, mut step) = console.on_bytes(&kept, &mut told);
+            let (used, step) = console.on_bytes(&kept, &mut told);
             kept.drain(..used);
-            let asked = matches!(step, Step::Ask(_));
-            while let Step::Ask(ask) = step {
-                let outcome = match ask {
-                    Ask::Show(_) => Outcome::Rows(Vec::new()),
-                    Ask::Do(_) => Outcome::Failed(Failure::new("no")),
-                };
-                step = console.answer(outcome, &mut told);
-            }
-            if step == Step::Close {
-                return (told, true);
-            }
-            if !asked {
-                break;
-            }
+            let outcome = match step {
+                Step::NeedMore => break,
+                Step::Rest => continue,
+                Step::Close => return (told, true),
+                Step::Ask(Ask::Show(_)) => Outcome::Rows(Vec::new()),
+                Step::Ask(Ask::Do(_)) => Outcome::Failed(Failure::new("no")),
+            };
+            console.answer(outcome, &mut told);
         }
         assert!(kept.len() <= 65 * 1024, "no message to a console is longer");
     }

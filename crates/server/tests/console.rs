@@ -8,8 +8,10 @@ mod world;
 use std::collections::{BTreeMap, HashSet};
 
 use pgherd_lab::cluster;
+use pgherd_wire::frontend;
 use tokio_postgres::{Column, SimpleColumn, SimpleQueryMessage};
 use world::console::{ADMIN, STATS, console, find, show, start};
+use world::raw::{Raw, text_of};
 use world::{TWO_CORES, feed, text};
 
 const ALL: [&str; 24] = [
@@ -124,6 +126,7 @@ async fn who_holds_waits_and_is_pinned_is_shown() {
     assert_eq!(find(&clients, "database", "pgbouncer")["user"], STATS);
     let ids: HashSet<&String> = clients.iter().chain(&servers).map(|row| &row["id"]).collect();
     assert_eq!(ids.len(), clients.len() + servers.len());
+    assert!(clients.iter().chain(&servers).all(|row| row["ptr"] != "0x0"), "{clients:?}");
     let lists = show(&console, "lists").await;
     let items = ["used_clients", "used_servers", "free_servers", "login_clients", "pools"];
     assert_eq!(items.map(|list| &*find(&lists, "list", list)["items"]), ["5", "2", "0", "0", "2"]);
@@ -203,4 +206,52 @@ fn psql_asks_and_is_told() {
         assert!(printed.contains(line), "{printed}");
     }
     assert!(printed.contains("coordinator|read|coordinator-r1|yes|"), "{printed}");
+}
+
+const TRUSTING: &str = "[listen]\nport = 0\nworkers = 1\nauth = \"trust\"\n";
+
+const AT_CONSOLE: [(&str, &str); 2] = [("user", STATS), ("database", "pgbouncer")];
+
+#[tokio::test]
+async fn for_a_console_that_reads_nothing_no_more_than_one_answer_is_kept() {
+    let world = start(0, TRUSTING);
+    let other = console(&world, ADMIN).await;
+    for (queries, statements) in [(1500, 1), (15, 100)] {
+        let mut lazy = Raw::log_in(&world, &AT_CONSOLE);
+        let mut out = Vec::new();
+        let query = "show config;".repeat(statements);
+        (0..queries).for_each(|_| frontend::put_query(&mut out, &query));
+        lazy.send(&out);
+        let kept = loop {
+            let sockets = show(&other, "sockets").await;
+            let kept: usize = find(&sockets, "user", STATS)["send_remain"].parse().unwrap();
+            if kept > 0 {
+                break kept;
+            }
+        };
+        let mut one = 0;
+        for _ in 0..queries {
+            let answer = lazy.until('Z');
+            assert_eq!(answer.iter().filter(|(tag, _)| *tag == 'C').count(), statements);
+            one = answer.iter().map(|(_, body)| 5 + body.len()).sum::<usize>() / statements;
+        }
+        assert!(kept <= one + 64, "{kept} bytes are kept, and an answer is of {one}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_in_the_middle_of_a_message_to_the_console_is_told_that_pgherd_stops() {
+    let mut world = start(0, TRUSTING);
+    let other = console(&world, ADMIN).await;
+    let mut half = Raw::log_in(&world, &AT_CONSOLE);
+    half.send(b"Q\0\0");
+    while find(&show(&other, "sockets").await, "user", STATS)["pkt_avail"] != "3" {
+        tokio::task::yield_now().await;
+    }
+    drop(other);
+    world.server().stopper().stop();
+    let told = std::thread::spawn(move || text_of(half.until('E').pop().unwrap()).unwrap());
+    world.wait_stopped();
+    let told = told.join().unwrap();
+    assert_eq!(told, "57P01: terminating connection because pgherd is shutting down");
 }

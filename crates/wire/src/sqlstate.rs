@@ -50,6 +50,8 @@ pub const DUPLICATE_STATEMENT: &str = "42P05";
 pub const OUT_OF_MEMORY: &str = "53200";
 /// `53300` too many connections.
 pub const TOO_MANY_CONNECTIONS: &str = "53300";
+/// `53400` as much is kept as may be.
+pub const CONFIGURATION_LIMIT_EXCEEDED: &str = "53400";
 /// `54000` a limit of pgherd was exceeded.
 pub const LIMIT_EXCEEDED: &str = "54000";
 /// `55000` what is asked for cannot be had in the present state.

@@ -25,6 +25,9 @@ const MOST_STATEMENTS: usize = 100;
 /// Prepared statements of one console, and portals.
 const MOST_NAMED: usize = 1000;
 
+/// What is written before the client has to have taken it: 16 KiB, and what one statement comes to.
+const ENOUGH: usize = 16 * 1024;
+
 /// What its user may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rights {
@@ -79,6 +82,8 @@ pub(crate) enum Step {
     NeedMore,
     /// Find this out and tell it by [`Console::answer`]; nothing more is read until then.
     Ask(Ask),
+    /// Go on once the client has taken what was written.
+    Rest,
     /// The client says goodbye, or has broken the protocol.
     Close,
 }
@@ -170,9 +175,21 @@ impl Console {
         }
     }
 
-    /// Takes what it can use of `input`; returns how many bytes, and what to do.
+    /// Whether the rest of a Query is still to be run, be it without any input.
+    pub(crate) fn is_in_query(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Goes on with a Query, and takes what it can use of `input`; returns how many bytes, and what to
+    /// do.
     pub(crate) fn on_bytes(&mut self, input: &[u8], out: &mut Vec<u8>) -> (usize, Step) {
         let mut at = 0;
+        if self.is_in_query() {
+            match self.go_on(out) {
+                Step::NeedMore => {}
+                step => return (at, step),
+            }
+        }
         loop {
             let frame = match Frame::read(&input[at..], LONGEST) {
                 Ok(Some(frame)) => frame,
@@ -184,6 +201,7 @@ impl Console {
             };
             at += frame.size;
             match self.message(frame.tag, &message[HEADER..], out) {
+                Ok(Step::NeedMore) if out.len() >= ENOUGH => return (at, Step::Rest),
                 Ok(Step::NeedMore) => {}
                 Ok(step) => return (at, step),
                 Err(error) => return (input.len(), refuse(&error, out)),
@@ -255,7 +273,7 @@ impl Console {
         self.go_on(out)
     }
 
-    /// Runs the rest of a Query.
+    /// Runs the rest of a Query, up to what takes time.
     fn go_on(&mut self, out: &mut Vec<u8>) -> Step {
         while let Some(statement) = self.queue.pop_front() {
             match self.begin(&statement) {
@@ -268,6 +286,9 @@ impl Console {
                     put_error(out, &failure);
                     self.queue.clear();
                 }
+            }
+            if out.len() >= ENOUGH && self.is_in_query() {
+                return Step::Rest;
             }
         }
         backend::put_ready(out, TxStatus::Idle);
@@ -356,6 +377,9 @@ impl Console {
             return Ok(Step::NeedMore);
         };
         if portal.rows.is_none() {
+            if limit > 0 && statement.columns().is_some() {
+                self.may_suspend()?;
+            }
             match self.begin(&statement)? {
                 Answer::Ask(ask) => {
                     self.asked = Some(Asked::Portal { name: name.into(), limit });
@@ -376,6 +400,18 @@ impl Console {
         Ok(Step::NeedMore)
     }
 
+    /// Whether a portal may keep rows: a table may be long, so no other may.
+    fn may_suspend(&self) -> Result<(), Failure> {
+        let keeps_rows =
+            |portal: &Portal| portal.rows.as_ref().is_some_and(|rows| !rows.is_empty());
+        let Some((name, _)) = self.portals.iter().find(|(_, portal)| keeps_rows(portal)) else {
+            return Ok(());
+        };
+        let name = String::from_utf8_lossy(name);
+        let message = format!("portal \"{name}\" has rows left (limit 1): fetch them or close it");
+        Err(Failure::with_code(sqlstate::CONFIGURATION_LIMIT_EXCEEDED, message))
+    }
+
     fn set_rows(&mut self, name: &[u8], rows: VecDeque<Row>) {
         if let Some(portal) = self.portals.get_mut(name) {
             portal.rows = Some(rows);
@@ -392,6 +428,10 @@ impl Console {
         for row in rows.drain(..count) {
             put_row(out, columns, &portal.formats, &row);
         }
+        if rows.is_empty() {
+            // Not its capacity, either.
+            *rows = VecDeque::new();
+        }
         // As a server that has not looked whether there are more.
         if is_cut_short {
             backend::put_empty(out, backend::PORTAL_SUSPENDED);
@@ -400,10 +440,11 @@ impl Console {
         }
     }
 
-    /// What was asked is known. As [`Self::on_bytes`], what it wrote is to be sent first.
-    pub(crate) fn answer(&mut self, outcome: Outcome, out: &mut Vec<u8>) -> Step {
+    /// What was asked is known. [`Self::on_bytes`] goes on with what follows, once the client has taken
+    /// what this wrote.
+    pub(crate) fn answer(&mut self, outcome: Outcome, out: &mut Vec<u8>) {
         match self.asked.take() {
-            None => Step::NeedMore,
+            None => {}
             Some(Asked::Query(statement)) => {
                 match answered(&statement, outcome) {
                     Ok(answer) => put_answer(out, &statement, answer),
@@ -412,12 +453,14 @@ impl Console {
                         self.queue.clear();
                     }
                 }
-                self.go_on(out)
+                if !self.is_in_query() {
+                    backend::put_ready(out, TxStatus::Idle);
+                }
             }
             Some(Asked::Portal { name, limit }) => {
                 let portal = self.portals.get(&name);
                 let statement = portal.and_then(|portal| portal.statement.clone());
-                let Some(statement) = statement else { return Step::NeedMore };
+                let Some(statement) = statement else { return };
                 match answered(&statement, outcome) {
                     Ok(Answer::Rows { rows }) => {
                         self.set_rows(&name, rows);
@@ -429,7 +472,6 @@ impl Console {
                         self.skips = true;
                     }
                 }
-                Step::NeedMore
             }
         }
     }

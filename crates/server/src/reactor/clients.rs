@@ -320,9 +320,15 @@ impl<D: Driver> Worker<D> {
 
     /// Goes on with what a client sent, as long as there is somewhere for it to go.
     pub(super) fn pump_client(&mut self, key: usize) {
+        if let Some(Phase::Console(console)) = self.clients.get_mut(key).map(|one| &mut one.phase) {
+            console.rests = false;
+        }
         for _ in 0..READS_PER_TURN {
             let Some(client) = self.clients.get_mut(key) else { return };
             if self.is_suspended && client.stands_still() {
+                return;
+            }
+            if matches!(&client.phase, Phase::Console(console) if console.rests) {
                 return;
             }
             let blocked = match &client.phase {
@@ -357,6 +363,10 @@ impl<D: Driver> Worker<D> {
                     self.close_client(key);
                 }
                 return;
+            }
+            if matches!(&client.phase, Phase::Console(console) if console.is_in_query()) {
+                self.console_sent(key, &[]);
+                continue;
             }
             if std::mem::take(&mut client.resumes) && !client.stash.is_empty() {
                 let stash = std::mem::take(&mut client.stash);

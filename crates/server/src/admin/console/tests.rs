@@ -8,23 +8,19 @@ fn talk(rights: Rights, input: &[u8]) -> (Vec<u8>, Vec<Ask>) {
     let mut console = Console::new(rights);
     let (mut out, mut asked, mut at) = (Vec::new(), Vec::new(), 0);
     loop {
-        let (used, mut step) = console.on_bytes(&input[at..], &mut out);
+        let (used, step) = console.on_bytes(&input[at..], &mut out);
         at += used;
-        while let Step::Ask(ask) = step {
+        let closes = step == Step::Close;
+        if let Step::Ask(ask) = step {
             let outcome = match &ask {
                 Ask::Show(table) => Outcome::Rows(vec![row(table, 1), row(table, 2)]),
                 Ask::Do(Command::Resume(_)) => Outcome::Failed(Failure::new("not paused")),
                 Ask::Do(_) => Outcome::Done,
             };
             asked.push(ask);
-            step = console.answer(outcome, &mut out);
-            if step == Step::NeedMore {
-                let (used, next) = console.on_bytes(&input[at..], &mut out);
-                at += used;
-                step = next;
-            }
+            console.answer(outcome, &mut out);
         }
-        if step == Step::Close || at == input.len() {
+        if closes || at == input.len() && !console.is_in_query() {
             return (out, asked);
         }
     }
@@ -273,6 +269,68 @@ fn portals_live_for_as_long_as_the_client_takes_to_be_a_transaction() {
             "Z"
         ]
     );
+}
+
+#[test]
+fn no_more_is_written_at_once_than_one_statement_beyond_enough() {
+    let one = talk(Rights::Stats, &query("show help")).0.len();
+    for input in [query(&"show help;".repeat(100)), query("show help").repeat(100)] {
+        let mut console = Console::new(Rights::Stats);
+        let (mut all, mut at) = (Vec::new(), 0);
+        loop {
+            let mut out = Vec::new();
+            let (used, step) = console.on_bytes(&input[at..], &mut out);
+            at += used;
+            assert!(out.len() < ENOUGH + one, "{} bytes", out.len());
+            all.extend(out);
+            if step == Step::NeedMore {
+                break;
+            }
+            assert_eq!(step, Step::Rest);
+        }
+        let tags = told(&all).into_iter().filter(|message| message == "C SHOW").count();
+        assert_eq!((at, tags), (input.len(), 100));
+        assert_eq!(told(&all).pop().unwrap(), "Z");
+    }
+}
+
+#[test]
+fn what_follows_an_answer_waits_until_that_is_taken() {
+    let mut console = Console::new(Rights::Stats);
+    let mut out = Vec::new();
+    let (_, step) = console.on_bytes(&query("show lists; show lists"), &mut out);
+    let Step::Ask(Ask::Show(lists)) = step else { panic!("{step:?}") };
+    console.answer(Outcome::Rows(vec![row(lists, 1)]), &mut out);
+    assert_eq!(told(&out), ["T", "D 1", "C SHOW"]);
+    assert!(console.is_in_query());
+    assert_eq!(console.on_bytes(b"", &mut out), (0, Step::Ask(Ask::Show(lists))));
+    console.answer(Outcome::Rows(Vec::new()), &mut out);
+    assert_eq!(told(&out)[3..], ["T", "C SHOW", "Z"]);
+    assert!(!console.is_in_query());
+}
+
+#[test]
+fn one_portal_at_a_time_keeps_rows() {
+    let mut input = Vec::new();
+    parse(&mut input, "", "show lists");
+    for portal in ["a", "b", "c"] {
+        bind(&mut input, portal, "", NO_VALUES);
+    }
+    execute(&mut input, "a", 1);
+    // Whole, it keeps none.
+    execute(&mut input, "b", 0);
+    execute(&mut input, "a", 1);
+    execute(&mut input, "c", 1);
+    bind(&mut input, "d", "", NO_VALUES);
+    execute(&mut input, "d", 1);
+    sync(&mut input);
+    let (out, asked) = talk(Rights::Stats, &input);
+    let error = "E 53400 portal \"c\" has rows left (limit 1): fetch them or close it";
+    assert_eq!(
+        told(&out)[4..],
+        ["D 1", "s", "D 1", "D 2", "C SHOW", "D 2", "s", "D 1", "s", "2", error, "Z"]
+    );
+    assert_eq!(asked.len(), 3);
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub(in crate::reactor) struct AtConsole {
     round: u64,
     // Everything stands still because it has said so, and goes on when it leaves.
     has_suspended: bool,
+    // It has had its turn.
+    pub(super) rests: bool,
 }
 
 #[derive(Debug)]
@@ -54,6 +56,11 @@ impl AtConsole {
     pub(super) fn waits(&self) -> bool {
         self.asked.is_some()
     }
+
+    /// Whether it has something to do that waits for no input.
+    pub(super) fn is_in_query(&self) -> bool {
+        self.console.is_in_query()
+    }
 }
 
 impl<D: Driver> Worker<D> {
@@ -70,8 +77,14 @@ impl<D: Driver> Worker<D> {
         client.greeting = false;
         client.long_key = request.protocol >= PROTOCOL_3_2;
         client.since = self.now;
-        let at =
-            AtConsole { console, user: request.user, asked: None, round: 0, has_suspended: false };
+        let at = AtConsole {
+            console,
+            user: request.user,
+            asked: None,
+            round: 0,
+            has_suspended: false,
+            rests: false,
+        };
         self.proxy.admin.console_opened();
         client.phase = Phase::Console(Box::new(at));
         Authentication::Ok.put(&mut said);
@@ -85,43 +98,43 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// `None` when the rest has to wait.
+    /// `None` when the rest has to wait: for an answer, for others to have their turn, or for what was
+    /// sent to be taken.
     pub(super) fn console_sent(&mut self, key: usize, input: &[u8]) -> Option<usize> {
         let client = &mut self.clients[key];
+        let takes_more = client.takes_more();
         let Phase::Console(at) = &mut client.phase else { return None };
-        if at.waits() {
+        if at.waits() || at.rests || !takes_more {
+            client.resume();
             return None;
         }
         let mut out = Vec::new();
         let (used, step) = at.console.on_bytes(input, &mut out);
         client.send([&out[..]].into_iter());
         client.since = self.now;
-        let rests = used == 0 && step == Step::NeedMore;
-        self.console_goes_on(key, step);
-        (!rests).then_some(used)
-    }
-
-    /// Does what a console has come to, until that takes time.
-    fn console_goes_on(&mut self, key: usize, mut step: Step) {
-        loop {
-            let ask = match step {
-                Step::NeedMore => return,
-                Step::Close => return self.leave(key),
-                Step::Ask(ask) => ask,
-            };
-            let Some(outcome) = self.begin_ask(key, ask) else { return };
-            let Some(next) = self.tell_console(key, outcome) else { return };
-            step = next;
+        let needs_more = used == 0 && step == Step::NeedMore;
+        match step {
+            Step::NeedMore => {}
+            Step::Close => self.leave(key),
+            Step::Rest => self.rest(key),
+            Step::Ask(ask) => {
+                if let Some(outcome) = self.begin_ask(key, ask) {
+                    self.finish_ask(key, outcome);
+                }
+            }
         }
+        (!needs_more).then_some(used)
     }
 
-    fn tell_console(&mut self, key: usize, outcome: Outcome) -> Option<Step> {
-        let client = self.clients.get_mut(key)?;
-        let Phase::Console(at) = &mut client.phase else { return None };
-        let mut out = Vec::new();
-        let step = at.console.answer(outcome, &mut out);
-        client.send([&out[..]].into_iter());
-        Some(step)
+    /// A console has done enough for this turn: one read may hold thousands of statements, and each
+    /// may come to a long table.
+    fn rest(&mut self, key: usize) {
+        let client = &mut self.clients[key];
+        if let Phase::Console(at) = &mut client.phase {
+            at.rests = true;
+            client.resume();
+            self.todo.push_back(Todo::Client(key));
+        }
     }
 
     /// The outcome, unless that takes longer.
@@ -234,15 +247,14 @@ impl<D: Driver> Worker<D> {
         Some(self.proxy.databases.find(name?).ok()?.id)
     }
 
-    /// A console is told, and goes on.
+    /// A console is told, and goes on in its next turn.
     fn finish_ask(&mut self, key: usize, outcome: Outcome) {
-        if let Some(step) = self.tell_console(key, outcome) {
-            self.console_goes_on(key, step);
-        }
-        if let Some(client) = self.clients.get_mut(key) {
-            client.resume();
-            self.todo.push_back(Todo::Client(key));
-        }
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let Phase::Console(at) = &mut client.phase else { return };
+        let mut out = Vec::new();
+        at.console.answer(outcome, &mut out);
+        client.send([&out[..]].into_iter());
+        self.rest(key);
     }
 
     /// Looks again at what consoles wait for.
