@@ -140,7 +140,11 @@ fn write_outcome(out: &mut String, outcome: &Outcome, reference: &str) -> Result
 }
 
 fn write_ratios(out: &mut String, outcome: &Outcome, over: &Row) -> Result<()> {
-    writeln!(out, "\n| over {} | transactions/s | p50 | p99 | CPU | server's CPU | memory |", over.name)?;
+    writeln!(
+        out,
+        "\n| over {} | transactions/s | p50 | p99 | CPU | server's CPU | memory |",
+        over.name
+    )?;
     writeln!(out, "|---|---|---|---|---|---|---|")?;
     for row in outcome.rows.iter().filter(|row| row.name != over.name) {
         let cell = |figure: fn(&Turn) -> f64| {

@@ -41,7 +41,8 @@ pub struct Database {
     clients: Places,
     settings: Arc<DatabaseSettings>,
     // What consoles have ordered.
-    is_paused: AtomicBool,
+    // 0, or the number of the order that pauses it.
+    paused_by: AtomicU64,
     is_disabled: AtomicBool,
     reconnect_before: AtomicU64,
 }
@@ -329,12 +330,23 @@ impl Database {
 
     /// Whether its clients get no backends for now.
     pub(crate) fn is_paused(&self) -> bool {
-        self.is_paused.load(Ordering::Relaxed)
+        self.paused_by.load(Ordering::Relaxed) != 0
     }
 
-    /// Pauses it, or lets it go on; whether that is a change.
-    pub(crate) fn set_paused(&self, is_paused: bool) -> bool {
-        self.is_paused.swap(is_paused, Ordering::Relaxed) != is_paused
+    /// Pauses it, by the order of this number.
+    pub(crate) fn pause(&self, order: u64) {
+        self.paused_by.store(order, Ordering::Relaxed);
+    }
+
+    /// Lets it go on; whether that is a change.
+    pub(crate) fn resume(&self) -> bool {
+        self.paused_by.swap(0, Ordering::Relaxed) != 0
+    }
+
+    /// Lets it go on, if it is paused by this order and by none since.
+    pub(crate) fn undo_pause(&self, order: u64) {
+        // If it is not, there is nothing to undo.
+        let _ = self.paused_by.compare_exchange(order, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Whether new clients are refused.
@@ -371,7 +383,6 @@ impl Database {
         clients: Places,
     ) -> Self {
         let on_nodes = settings.on_nodes(name).into();
-        let [is_paused, is_disabled] = [false, false].map(AtomicBool::new);
         let name = name.into();
         let reconnect_before = AtomicU64::new(0);
         Self {
@@ -381,8 +392,8 @@ impl Database {
             is_listed,
             clients,
             settings,
-            is_paused,
-            is_disabled,
+            paused_by: AtomicU64::new(0),
+            is_disabled: AtomicBool::new(false),
             reconnect_before,
         }
     }

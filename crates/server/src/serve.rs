@@ -152,9 +152,10 @@ impl Pauser {
     }
 
     fn change(&self, from: Pause, to: Pause) -> bool {
-        let is_change = self.proxy.admin.pause() == from;
+        let admin = &self.proxy.admin;
+        let is_change = admin.pause() == from;
         if is_change {
-            self.proxy.admin.set_pause(to);
+            admin.set_pause(to, admin.next_order());
             self.mailboxes.iter().for_each(|mailbox| mailbox.post(Mail::Follow));
         }
         is_change

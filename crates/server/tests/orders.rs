@@ -130,6 +130,33 @@ async fn ctrl_c_calls_a_pause_off() {
 }
 
 #[tokio::test]
+async fn ctrl_c_does_not_call_off_what_another_has_ordered_since() {
+    for (table, order, paused) in [
+        ("state", "", [["key", "paused"], ["value", "yes"]]),
+        ("databases", " app", [["name", "app"], ["paused", "1"]]),
+    ] {
+        let world = start(0, PATIENT);
+        let (dba, other) = (console(&world, ADMIN).await, console(&world, ADMIN).await);
+        let third = console(&world, ADMIN).await;
+        let holder = world.connect().await;
+        holder.batch_execute("begin").await.unwrap();
+        let (cancel, pause) = (dba.cancel_token(), format!("pause{order}"));
+        let pausing = tokio::spawn(async move { says(&dba, &pause).await });
+        until(&third, table, paused[0], paused[1]).await;
+        third.batch_execute(&format!("resume{order}")).await.unwrap();
+        let pause = format!("pause{order}");
+        let again = tokio::spawn(async move { other.batch_execute(&pause).await });
+        until(&third, table, paused[0], paused[1]).await;
+        cancel.cancel_query(NoTls).await.unwrap();
+        assert_eq!(pausing.await.unwrap(), "canceling statement due to user request");
+        let [[key, value], [column, is]] = paused;
+        assert_eq!(find(&show(&third, table).await, key, value)[column], is);
+        holder.batch_execute("commit").await.unwrap();
+        again.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_disabled_database_takes_no_new_clients() {
     let world = start(0, PATIENT);
     let dba = console(&world, ADMIN).await;

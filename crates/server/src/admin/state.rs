@@ -1,7 +1,7 @@
 //! What consoles know of the process.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -25,7 +25,10 @@ pub struct Admin {
     settings: ArcSwap<Settings>,
     // The same moment on both clocks.
     started: (Instant, SystemTime),
-    pause: AtomicU8,
+    // A Pause in the lower byte, and above it the number of the order that it is by.
+    pause: AtomicU64,
+    // Orders of consoles so far.
+    orders: AtomicU64,
     // Nanoseconds after the start: backends that were opened before are closed once they are free.
     reconnect_before: AtomicU64,
     // Consoles that are logged in, over all cores.
@@ -35,11 +38,11 @@ pub struct Admin {
 impl Admin {
     /// For a proxy with these settings, started now.
     pub(crate) fn new(settings: &Settings, now: Instant) -> Self {
-        let pause = AtomicU8::new(Pause::None as u8);
         Self {
             settings: ArcSwap::from_pointee(settings.clone()),
             started: (now, SystemTime::now()),
-            pause,
+            pause: AtomicU64::new(0),
+            orders: AtomicU64::new(0),
             reconnect_before: AtomicU64::new(0),
             consoles: AtomicUsize::new(0),
         }
@@ -76,9 +79,21 @@ impl Admin {
         self.consoles.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Holds all databases up, or lets them go on.
-    pub(crate) fn set_pause(&self, pause: Pause) {
-        self.pause.store(pause as u8, Ordering::Relaxed);
+    /// The number of an order that no other has; never 0.
+    pub(crate) fn next_order(&self) -> u64 {
+        self.orders.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Holds all databases up, or lets them go on, by the order of this number.
+    pub(crate) fn set_pause(&self, pause: Pause, order: u64) {
+        self.pause.store(order << 8 | u64::from(pause as u8), Ordering::Relaxed);
+    }
+
+    /// Lets all databases go on, if they are held up by this order and by none since.
+    pub(crate) fn undo_pause(&self, order: u64) {
+        let is_its = |word: u64| (word >> 8 == order).then_some(0);
+        // If it is not, there is nothing to undo.
+        let _ = self.pause.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_its);
     }
 
     /// Has the backends that were opened until now closed as soon as they are free.
@@ -100,9 +115,9 @@ impl Admin {
 
     /// Whether all databases are held up.
     pub(crate) fn pause(&self) -> Pause {
-        match self.pause.load(Ordering::Relaxed) {
-            pause if pause == Pause::Paused as u8 => Pause::Paused,
-            pause if pause == Pause::Suspended as u8 => Pause::Suspended,
+        match self.pause.load(Ordering::Relaxed) & 0xff {
+            pause if pause == Pause::Paused as u64 => Pause::Paused,
+            pause if pause == Pause::Suspended as u64 => Pause::Suspended,
             _ => Pause::None,
         }
     }

@@ -31,8 +31,8 @@ pub(in crate::reactor) struct AtConsole {
     asked: Option<Asked>,
     // Tells late answers to what it does not ask any more.
     round: u64,
-    // Everything stands still because it has said so, and goes on when it leaves.
-    has_suspended: bool,
+    // Its order that has everything stand still, which goes on when it leaves.
+    suspended_by: Option<u64>,
     // It has had its turn.
     pub(super) rests: bool,
 }
@@ -40,6 +40,8 @@ pub(in crate::reactor) struct AtConsole {
 #[derive(Debug)]
 struct Asked {
     ask: Ask,
+    // The number of the order that it is.
+    number: u64,
     since: Instant,
     reports: Vec<Report>,
 }
@@ -82,7 +84,7 @@ impl<D: Driver> Worker<D> {
             user: request.user,
             asked: None,
             round: 0,
-            has_suspended: false,
+            suspended_by: None,
             rests: false,
         };
         self.proxy.admin.console_opened();
@@ -139,18 +141,19 @@ impl<D: Driver> Worker<D> {
 
     /// The outcome, unless that takes longer.
     fn begin_ask(&mut self, key: usize, ask: Ask) -> Option<Outcome> {
+        let number = self.proxy.admin.next_order();
         let (order, scope) = match &ask {
             Ask::Show(table) => (Order::Tell, table.scope),
-            Ask::Do(command) => match self.prepare(command) {
+            Ask::Do(command) => match self.prepare(command, number) {
                 Ok(order) => (order, Scope::Sums),
                 Err(failure) => return Some(Outcome::Failed(failure)),
             },
         };
         let Phase::Console(at) = &mut self.clients[key].phase else { return None };
         if ask == Ask::Do(Command::Suspend) {
-            at.has_suspended = true;
+            at.suspended_by = Some(number);
         }
-        at.asked = Some(Asked { ask, since: self.now, reports: Vec::new() });
+        at.asked = Some(Asked { ask, number, since: self.now, reports: Vec::new() });
         self.gather(key, order, scope)
     }
 
@@ -205,7 +208,7 @@ impl<D: Driver> Worker<D> {
     }
 
     fn verdict(&self, asked: &Asked) -> Verdict {
-        let Asked { ask, since, reports } = asked;
+        let Asked { ask, since, reports, .. } = asked;
         let command = match ask {
             Ask::Show(table) => {
                 let view = View { proxy: &self.proxy, reports, now: self.now };
@@ -272,17 +275,18 @@ impl<D: Driver> Worker<D> {
     pub(super) fn cancel_console(&mut self, key: usize) {
         let Phase::Console(at) = &mut self.clients[key].phase else { return };
         let waits = |asked: &mut Asked| matches!(asked.ask, Ask::Do(_));
-        let Some(Asked { ask: Ask::Do(command), .. }) = at.asked.take_if(waits) else { return };
+        let Some(Asked { ask: Ask::Do(command), number, .. }) = at.asked.take_if(waits) else {
+            return;
+        };
         at.round += 1;
-        at.has_suspended = false;
         if !self.is_ending() {
             match &command {
                 Command::Pause(Some(name)) => {
                     if let Ok(database) = self.proxy.databases.find(name) {
-                        database.set_paused(false);
+                        database.undo_pause(number);
                     }
                 }
-                Command::Pause(None) | Command::Suspend => self.proxy.admin.set_pause(Pause::None),
+                Command::Pause(None) | Command::Suspend => self.proxy.admin.undo_pause(number),
                 _ => {}
             }
             self.follow_everywhere(key);
@@ -295,8 +299,8 @@ impl<D: Driver> Worker<D> {
     /// A console has left. Who has everything stand still and leaves, lets it go on.
     pub(super) fn console_left(&mut self, key: usize, at: &AtConsole) {
         self.proxy.admin.console_closed();
-        if at.has_suspended && self.proxy.admin.pause() == Pause::Suspended {
-            self.proxy.admin.set_pause(Pause::None);
+        if let Some(order) = at.suspended_by {
+            self.proxy.admin.undo_pause(order);
             self.follow_everywhere(key);
         }
     }
@@ -314,7 +318,7 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Notes what is ordered, where all cores see it, and tells what they have to do about it.
-    fn prepare(&mut self, command: &Command) -> Result<Order, Failure> {
+    fn prepare(&mut self, command: &Command, number: u64) -> Result<Order, Failure> {
         let proxy = Arc::clone(&self.proxy);
         let admin = &proxy.admin;
         let find = |name: &String, what: &str| {
@@ -332,13 +336,13 @@ impl<D: Driver> Worker<D> {
             Command::Pause(name) => {
                 nothing_stands()?;
                 match name {
-                    Some(name) => drop(find(name, "pause")?.set_paused(true)),
-                    None => admin.set_pause(Pause::Paused),
+                    Some(name) => find(name, "pause")?.pause(number),
+                    None => admin.set_pause(Pause::Paused, number),
                 }
                 Order::Follow
             }
             Command::Resume(Some(name)) => {
-                if !find(name, "resume")?.set_paused(false) {
+                if !find(name, "resume")?.resume() {
                     return Err(Failure::new(format!("database {name} is not paused")));
                 }
                 Order::Follow
@@ -350,7 +354,7 @@ impl<D: Driver> Worker<D> {
                 if admin.pause() == Pause::None {
                     return Err(Failure::new("pooler is not paused/suspended"));
                 }
-                admin.set_pause(Pause::None);
+                admin.set_pause(Pause::None, number);
                 Order::Follow
             }
             Command::Suspend => {
@@ -358,7 +362,7 @@ impl<D: Driver> Worker<D> {
                 if proxy.databases.all().iter().any(|database| database.is_paused()) {
                     return Err(Failure::new("cannot suspend with paused databases"));
                 }
-                admin.set_pause(Pause::Suspended);
+                admin.set_pause(Pause::Suspended, number);
                 Order::Follow
             }
             Command::Disable(name) => {
@@ -371,14 +375,14 @@ impl<D: Driver> Worker<D> {
             }
             Command::Kill(Some(name)) => {
                 let database = find(name, "kill")?;
-                database.set_paused(true);
+                database.pause(number);
                 Order::Kill(Some(database.id))
             }
             Command::Kill(None) => {
                 if admin.pause() == Pause::Suspended {
                     return Err(Failure::new("already suspended/paused"));
                 }
-                admin.set_pause(Pause::Paused);
+                admin.set_pause(Pause::Paused, number);
                 Order::Kill(None)
             }
             Command::KillClient(id) => Order::KillClient(*id),
