@@ -51,6 +51,7 @@ struct State {
     mode: Mode,
     ended: bool,
     connections: Vec<Connection>,
+    made: usize,
 }
 
 #[derive(Debug)]
@@ -83,7 +84,7 @@ impl Link {
     pub fn to(target: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen for a link")?;
         let address = listener.local_addr()?;
-        let state = State { mode: Mode::Healthy, ended: false, connections: Vec::new() };
+        let state = State { mode: Mode::Healthy, ended: false, connections: Vec::new(), made: 0 };
         let shared = Arc::new(Shared { target, state: Mutex::new(state), changed: Condvar::new() });
         let acceptor = Arc::clone(&shared);
         std::thread::spawn(move || acceptor.accept(&listener));
@@ -121,6 +122,11 @@ impl Link {
                 let _ = stream.shutdown(Shutdown::Read);
             }
         }
+    }
+
+    /// The number of connections that were made so far.
+    pub fn made(&self) -> usize {
+        self.shared.lock().made
     }
 
     /// The number of connections it carries.
@@ -166,11 +172,15 @@ impl Shared {
         client.set_nodelay(true)?;
         node.set_nodelay(true)?;
         let is_reset = Arc::new(AtomicBool::new(false));
-        self.lock().connections.push(Connection {
+        let connection = Connection {
             client: client.try_clone()?,
             node: node.try_clone()?,
             is_reset: Arc::clone(&is_reset),
-        });
+        };
+        let mut state = self.lock();
+        state.made += 1;
+        state.connections.push(connection);
+        drop(state);
         let ways = [
             (client.try_clone()?, node.try_clone()?, Direction::ToNode),
             (node, client, Direction::ToClient),

@@ -52,12 +52,7 @@ mod mutex;
 pub mod pool;
 mod random;
 mod session;
-pub mod tls {
-    //! TLS for programs that move their bytes themselves: the proxy. What it is, and whom it trusts, is
-    //! the same as in the library.
-
-    pub use crate::conn::{common_name, end_point, for_clients, for_node, handshake_error};
-}
+pub mod tls;
 mod txn;
 
 pub use cluster::{

@@ -67,7 +67,7 @@ pub(super) fn load(tls: &TlsSettings) -> Result<ClientConfig, TlsError> {
 /// (`tls-server-end-point` of RFC 5929), if the certificate allows that. Waits for the disk.
 ///
 /// # Errors
-/// [`TlsError::File`]: a file is missing, cannot be read, or is not what it should be.
+/// [`TlsError::File`]: a file is missing, cannot be read, or is not what it should be. See [`TlsError`].
 pub fn for_clients(tls: &ClientTlsSettings) -> Result<(ServerConfig, Option<Vec<u8>>), TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let chain = certificates("client_tls.cert", &tls.cert)?;

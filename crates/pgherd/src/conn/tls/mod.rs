@@ -71,7 +71,8 @@ impl Tls {
 /// for each of its hosts the name that the certificate there is to be made out to. Waits for the disk.
 ///
 /// # Errors
-/// [`TlsError::File`] or [`TlsError::NoName`]: the settings are not as they have to be.
+/// [`TlsError::File`] or [`TlsError::NoName`]: the settings are not as they have to be. See
+/// [`TlsError`].
 pub fn for_node(
     settings: &Settings,
     node: &Node,
@@ -148,6 +149,7 @@ impl NodeTls {
 }
 
 /// Why a handshake with a node has failed: finds what the verifier has said in what rustls makes of it.
+/// See [`TlsError`].
 pub fn handshake_error(error: std::io::Error) -> TlsError {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
     if let Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other))) = cause
