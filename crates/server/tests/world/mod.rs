@@ -47,6 +47,17 @@ impl World {
         Self { cluster, server: Some(server), address }
     }
 
+    /// The same cluster behind another proxy, in the place of the one that was there.
+    pub fn replace(&mut self, change: impl FnOnce(&mut Settings), more: &str) {
+        let mut settings = Settings::from_toml(&self.cluster.settings_toml(more), "test").unwrap();
+        change(&mut settings);
+        let server = Server::start(&settings).unwrap();
+        self.address = server.address();
+        if let Some(before) = self.server.replace(server) {
+            before.stopper().stop();
+        }
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.address
     }

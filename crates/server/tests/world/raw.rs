@@ -10,8 +10,8 @@ use pgherd_wire::{Frame, frame, startup};
 use super::World;
 
 /// Connected and logged in; the proxy has to trust it.
-pub struct Raw {
-    stream: TcpStream,
+pub struct Raw<S = TcpStream> {
+    stream: S,
     unread: Vec<u8>,
     // The body of BackendKeyData.
     key: Vec<u8>,
@@ -37,6 +37,18 @@ impl Raw {
     pub fn start_at(address: SocketAddr, protocol: u32, parameters: &[(&str, &str)]) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Self::over(stream, protocol, parameters)
+    }
+
+    /// Asks to cancel what it runs, and returns once the request was taken.
+    pub fn cancel(&self, world: &World) {
+        send_cancel(world.address(), &self.key);
+    }
+}
+
+impl<S: Read + Write> Raw<S> {
+    /// The same over a connection that is there.
+    pub fn over(stream: S, protocol: u32, parameters: &[(&str, &str)]) -> Self {
         let mut raw = Self { stream, unread: Vec::new(), key: Vec::new() };
         let all = [&[("user", "app"), ("database", "app")], parameters].concat();
         let mut out = Vec::new();
@@ -47,11 +59,6 @@ impl Raw {
 
     pub fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
-    }
-
-    /// Asks to cancel what it runs, and returns once the request was taken.
-    pub fn cancel(&self, world: &World) {
-        send_cancel(world.address(), &self.key);
     }
 
     /// What it is to be cancelled by: the body of BackendKeyData.
@@ -103,7 +110,11 @@ impl Raw {
 
 /// Sends a request to cancel, and returns once it was taken.
 pub fn send_cancel(address: SocketAddr, key: &[u8]) {
-    let mut stream = TcpStream::connect(address).unwrap();
+    send_cancel_over(TcpStream::connect(address).unwrap(), key);
+}
+
+/// The same over a connection that is there.
+pub fn send_cancel_over(mut stream: impl Read + Write, key: &[u8]) {
     let (pid, secret) = key.split_at(4);
     let mut out = Vec::new();
     startup::put_cancel(&mut out, u32::from_be_bytes(pid.try_into().unwrap()), secret);

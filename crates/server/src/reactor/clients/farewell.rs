@@ -260,6 +260,7 @@ impl<D: Driver> Worker<D> {
                 && entry == Entry::new(entry.key, client.serial)
         };
         if self.clients.get(entry.key).is_some_and(is_it) {
+            self.clients[entry.key].link.say_goodbye();
             self.close_client(entry.key);
         }
     }
