@@ -120,8 +120,7 @@ pub struct Certificates(Arc<Proxy>);
 
 impl Certificates {
     /// Reads the files of `[client_tls]` and `[tls]` again, for connections from now on. If one is not
-    /// as it has to be, what was read before goes on, on both sides of the proxy or on the second.
-    /// Waits for the disk.
+    /// as it has to be, what was read before goes on on its side. Waits for the disk.
     ///
     /// # Errors
     /// [`TlsError`] names the file.
@@ -412,11 +411,7 @@ mod tests {
         let leads_to = Arc::new(Mutex::new(first.local_addr().unwrap()));
         let now = Arc::clone(&leads_to);
         let look_up: LookUp = Arc::new(move |_, _| Ok(vec![*now.lock().unwrap()]));
-        let text = "node = [{ host = \"node.test\", role = \"coordinator\" }]\n\
-                    user = [{ name = \"u\" }]\n[listen]\nport = 0\nauth = \"trust\"\n\
-                    [pool]\ndns_ttl = \"100ms\"\nconnect_timeout = \"100ms\"\nacquire_timeout = \"1m\"";
-        let server =
-            Server::start_with(&Settings::from_toml(text, "test").unwrap(), look_up).unwrap();
+        let server = started("dns_ttl = \"100ms\"\nconnect_timeout = \"100ms\"", look_up);
         let _client = begin_login(&server);
         // Neither says anything, so the proxy tries again and again.
         first.accept().unwrap();
@@ -432,16 +427,21 @@ mod tests {
         let [refuses, first, second] = listeners;
         drop(refuses);
         let look_up: LookUp = Arc::new(move |_, _| Ok(addresses.to_vec()));
-        let text = "node = [{ host = \"node.test\", role = \"coordinator\" }]\n\
-                    user = [{ name = \"u\" }]\n[listen]\nport = 0\nauth = \"trust\"\n\
-                    [pool]\nconnect_timeout = \"200ms\"\nacquire_timeout = \"1m\"";
-        let server =
-            Server::start_with(&Settings::from_toml(text, "test").unwrap(), look_up).unwrap();
+        let server = started("connect_timeout = \"200ms\"", look_up);
         let _client = begin_login(&server);
         // Neither says anything, so the proxy goes on to the next.
         first.accept().unwrap();
         second.accept().unwrap();
         server.stopper().stop();
+    }
+
+    /// A proxy before a node whose name leads where `look_up` says.
+    fn started(pool: &str, look_up: LookUp) -> Server {
+        let text = format!(
+            "node = [{{ host = \"node.test\", role = \"coordinator\" }}]\nuser = [{{ name = \"u\" }}]\n\
+             [listen]\nport = 0\nauth = \"trust\"\n[pool]\nacquire_timeout = \"1m\"\n{pool}"
+        );
+        Server::start_with(&Settings::from_toml(&text, "test").unwrap(), look_up).unwrap()
     }
 
     fn begin_login(server: &Server) -> TcpStream {

@@ -40,8 +40,7 @@ impl ClientTls {
     /// [`TlsError::File`].
     pub fn reload(&self) -> Result<(), TlsError> {
         if self.settings.mode != TlsMode::Disable {
-            let (config, _) = tls::for_clients(&self.settings)?;
-            self.shown.store(Some(Arc::new(config)));
+            self.shown.store(Some(Arc::new(tls::for_clients(&self.settings)?)));
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use pgherd_core::pgbouncer::StoredPassword;
 use pgherd_core::settings::{AuthMethod, UserSettings};
 use pgherd_wire::md5;
 use pgherd_wire::scram::{DEFAULT_ITERATIONS, Keys, Secret};
+use subtle::ConstantTimeEq;
 
 /// How clients prove who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -239,7 +240,7 @@ impl Users {
             Some(Known::Md5(hash)) => Some(md5::response_of(hash, salt)),
             _ => None,
         };
-        expected.is_some_and(|expected| is_same(expected.as_bytes(), answer))
+        expected.is_some_and(|expected| expected.as_bytes().ct_eq(answer).into())
     }
 
     /// Whether this is a user's password. It takes as long for all names, whatever is known of them.
@@ -248,7 +249,7 @@ impl Users {
         let md5 = md5::stored(name, password);
         let Some(user) = self.client(name) else { return false };
         match (&user.known, keys) {
-            (Known::Md5(hash), _) => is_same(hash.as_bytes(), md5.as_bytes()),
+            (Known::Md5(hash), _) => hash.as_bytes().ct_eq(md5.as_bytes()).into(),
             (_, Some(keys)) => {
                 let _ = user.keys.set(keys);
                 true
@@ -267,12 +268,6 @@ impl Users {
             let _ = user.keys.set(keys);
         }
     }
-}
-
-/// Whether two texts are the same, in a time that does not tell where they differ.
-fn is_same(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len()
-        && one.iter().zip(other).fold(0, |all, (one, other)| all | (one ^ other)) == 0
 }
 
 #[cfg(test)]

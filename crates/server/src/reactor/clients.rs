@@ -183,6 +183,11 @@ impl<S: Read + std::io::Write> Client<S> {
         let _ = survey::survey(&self.relay, self.replay.bytes(), Some(&mut Striking(judge)));
     }
 
+    /// What of its secret it was told: protocol 3.0 has room for 4 bytes.
+    fn told_secret(&self) -> &[u8] {
+        if self.long_key { &self.secret } else { &self.secret[..4] }
+    }
+
     /// Whether what is kept is the beginning of one message.
     fn is_mid_message(&self) -> bool {
         let first = Frame::read(&self.stash, MAX_MESSAGE);

@@ -23,8 +23,9 @@ use crate::pgbouncer_files;
 ///
 /// Takes the ini file and the options of PgBouncer. SIGTERM and SIGINT stop it: clients in a
 /// transaction may finish it. A second one, or SIGQUIT, stops it at once; SIGUSR1 pauses it
-/// and SIGUSR2 has it go on; SIGHUP opens the log file anew and reads certificates again. What has no effect here, or another one, is logged as a warning at the start:
-/// docs/coming-from-pgbouncer.md has it for each setting.
+/// and SIGUSR2 has it go on; SIGHUP opens the log file anew and reads certificates again. What has no
+/// effect here, or another one, is logged as a warning at the start: docs/coming-from-pgbouncer.md has
+/// it for each setting.
 #[derive(Debug, Args)]
 pub(crate) struct Pgbouncer {
     /// The ini file; paths in it are relative to the current folder

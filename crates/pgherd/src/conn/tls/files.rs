@@ -15,7 +15,6 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 
 use super::TlsError;
-use super::certificate::end_point;
 use super::client_verifier::ClientVerifier;
 use super::verifier::{Trust, Verifier};
 
@@ -63,12 +62,11 @@ pub(super) fn load(tls: &TlsSettings) -> Result<ClientConfig, TlsError> {
     Ok(config)
 }
 
-/// What rustls needs for the clients of a proxy, and what their logins are bound to
-/// (`tls-server-end-point` of RFC 5929), if the certificate allows that. Waits for the disk.
+/// What rustls needs for the clients of a proxy. Waits for the disk.
 ///
 /// # Errors
 /// [`TlsError::File`]: a file is missing, cannot be read, or is not what it should be. See [`TlsError`].
-pub fn for_clients(tls: &ClientTlsSettings) -> Result<(ServerConfig, Option<Vec<u8>>), TlsError> {
+pub fn for_clients(tls: &ClientTlsSettings) -> Result<ServerConfig, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let chain = certificates("client_tls.cert", &tls.cert)?;
     let key = private_key("client_tls.key", &tls.key)?;
@@ -86,13 +84,12 @@ pub fn for_clients(tls: &ClientTlsSettings) -> Result<(ServerConfig, Option<Vec<
     } else {
         builder.with_no_client_auth()
     };
-    let binding = chain.first().and_then(|shown| end_point(shown));
     let mut config = builder.with_single_cert(chain, key).map_err(|error| fail(&error))?;
     // As PostgreSQL: a session that is resumed would bring its old client certificate along.
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.alpn_protocols = vec![ALPN.to_vec()];
-    Ok((config, binding))
+    Ok(config)
 }
 
 fn versions(oldest: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {

@@ -16,8 +16,7 @@ impl<D: Driver> Worker<D> {
         secret: &[u8],
     ) -> Option<Option<usize>> {
         let client = self.clients.get(key)?;
-        let own = if client.long_key { &client.secret[..] } else { &client.secret[..4] };
-        if client.greeting || own != secret {
+        if client.greeting || client.told_secret() != secret {
             return None;
         }
         match client.phase {

@@ -91,8 +91,7 @@ impl<D: Driver> Worker<D> {
         client.phase = Phase::Console(Box::new(at));
         Authentication::Ok.put(&mut said);
         Console::put_welcome(&mut said);
-        let secret = if client.long_key { &client.secret[..] } else { &client.secret[..4] };
-        backend::put_key_data(&mut said, pid, secret);
+        backend::put_key_data(&mut said, pid, client.told_secret());
         backend::put_ready(&mut said, TxStatus::Idle);
         client.send([&said[..]].into_iter());
         if self.draining {

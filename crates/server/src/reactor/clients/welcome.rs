@@ -188,8 +188,7 @@ impl<D: Driver> Worker<D> {
         if adds_name && let Some(name) = client.at_login.get(NAME) {
             backend::put_parameter_status(&mut out, NAME, name);
         }
-        let secret = if client.long_key { &client.secret[..] } else { &client.secret[..4] };
-        backend::put_key_data(&mut out, pid, secret);
+        backend::put_key_data(&mut out, pid, client.told_secret());
         backend::put_ready(&mut out, TxStatus::Idle);
         client.send([&out[..]].into_iter());
         if self.draining {

@@ -111,7 +111,7 @@ impl Login {
         let replicates = random.one_in(15);
         let login = Self { kind, state, random, user, parameters, replicates, protocol, told, key };
         match login.state {
-            State::Ssl => out.extend_from_slice(&[0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]),
+            State::Ssl => out.extend_from_slice(&startup::SSL_REQUEST),
             _ => login.ask(out),
         }
         login
