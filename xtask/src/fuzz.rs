@@ -122,3 +122,25 @@ fn inputs(found: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(found)?;
     Ok(entries.flatten().map(|entry| entry.path()).filter(|path| !path.ends_with("log")).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `fuzz` is no member of the workspace, so nothing else notices that a crate it depends on has
+    /// new dependencies.
+    #[test]
+    fn the_lock_file_of_the_targets_is_up_to_date() {
+        let manifest = command::workspace().join("fuzz/Cargo.toml");
+        let manifest = manifest.to_string_lossy();
+        let metadata = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args(["metadata", "--locked", "--format-version", "1", "--manifest-path", &manifest])
+            .output()
+            .expect("cargo runs");
+        assert!(
+            metadata.status.success(),
+            "`cargo update --workspace --manifest-path fuzz/Cargo.toml` mends what cargo says: {}",
+            String::from_utf8_lossy(&metadata.stderr)
+        );
+    }
+}
