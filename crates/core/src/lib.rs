@@ -8,6 +8,7 @@
 //! so each decision can be tested and replayed.
 
 pub mod balance;
+pub mod guard;
 pub mod health;
 pub mod held;
 #[cfg(any(test, fuzzing))]

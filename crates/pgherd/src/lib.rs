@@ -48,6 +48,7 @@ mod conn;
 mod env;
 mod error;
 mod health;
+mod inquirer;
 mod mutex;
 pub mod pool;
 mod random;
@@ -66,6 +67,7 @@ pub use conn::hostile;
 pub use conn::{ConnectError, ConnectStep, Distrust, PasswordError, TlsError, with_passwords};
 pub use error::{Error, ErrorKind};
 pub use health::{HealthMonitor, NoPrimary, ProbeAnswer};
+pub use inquirer::{Inquirer, InquiryError};
 pub use pool::{AcquireError, CloseReason, HookError, Lease, OverdueLease, PoolEvent, Verdict};
 pub use session::{
     Answered, Auto, CopyIn, CopyOut, ListenEvent, Listener, Pipeline, Request, Rows, Session,

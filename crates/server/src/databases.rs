@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pgherd_core::Settings;
-use pgherd_core::settings::{DatabaseSettings, PoolMode, PoolPlan};
+use pgherd_core::settings::{DatabaseSettings, PoolMode, PoolPlan, UserSettings};
 use pgherd_core::timeouts::Timeouts;
 
 use crate::admin::{self, Rights};
+use crate::auth::question::Place;
 use crate::auth::{UserId, Users};
 
 use places::Places;
@@ -112,6 +113,8 @@ pub struct Databases {
     logins: HashMap<String, UserId>,
     users: Vec<Arc<Places>>,
     consoles: HashMap<UserId, Rights>,
+    // What holds for users that were looked up.
+    looked_up: UserSettings,
     known: Mutex<Known>,
 }
 
@@ -119,6 +122,8 @@ pub struct Databases {
 struct Known {
     unlisted: HashMap<Box<str>, Arc<Database>>,
     accounts: HashMap<(DatabaseId, UserId), Arc<Account>>,
+    // Clients of users that were looked up.
+    looked_up: HashMap<UserId, Arc<Places>>,
     next: u32,
 }
 
@@ -151,6 +156,7 @@ impl Databases {
                 .collect(),
             consoles: consoles(settings, users),
             logins: settings.users.iter().filter_map(|user| find(&user.name)).collect(),
+            looked_up: UserSettings::default(),
             known: Mutex::new(Known { next, ..Known::default() }),
         }
     }
@@ -210,15 +216,21 @@ impl Databases {
     /// [`NoDatabase`].
     pub fn account(&self, name: &str, user: UserId) -> Result<Arc<Account>, NoDatabase> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = &mut *known;
         let database = match self.listed(name) {
             Some(database) => Arc::clone(database),
             None => known.unlisted(name, self.any.as_ref(), &self.settings)?,
         };
-        let account = known.accounts.entry((database.id, user)).or_insert_with(|| {
+        let Known { accounts, looked_up, .. } = known;
+        let account = accounts.entry((database.id, user)).or_insert_with(|| {
             let login = self.login_of_all(&database).unwrap_or(user);
             let mode = self.plan(&database, login).mode;
-            let timeouts = self.settings.client_timeouts(&self.settings.users[user.index()]);
-            let of_user = Arc::clone(&self.users[user.index()]);
+            let timeouts = self.settings.client_timeouts(self.of_user(user));
+            let of_user = self.users.get(user.index()).unwrap_or_else(|| {
+                let limit = self.settings.client_limit_of_user(&self.looked_up);
+                looked_up.entry(user).or_insert_with(|| Arc::new(Places::up_to(limit)))
+            });
+            let of_user = Arc::clone(of_user);
             let clients = Places::default();
             let id = database.id;
             Arc::new(Account { id, database, user, login, mode, timeouts, clients, of_user })
@@ -267,7 +279,30 @@ impl Databases {
 
     /// What holds for the pools of a database under a login at the nodes.
     pub(crate) fn plan(&self, database: &Database, login: UserId) -> PoolPlan {
-        PoolPlan::new(&self.settings, &database.settings, &self.settings.users[login.index()])
+        PoolPlan::new(&self.settings, &database.settings, self.of_user(login))
+    }
+
+    /// What the settings say of a user; of one that was looked up they say nothing.
+    fn of_user(&self, user: UserId) -> &UserSettings {
+        self.settings.users.get(user.index()).unwrap_or(&self.looked_up)
+    }
+
+    /// Where the secret of a user who is not in the settings is looked up that wants this database;
+    /// `None` if it is not.
+    pub fn look_up(&self, database: &str) -> Option<Place> {
+        let find = |name: &str| self.listed(name).map(|one| &one.settings).or(self.any.as_ref());
+        let listen = &self.settings.listen;
+        let own = find(database);
+        let first = |own: Option<&String>, of_all: &String| {
+            let own = own.filter(|own| !own.is_empty()).unwrap_or(of_all);
+            (!own.is_empty()).then(|| own.clone())
+        };
+        let user = first(own.map(|own| &own.auth_user), &listen.auth_user)?;
+        let query = first(own.map(|own| &own.auth_query), &listen.auth_query)?;
+        let named = first(own.map(|own| &own.auth_database), &listen.auth_database);
+        let named = named.as_deref().unwrap_or(database);
+        let database = find(named)?.on_nodes(named).to_owned();
+        Some(Place { user, database, query })
     }
 
     fn listed(&self, name: &str) -> Option<&Arc<Database>> {

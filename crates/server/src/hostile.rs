@@ -4,6 +4,7 @@
 //! returns what was made of them: it must not depend on the pieces in which they came.
 
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use pgherd_core::Settings;
 use pgherd_core::sql::{Classified, Classifier};
@@ -13,7 +14,7 @@ use pgherd_wire::{TxStatus, WireError};
 use crate::admin::Rights;
 use crate::admin::console::{Ask, Console, Failure, Outcome, Step};
 use crate::auth::{self, Credentials, Method, Proof, Users};
-use crate::backend::{self, Identity, KeyCache, login::LoginError};
+use crate::backend::{self, EndPoint, Identity, KeyCache, login::LoginError};
 use crate::databases::Databases;
 use crate::relay::downstream::{self, Errors, Observer};
 use crate::relay::survey::{self, MayRead, Survey};
@@ -25,8 +26,12 @@ use crate::session::{self, Encryption, LoginStep, Rules};
 const PREPARED: usize = 2000;
 
 /// The only login of [`client_login`] and [`backend_login`].
-pub const IDENTITY: Identity<'_> =
-    Identity { user: "app", proof: Proof::Password(PASSWORD), database: "app" };
+pub const IDENTITY: Identity<'_> = Identity {
+    user: "app",
+    proof: Proof::Password(PASSWORD),
+    database: "app",
+    end_point: EndPoint::None,
+};
 
 /// Its password.
 pub const PASSWORD: &str = "secret";
@@ -46,7 +51,16 @@ pub fn client_login_by(method: Method, pieces: &[&[u8]]) -> (Option<LoginStep>, 
     // Deriving its keys takes longer than all the rest.
     static SERVED: OnceLock<(Users, Databases)> = OnceLock::new();
     let (users, databases) = SERVED.get_or_init(served);
-    let rules = Rules { method, users, databases, encryption: Encryption::NONE };
+    let rules = Rules {
+        method,
+        users,
+        databases,
+        encryption: Encryption::NONE,
+        hba: None,
+        guard: None,
+        address: None,
+        now: Instant::now(),
+    };
     let (mut login, mut kept, mut told) = (session::Login::default(), Vec::new(), Vec::new());
     let mut read = 0;
     for piece in pieces {

@@ -26,5 +26,5 @@ pub mod tls;
 
 pub use peers::Peers;
 pub use pins::{Pin, Pins};
-pub use serve::{Certificates, Pauser, ServeError, Server, Stopper};
+pub use serve::{Certificates, Pauser, ReloadError, ServeError, Server, Stopper};
 pub use statistics::NodeStatistics;

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use pgherd::{PasswordError, TlsError};
 use pgherd_core::balance::Balancer;
 use pgherd_core::route::RoutePolicy;
-use pgherd_core::settings::{ChannelBinding, HostBalance, Settings};
+use pgherd_core::settings::{AuthMethod, HostBalance, Settings};
 use pgherd_core::shard::BadShardMap;
 use pgherd_core::sql::Classifier;
 use pgherd_core::topology::{Node, Topology, TopologyError};
@@ -20,13 +20,13 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::addresses::{self, Addresses, LookUp, NotFound};
 use crate::admin::{Admin, Pause};
-use crate::auth::{Credentials, Users};
+use crate::auth::{Credentials, Hba, HbaError, LoginGuard, Users};
 use crate::control::ControlPlane;
 use crate::databases::Databases;
 use crate::peers::Peers;
 use crate::pins::{Pin, Pins};
 use crate::reactor::mio_driver::{Acceptor, Mailbox, cores};
-use crate::reactor::{Counts, Failures, Mail, Proxy, Shares};
+use crate::reactor::{Counts, Failures, Mail, Proxy, Questions, Shares};
 use crate::relay::StatementTable;
 use crate::statistics::{NodeStatistics, statistics};
 use crate::tls::{ClientTls, NodeTls};
@@ -82,11 +82,9 @@ pub enum ServeError {
     /// A file for TLS is not as it has to be.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The settings want logins bound to encrypted connections, which the proxy cannot yet.
-    #[error(
-        "tls.channel_binding is \"require\", and the proxy cannot bind its logins at the nodes yet"
-    )]
-    BindingRequired,
+    /// The HBA file, or the one of ident maps, is not as it has to be.
+    #[error(transparent)]
+    Hba(#[from] HbaError),
     /// The system refused a thread, a descriptor, or the like.
     #[error("cannot start the loops")]
     Io(#[from] io::Error),
@@ -114,19 +112,35 @@ impl Stopper {
     }
 }
 
-/// The certificates and keys of a proxy, from wherever they are renewed.
+/// The files of a proxy that are read again while it runs: certificates, keys, and who may log in how.
 #[derive(Debug, Clone)]
 pub struct Certificates(Arc<Proxy>);
 
+/// A file is not as it has to be, and what was read before goes on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// One of `[client_tls]` or `[tls]`.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The HBA file, or the one of ident maps.
+    #[error(transparent)]
+    Hba(#[from] HbaError),
+}
+
 impl Certificates {
-    /// Reads the files of `[client_tls]` and `[tls]` again, for connections from now on. If one is not
-    /// as it has to be, what was read before goes on on its side. Waits for the disk.
+    /// Reads the files of `[client_tls]` and `[tls]`, `listen.hba_file` and `listen.ident_file` again,
+    /// for connections from now on. If one is not as it has to be, what was read before goes on in its
+    /// place. Waits for the disk.
     ///
     /// # Errors
-    /// [`TlsError`] names the file.
-    pub fn reload(&self) -> Result<(), TlsError> {
-        self.0.client_tls.reload()?;
-        self.0.node_tls.reload()
+    /// [`ReloadError`] names the first such file; the others are read all the same.
+    pub fn reload(&self) -> Result<(), ReloadError> {
+        let clients = self.0.client_tls.reload();
+        let nodes = self.0.node_tls.reload();
+        self.0.hba.reload()?;
+        clients?;
+        Ok(nodes?)
     }
 }
 
@@ -187,9 +201,6 @@ impl Server {
         if settings.users.is_empty() {
             return Err(ServeError::NoUsers);
         }
-        if settings.tls.channel_binding == ChannelBinding::Require {
-            return Err(ServeError::BindingRequired);
-        }
         let settings = &with_passwords(settings)?;
         let addresses = Arc::new(addresses_of(&topology, settings.pool.load_balance_hosts));
         if let Some((node, NotFound { host, error })) = addresses.look_up(&look_up).pop() {
@@ -210,17 +221,26 @@ impl Server {
         };
         let client_tls = ClientTls::new(settings.client_tls.clone())?;
         let node_tls = NodeTls::new(settings, topology.clone())?;
+        let hba = match settings.listen.auth {
+            AuthMethod::Hba => Hba::new(&settings.listen.hba_file, &settings.listen.ident_file)?,
+            _ => Hba::default(),
+        };
         let watched = Arc::new(settings.clone());
         let places = peers.iter().map(Peers::addresses).chain([&addresses]).cloned();
-        let control = ControlPlane::start(watched, topology, places, look_up)?;
-        let health =
-            Health { topology: control.topology(), failures: Box::new(control.failures()) };
+        let (cores, mailboxes) = cores(count)?;
+        let for_answers = Arc::clone(&mailboxes);
+        let control = ControlPlane::start(watched, topology, places, look_up, for_answers)?;
+        let desk = control.desk();
+        let health = Health {
+            topology: control.topology(),
+            failures: Box::new(control.failures()),
+            questions: Box::new(move |question, by| desk.ask(question, by)),
+        };
         let now = Instant::now();
         let whereabouts = Whereabouts { addresses, peers };
-        let encryption = Encryption { client_tls, node_tls };
-        let proxy = proxy(settings, policy, health, whereabouts, encryption, count, now);
+        let doors = Doors { client_tls, node_tls, hba };
+        let proxy = proxy(settings, policy, health, whereabouts, doors, count, now);
         let proxy = Arc::new(proxy);
-        let (cores, mailboxes) = cores(count)?;
         let stopper = Stopper(Arc::clone(&mailboxes));
         let mut acceptor = Some(Acceptor::new(listener, settings.listen.tcp_user_timeout)?);
         let mut threads = Vec::new();
@@ -306,6 +326,7 @@ fn with_passwords(settings: &Settings) -> Result<Settings, ServeError> {
 pub(crate) struct Health {
     pub(crate) topology: Arc<ArcSwap<Topology>>,
     pub(crate) failures: Failures,
+    pub(crate) questions: Questions,
 }
 
 /// Where the nodes are, and other proxies.
@@ -314,10 +335,11 @@ pub(crate) struct Whereabouts {
     pub(crate) peers: Option<Peers>,
 }
 
-/// TLS on both sides.
-pub(crate) struct Encryption {
+/// What is read from files for both sides: TLS, and who may log in how.
+pub(crate) struct Doors {
     pub(crate) client_tls: ClientTls,
     pub(crate) node_tls: NodeTls,
+    pub(crate) hba: Hba,
 }
 
 /// What all cores share, by the settings.
@@ -326,7 +348,7 @@ pub(crate) fn proxy(
     policy: RoutePolicy,
     health: Health,
     whereabouts: Whereabouts,
-    encryption: Encryption,
+    doors: Doors,
     cores: usize,
     now: Instant,
 ) -> Proxy {
@@ -335,14 +357,24 @@ pub(crate) fn proxy(
     };
     let pool = &settings.pool;
     let users = Users::new(settings.users.iter().map(Credentials::from), random);
+    let looks_up = |user: &str| !user.is_empty();
+    let users = match looks_up(&settings.listen.auth_user)
+        || settings.databases.iter().any(|database| looks_up(&database.auth_user))
+    {
+        true => users.with_room(),
+        false => users,
+    };
     Proxy {
         method: settings.listen.auth.into(),
         databases: Databases::new(settings, &users),
-        client_tls: encryption.client_tls,
-        node_tls: encryption.node_tls,
+        client_tls: doors.client_tls,
+        node_tls: doors.node_tls,
+        hba: doors.hba,
+        guard: LoginGuard::new(settings.guard_config()),
         users,
         topology: health.topology,
         failures: health.failures,
+        questions: health.questions,
         addresses: whereabouts.addresses,
         balancer: Balancer::new(policy.balance, settings.nodes.len(), 0),
         policy,
@@ -462,8 +494,6 @@ mod tests {
             );
             Server::start(&Settings::from_toml(&text, "pgherd.toml").unwrap()).unwrap_err()
         };
-        let error = refused("[tls]\nchannel_binding = \"require\"");
-        assert!(matches!(error, ServeError::BindingRequired), "{error}");
         let error = refused("[tls]\nmode = \"verify-full\"\nroot_cert = \"no.crt\"");
         assert!(error.to_string().starts_with("tls.root_cert no.crt: "), "{error}");
         let error = refused("[client_tls]\nmode = \"prefer\"\ncert = \"no.crt\"\nkey = \"no.key\"");

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use pgherd::{TlsError, tls};
 use pgherd_core::id::NodeId;
-use pgherd_core::settings::{ClientTlsSettings, TlsMode};
+use pgherd_core::settings::{ChannelBinding, ClientTlsSettings, TlsMode};
 use pgherd_core::{Settings, Topology};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
@@ -19,7 +19,16 @@ use rustls::{ClientConfig, ServerConfig};
 pub struct ClientTls {
     settings: ClientTlsSettings,
     // None if it is never spoken.
-    shown: ArcSwapOption<ServerConfig>,
+    shown: ArcSwapOption<Shown>,
+}
+
+/// What a client is shown that begins TLS now.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    /// What rustls needs.
+    pub(crate) config: Arc<ServerConfig>,
+    /// The hash of the certificate that logins may be bound to, if it has one.
+    pub(crate) end_point: Option<Vec<u8>>,
 }
 
 impl ClientTls {
@@ -40,7 +49,8 @@ impl ClientTls {
     /// [`TlsError::File`].
     pub fn reload(&self) -> Result<(), TlsError> {
         if self.settings.mode != TlsMode::Disable {
-            self.shown.store(Some(Arc::new(tls::for_clients(&self.settings)?)));
+            let (config, end_point) = tls::for_clients(&self.settings)?;
+            self.shown.store(Some(Arc::new(Shown { config: Arc::new(config), end_point })));
         }
         Ok(())
     }
@@ -51,7 +61,7 @@ impl ClientTls {
     }
 
     /// What rustls needs for a connection that begins now.
-    pub(crate) fn shown(&self) -> Option<Arc<ServerConfig>> {
+    pub(crate) fn shown(&self) -> Option<Arc<Shown>> {
         self.shown.load_full()
     }
 }
@@ -101,6 +111,11 @@ impl NodeTls {
             self.nodes.store(Arc::new(nodes?));
         }
         Ok(())
+    }
+
+    /// Whether logins are bound to their connection.
+    pub(crate) fn channel_binding(&self) -> ChannelBinding {
+        self.settings.tls.channel_binding
     }
 
     /// Whether connections are encrypted, and whom is trusted.

@@ -1,9 +1,9 @@
-//! SCRAM-SHA-256, both sides, without channel binding.
+//! SCRAM-SHA-256, both sides, bound to a TLS connection or not.
 //!
-//! In: the messages of the peer, a nonce and what is known of the password.
+//! In: the messages of the peer, a nonce, what is known of the password, and what there is to bind to.
 //! Out: the messages to send, or why the exchange failed.
 //!
-//! Source: RFC 5802, RFC 7677; PostgreSQL manual, "SASL Authentication" (the user name inside
+//! Source: RFC 5802, RFC 7677, RFC 5929 (`tls-server-end-point`, the only kind); PostgreSQL manual, "SASL Authentication" (the user name inside
 //! the exchange is ignored; passwords that cannot be prepared are used as they are).
 
 mod client;
@@ -20,6 +20,38 @@ use subtle::ConstantTimeEq;
 
 /// The mechanism's name.
 pub const MECHANISM: &str = "SCRAM-SHA-256";
+
+/// The name of the mechanism that binds the exchange to the TLS connection it goes over.
+pub const MECHANISM_PLUS: &str = "SCRAM-SHA-256-PLUS";
+
+/// What there is to bind an exchange to: the hash of the server's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Binding<'a> {
+    /// Nothing, or nothing is wanted.
+    #[default]
+    None,
+    /// The client could bind, and the server has not offered it.
+    NotOffered,
+    /// This end's view of the certificate.
+    EndPoint(&'a [u8]),
+}
+
+impl Binding<'_> {
+    /// The header that a client's messages begin with.
+    fn header(self) -> &'static str {
+        match self {
+            Self::None => "n,,",
+            Self::NotOffered => "y,,",
+            Self::EndPoint(_) => "p=tls-server-end-point,,",
+        }
+    }
+
+    /// What a client's last message repeats of it, in base64.
+    fn repeated(self) -> String {
+        let data = if let Self::EndPoint(hash) = self { hash } else { &[] };
+        BASE64.encode([self.header().as_bytes(), data].concat())
+    }
+}
 
 /// PostgreSQL's default number of iterations (`scram_iterations`).
 pub const DEFAULT_ITERATIONS: u32 = 4096;
@@ -46,6 +78,12 @@ pub enum ScramError {
     /// The client insists on channel binding, which was not offered.
     #[error("the client asks for channel binding, which this connection does not offer")]
     ChannelBinding,
+    /// The client could bind and believes that we cannot: somebody in between has told it so.
+    #[error("the client supports channel binding and thinks that the server does not")]
+    Downgraded,
+    /// The client sees another certificate than ours: somebody stands in between.
+    #[error("the client's channel binding is not that of this connection")]
+    OtherEndPoint,
     /// The server asks for an absurd number of iterations.
     #[error("the server asks for {0} iterations, more than {MAX_ITERATIONS}")]
     Iterations(u32),
@@ -185,6 +223,11 @@ fn hmac(key: &[u8], parts: &[&[u8]]) -> Key {
     let mut mac = new_hmac(key);
     parts.iter().for_each(|part| mac.update(part));
     mac.finalize().into_bytes().into()
+}
+
+/// HMAC-SHA-256, for who keeps something that nobody is to guess back from it.
+pub fn keyed_hash(key: &[u8], text: &[u8]) -> [u8; 32] {
+    hmac(key, &[text])
 }
 
 fn sha256(bytes: &[u8]) -> Key {

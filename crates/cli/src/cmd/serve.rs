@@ -16,8 +16,8 @@ use crate::settings;
 /// Serve PostgreSQL clients: pooling, and reads to replicas
 ///
 /// SIGTERM and SIGINT (Ctrl-C) stop it: no more clients are accepted, and those in a transaction
-/// may finish it. A second signal stops it at once. SIGHUP has the certificates that clients are shown
-/// read again.
+/// may finish it. A second signal stops it at once. SIGHUP has certificates and the HBA
+/// file read again.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// The settings file; without one, the environment (COORDINATOR_HOST and others)
@@ -73,8 +73,10 @@ fn obey(mut signals: Signals, stopper: Stopper, certificates: Certificates) {
         for signal in signals.forever() {
             if signal == SIGHUP {
                 match certificates.reload() {
-                    Ok(()) => tracing::info!("certificates are read again, for new connections"),
-                    Err(error) => tracing::error!(%error, "the certificates stay as they were"),
+                    Ok(()) => tracing::info!(
+                        "certificates and HBA file are read again, for new connections"
+                    ),
+                    Err(error) => tracing::error!(%error, "what is wrong stays as it was"),
                 }
                 continue;
             }

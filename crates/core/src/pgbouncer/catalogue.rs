@@ -45,10 +45,9 @@ const AUTH_TYPES: Kind =
 const BALANCES: Kind = Kind::Word(&["round-robin", "disable"]);
 
 const AUTH_QUERY: &str = "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword \
-                          END FROM pg_authid WHERE rolname=$1 AND rolcanlogin";
+                          END FROM pg_catalog.pg_authid WHERE rolname=$1 AND rolcanlogin";
 
 const NO_UNIX: &str = "pgherd listens on TCP only, so far";
-const NO_LOOK_UP: &str = "users are those of auth_file, so far: name each of them there";
 
 const DAYS: Duration = Duration::from_secs(24 * 3600);
 const TEN_MINUTES: Duration = Duration::from_secs(600);
@@ -108,14 +107,14 @@ pub(super) static GLOBAL: &[Row<Draft>] = &[
     row("disable_pqexec", Kind::Flag, "0", Refused("simple queries cannot be refused yet: take it out if several statements in one query are no danger")),
     row("stats_period", Kind::Seconds, "60", Becomes("`listen.stats_period`", "at least 1s; no statistics are written to the log yet", |d, v, r| d.settings.listen.stats_period = r.at_least(v, Duration::from_secs(1)))),
     // Authentication.
-    row("auth_type", AUTH_TYPES, "md5", Becomes("`listen.auth`", "any, trust, plain, md5 and scram-sha-256, so far", |d, v, r| d.settings.listen.auth = auth(v.text(), r))),
+    row("auth_type", AUTH_TYPES, "md5", Becomes("`listen.auth`", "but for ldap and pam", |d, v, r| d.settings.listen.auth = auth(v.text(), r))),
     row("auth_file", Kind::Text, "", Becomes("`[[user]]`", "one for each login", |d, v, _| d.auth_file = v.text().to_owned())),
-    row("auth_hba_file", Kind::Text, "", NoEffect("it counts with auth_type = hba only, which is refused, so far")),
-    row("auth_ident_file", Kind::Text, "", NoEffect("it counts with cert and peer only, which are refused, so far")),
+    row("auth_hba_file", Kind::Text, "", Becomes("`listen.hba_file`", "with auth_type = hba", |d, v, _| d.settings.listen.hba_file = v.text().to_owned())),
+    row("auth_ident_file", Kind::Text, "", Becomes("`listen.ident_file`", "for lines of auth_hba_file with map=", |d, v, _| d.settings.listen.ident_file = v.text().to_owned())),
     row("auth_ldap_options", Kind::Text, "", NoEffect("it counts with auth_type = ldap only, which is refused")),
-    row("auth_user", Kind::Text, "", Refused(NO_LOOK_UP)),
-    row("auth_query", Kind::Text, AUTH_QUERY, NoEffect("it counts with auth_user only, which is refused, so far")),
-    row("auth_dbname", Kind::Text, "", NoEffect("it counts with auth_user only, which is refused, so far")),
+    row("auth_user", Kind::Text, "", Becomes("`listen.auth_user`", "its password is in auth_file, not a hash of it", |d, v, _| d.settings.listen.auth_user = v.text().to_owned())),
+    row("auth_query", Kind::Text, AUTH_QUERY, Becomes("`listen.auth_query`", "an answer serves for 5s (`listen.auth_cache`), unless a login fails", |d, v, _| d.settings.listen.auth_query = v.text().to_owned())),
+    row("auth_dbname", Kind::Text, "", Becomes("`listen.auth_database`", "", |d, v, _| d.settings.listen.auth_database = v.text().to_owned())),
     row("scram_iterations", Kind::Count, "4096", NotYet("secrets that are made of plain passwords have 4096 iterations")),
     row("admin_users", Kind::Text, "", Becomes("`listen.admin_users`", "those of them that can log in", |d, v, _| d.settings.listen.admin_users = names(v.text()))),
     row("stats_users", Kind::Text, "", Becomes("`listen.stats_users`", "those of them that can log in", |d, v, _| d.settings.listen.stats_users = names(v.text()))),
@@ -202,9 +201,9 @@ pub(super) static DATABASE: &[Row<DatabaseDraft>] = &[
     })),
     row("user", Kind::Text, "", Becomes("`user`", "and a `[[user]]`, if auth_file has none", |d, v, _| d.settings.user = v.text().to_owned())),
     row("password", Kind::Text, "", Becomes("`[[user]]` `password`", "one for a user, in all databases", |d, v, _| d.password = v.text().to_owned())),
-    row("auth_user", Kind::Text, "", Refused(NO_LOOK_UP)),
-    row("auth_query", Kind::Text, "", NoEffect("it counts with auth_user only, which is refused, so far")),
-    row("auth_dbname", Kind::Text, "", NoEffect("it counts with auth_user only, which is refused, so far")),
+    row("auth_user", Kind::Text, "", Becomes("`auth_user`", "", |d, v, _| d.settings.auth_user = v.text().to_owned())),
+    row("auth_query", Kind::Text, "", Becomes("`auth_query`", "", |d, v, _| d.settings.auth_query = v.text().to_owned())),
+    row("auth_dbname", Kind::Text, "", Becomes("`auth_database`", "", |d, v, _| d.settings.auth_database = v.text().to_owned())),
     row("pool_size", Kind::Count, "", Becomes("`pool_size`", "0, no limit, becomes 10000", |d, v, _| d.settings.pool_size = Some(pool_size(v)))),
     row("min_pool_size", Kind::Count, "", Becomes("`min_idle`", "", |d, v, _| d.settings.min_idle = Some(v.count()))),
     row("reserve_pool_size", Kind::Count, "", Becomes("`reserve_size`", "", |d, v, _| d.settings.reserve_size = Some(v.count()))),
@@ -373,9 +372,10 @@ fn tls_version(text: &str, remarks: &mut Remarks) -> TlsVersion {
 
 fn auth(word: &str, remarks: &mut Remarks) -> AuthMethod {
     match word {
-        "cert" | "hba" | "ldap" | "pam" => {
+        "ldap" | "pam" => {
             remarks.problem(format!(
-                "`{word}` is not supported yet: any, trust, plain, md5 and scram-sha-256 are"
+                "`{word}` is not supported, as by a PgBouncer that was built without it: any, trust, \
+                 plain, md5, scram-sha-256, cert and hba are"
             ));
             AuthMethod::ScramSha256
         }

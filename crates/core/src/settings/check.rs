@@ -113,6 +113,19 @@ pub(super) fn check(settings: &Settings) -> Vec<(String, String)> {
             );
         }
     }
+    match settings.listen.auth {
+        AuthMethod::Hba if settings.listen.hba_file.is_empty() => problem(
+            "listen.hba_file",
+            "is required, as listen.auth is \"hba\": a file of lines as in pg_hba.conf".to_owned(),
+        ),
+        AuthMethod::Cert if !settings.client_tls.mode.verifies() => problem(
+            "listen.auth",
+            "\"cert\" needs certificates that are checked: set client_tls.mode to \"verify-ca\" or \
+             \"verify-full\""
+                .to_owned(),
+        ),
+        _ => {}
+    }
     let may = [
         ("listen.admin_users", &settings.listen.admin_users),
         ("listen.stats_users", &settings.listen.stats_users),
@@ -122,6 +135,7 @@ pub(super) fn check(settings: &Settings) -> Vec<(String, String)> {
         problems.extend(unknown.map(|name| (path.to_owned(), format!("`{name}` is no [[user]]"))));
     }
     problems.extend(check_databases(settings));
+    problems.extend(check_look_up(settings));
     problems.extend(peer::check(settings));
     problems
 }
@@ -177,6 +191,43 @@ fn check_databases(settings: &Settings) -> Vec<(String, String)> {
         ];
         let path = format!("user.{}", user.name);
         problems.extend(found.into_iter().flatten().map(|problem| (path.clone(), problem)));
+    }
+    problems
+}
+
+/// Whether secrets can be looked up as the settings want it.
+fn check_look_up(settings: &Settings) -> Vec<(String, String)> {
+    let of_all = ("listen".to_owned(), &settings.listen.auth_user, &settings.listen.auth_database);
+    let of_each = settings
+        .databases
+        .iter()
+        .map(|one| (format!("database.{}", one.name), &one.auth_user, &one.auth_database));
+    let served = settings.served_databases();
+    let mut problems = Vec::new();
+    for (path, user, database) in std::iter::once(of_all).chain(of_each) {
+        let at = |name: &str| match path.as_str() {
+            "listen" => format!("listen.{name}"),
+            _ => path.clone(),
+        };
+        match settings.users.iter().find(|known| known.name == **user) {
+            _ if user.is_empty() => {}
+            None => {
+                problems.push((at("auth_user"), format!("`auth_user`: `{user}` is no [[user]]")));
+            }
+            Some(user) if !user.password_hash.is_empty() => problems.push((
+                at("auth_user"),
+                format!(
+                    "`auth_user`: `{}` needs a password: a hash opens no node by itself",
+                    user.name
+                ),
+            )),
+            Some(_) => {}
+        }
+        let is_served = |name: &str| served.iter().any(|one| one.is_any() || one.name == name);
+        if !database.is_empty() && !is_served(database) {
+            let text = format!("`auth_database`: no database is called `{database}`");
+            problems.push((at("auth_database"), text));
+        }
     }
     problems
 }

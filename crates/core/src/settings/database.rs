@@ -41,6 +41,13 @@ pub struct DatabaseSettings {
     /// What is run on each backend when it has been opened, before any client has it, and again when
     /// it has been reset. If it fails on a new one that is logged and no more. Default: "", nothing.
     pub connect_query: String,
+    /// The `[[user]]` that looks up the secrets of clients of this database. Default: "", as
+    /// `listen.auth_user`.
+    pub auth_user: String,
+    /// What it asks. Default: "", as `listen.auth_query`.
+    pub auth_query: String,
+    /// What clients would call the database in which it asks. Default: "", as `listen.auth_database`.
+    pub auth_database: String,
 }
 
 impl DatabaseSettings {
@@ -66,6 +73,9 @@ impl DatabaseSettings {
         let acquire_timeout = reader.optional("acquire_timeout");
         let max_lifetime = reader.optional("max_lifetime");
         let connect_query = reader.take("connect_query", String::new(), &Range::Any);
+        let auth_user = reader.take("auth_user", String::new(), &Range::Any);
+        let auth_query = reader.take("auth_query", String::new(), &Range::Any);
+        let auth_database = reader.take("auth_database", String::new(), &Range::Any);
         let name = reader.required("name")?;
         Some(Self {
             name,
@@ -80,6 +90,9 @@ impl DatabaseSettings {
             acquire_timeout,
             max_lifetime,
             connect_query,
+            auth_user,
+            auth_query,
+            auth_database,
         })
     }
 }

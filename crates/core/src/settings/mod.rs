@@ -37,6 +37,7 @@ pub use value::{
     Secret, TlsMode, TlsVersion,
 };
 
+use crate::guard::GuardConfig;
 use crate::health::HealthConfig;
 use crate::retry::{BudgetConfig, RetryConfig};
 use crate::route::RoutePolicy;
@@ -290,6 +291,16 @@ impl Settings {
             self.health;
         let reads_on_primary = self.routing.fall_back_to_primary;
         HealthConfig { failures, successes, warm_up, most_hold_off, cut_after, reads_on_primary }
+    }
+
+    /// What failed logins lead to.
+    pub fn guard_config(&self) -> GuardConfig {
+        let ListenSettings { login_failures, login_forgiven_in, login_delay, .. } = self.listen;
+        GuardConfig {
+            most: login_failures,
+            forgiven_in: login_forgiven_in,
+            longest_delay: login_delay,
+        }
     }
 
     /// The retry schedule.

@@ -30,6 +30,11 @@ fn between<T>(from: T, to: T) -> Range<T> {
     Range::Between(from..=to)
 }
 
+/// What secrets are asked for with by itself; as PgBouncer's since 1.24.1.
+pub(super) const AUTH_QUERY: &str = "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE \
+                                     rolpassword END FROM pg_catalog.pg_authid WHERE rolname=$1 AND \
+                                     rolcanlogin";
+
 pub(super) fn pool_sizes() -> Range<u32> {
     between(1, 10_000)
 }
@@ -98,10 +103,56 @@ section! {
         /// How clients prove who they are, by the password of `[[user]]`: "scram-sha-256"; "md5", which
         /// is SCRAM for a user with a SCRAM secret; "plain", which sends the password as it is. "trust"
         /// lets anybody in under any name of `[[user]]`, and "any" under any name at all: each
-        /// `[[database]]` then needs a `user`, as whom all are served.
+        /// `[[database]]` then needs a `user`, as whom all are served. "cert" asks for no password: the
+        /// certificate of `client_tls` is made out to the user. "hba": each as `hba_file` says.
         ///
-        /// Default: "scram-sha-256". Reload: live.
+        /// Default: "scram-sha-256". Reload: restart.
         auth: AuthMethod = AuthMethod::ScramSha256, Range::Any;
+        /// A file as PostgreSQL's `pg_hba.conf`: who logs in how, by where they come from and what they
+        /// want; the first line that fits counts. With `auth` "hba" only, and required there.
+        ///
+        /// Default: "", none. Reload: new logins, at SIGHUP.
+        hba_file: String = String::new(), Range::Any;
+        /// A file as PostgreSQL's `pg_ident.conf`: as whom the name of a certificate may log in. For lines
+        /// of `hba_file` that name a map.
+        ///
+        /// Default: "", none. Reload: new logins, at SIGHUP.
+        ident_file: String = String::new(), Range::Any;
+        /// The `[[user]]` that looks up, at the primary, the secrets of those who are no `[[user]]`; nobody
+        /// else may log in where it is not set. A `[[database]]` may have its own.
+        ///
+        /// Default: "", none. Reload: restart.
+        auth_user: String = String::new(), Range::Any;
+        /// What it asks: `$1` is the name that a client has given, and the answer is a row of a name and
+        /// `rolpassword`, or no row. NULL is a user without a password. A `[[database]]` may have its own.
+        ///
+        /// Default: from pg_authid, of roles that may log in; of an expired password NULL.
+        /// Reload: restart.
+        auth_query: String = AUTH_QUERY.to_owned(), Range::Any;
+        /// What clients would call the database in which it asks. A `[[database]]` may have its own.
+        ///
+        /// Default: "", the one that the client wants. Reload: restart.
+        auth_database: String = String::new(), Range::Any;
+        /// How long an answer serves for further logins, unless one fails.
+        ///
+        /// Unit: duration. Range: 0 to 1h; 0 asks for each login. Default: 5s. Reload: restart.
+        /// Why 5s: a password that was changed, or a role that was dropped, is noticed as soon.
+        auth_cache: Duration = secs(5), between(Duration::ZERO, hours(1));
+        /// Failed logins of one address under one name at which it is not heard under that name any
+        /// more, until some are forgiven; at ten times as many under no name. An IPv6 network of 64 bits
+        /// is one address.
+        ///
+        /// Range: 0 to 1000000; 0 is no limit. Default: 30. Reload: restart.
+        login_failures: u32 = 30, between(0, 1_000_000);
+        /// In what time one failed login is forgiven.
+        ///
+        /// Unit: duration. Range: 100ms to 1d. Default: 10s. Reload: restart.
+        login_forgiven_in: Duration = secs(10), between(ms(100), hours(24));
+        /// The longest that the answer to a failed login is kept: 100ms the first time, and twice as
+        /// long for each further one of its address or its name.
+        ///
+        /// Unit: duration. Range: 0 to 1m; 0 answers at once. Default: 2s. Reload: restart.
+        login_delay: Duration = secs(2), between(Duration::ZERO, secs(60));
         /// How long a client may take to log in.
         ///
         /// Unit: duration. Range: 100ms to 10m. Default: 15s. Reload: live.

@@ -193,6 +193,10 @@ words! {
         Trust = "trust",
         /// Not at all, and nobody asks who they are.
         Any = "any",
+        /// By a certificate.
+        Cert = "cert",
+        /// As a file says, by where they come from and what they want.
+        Hba = "hba",
     }
 }
 

@@ -138,6 +138,9 @@ fn database(database: &DatabaseSettings) -> Lines {
         acquire_timeout,
         max_lifetime,
         connect_query,
+        auth_user,
+        auth_query,
+        auth_database,
     } = database;
     [
         Some(("name", name.to_toml())),
@@ -152,6 +155,9 @@ fn database(database: &DatabaseSettings) -> Lines {
         optional("acquire_timeout", acquire_timeout.as_ref()),
         optional("max_lifetime", max_lifetime.as_ref()),
         one("connect_query", connect_query, &none.connect_query),
+        one("auth_user", auth_user, &none.auth_user),
+        one("auth_query", auth_query, &none.auth_query),
+        one("auth_database", auth_database, &none.auth_database),
     ]
     .into_iter()
     .flatten()

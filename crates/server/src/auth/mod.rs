@@ -4,14 +4,28 @@
 //! pgherd can show a node in turn. Whoever asks under a name that is none is answered as under one
 //! that is.
 
+mod guard;
+mod hba;
+pub mod question;
+
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use arc_swap::ArcSwap;
 
 use pgherd_core::pgbouncer::StoredPassword;
 use pgherd_core::settings::{AuthMethod, UserSettings};
 use pgherd_wire::md5;
-use pgherd_wire::scram::{DEFAULT_ITERATIONS, Keys, Secret};
+use pgherd_wire::scram::{DEFAULT_ITERATIONS, Keys, Secret, keyed_hash};
 use subtle::ConstantTimeEq;
+
+pub use guard::LoginGuard;
+pub use hba::{Hba, HbaError, HbaFiles};
+pub use question::{Answer, Question};
+
+/// Users that were looked up and have logged in, at most: each keeps its place.
+const MOST_FOUND: usize = 10_000;
 
 /// How clients prove who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +40,10 @@ pub enum Method {
     Md5,
     /// By SCRAM-SHA-256.
     Scram,
+    /// By the certificate that they show.
+    Cert,
+    /// As the HBA file says.
+    Hba,
 }
 
 impl From<AuthMethod> for Method {
@@ -36,6 +54,8 @@ impl From<AuthMethod> for Method {
             AuthMethod::Plain => Self::Plain,
             AuthMethod::Md5 => Self::Md5,
             AuthMethod::ScramSha256 => Self::Scram,
+            AuthMethod::Cert => Self::Cert,
+            AuthMethod::Hba => Self::Hba,
         }
     }
 }
@@ -52,7 +72,7 @@ impl UserId {
 }
 
 /// What is known of a user's password.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq)]
 pub enum Known {
     /// Nothing: there is none, and nobody can prove to be this user.
     #[default]
@@ -103,20 +123,33 @@ pub enum Proof<'a> {
     Scram(&'a Secret, Option<&'a Keys>),
 }
 
-/// One user: a client that logs in under this name, and the login pgherd uses at the nodes for
-/// it.
-pub struct User {
-    /// The name, the same on both sides.
-    pub name: String,
-    nodes_only: bool,
+/// What is known of a user's password, and what clients have shown of it.
+#[derive(Default)]
+pub struct Credential {
     known: Known,
     // Of the password, if that is known.
     secret: Option<Secret>,
     // With them, and without the password, the nodes let us in.
     keys: OnceLock<Keys>,
+    // A keyed hash of the password that has fitted the secret, so that it is known again without the
+    // milliseconds of the derivation.
+    seen: OnceLock<[u8; 32]>,
 }
 
-impl User {
+impl Credential {
+    /// Of what is known under a name. Of a password a secret is made, which takes milliseconds; its salt
+    /// is that of a name that is none, and stays the same as long as the key does.
+    pub fn new(name: &str, known: Known, mock_key: &[u8; 32]) -> Self {
+        let secret = match &known {
+            Known::Password(password) => {
+                let salt = Secret::mock(name, mock_key).salt;
+                Some(Secret::from_password(password, &salt, DEFAULT_ITERATIONS))
+            }
+            _ => None,
+        };
+        Self { known, secret, ..Self::default() }
+    }
+
     /// What a node can be shown.
     pub fn proof(&self) -> Proof<'_> {
         match &self.known {
@@ -124,6 +157,16 @@ impl User {
             Known::Password(password) => Proof::Password(password),
             Known::Md5(hash) => Proof::Md5(hash),
             Known::Scram(secret) => Proof::Scram(secret, self.keys.get()),
+        }
+    }
+
+    /// Keeps the key that a client has shown, to log in to nodes with it.
+    pub fn remember(&self, client_key: [u8; 32]) {
+        if let Known::Scram(secret) = &self.known
+            && self.keys.get().is_none()
+            && let Some(keys) = secret.keys_of(client_key)
+        {
+            let _ = self.keys.set(keys);
         }
     }
 
@@ -136,9 +179,27 @@ impl User {
 }
 
 // What is known of the password stays out of logs.
-impl std::fmt::Debug for User {
+impl std::fmt::Debug for Credential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("User").field("name", &self.name).finish_non_exhaustive()
+        f.write_str("Credential(..)")
+    }
+}
+
+/// One user: a client that logs in under this name, and the login pgherd uses at the nodes for
+/// it.
+#[derive(Debug)]
+pub struct User {
+    /// The name, the same on both sides.
+    pub name: String,
+    nodes_only: bool,
+    // That of one who was looked up may change.
+    credential: ArcSwap<Credential>,
+}
+
+impl User {
+    /// What is known of the password.
+    pub fn credential(&self) -> Arc<Credential> {
+        self.credential.load_full()
     }
 }
 
@@ -149,50 +210,114 @@ pub struct Users {
     by_name: HashMap<String, UserId>,
     // Makes up the salts of users that do not exist.
     mock_key: [u8; 32],
-    // How many can prove who they are, and how many of them by nothing but SCRAM.
-    can_log_in: u32,
-    by_scram: u32,
+    // Of those that can prove who they are: the iterations of their secrets, and whether SCRAM is all
+    // that they can be asked for.
+    asked: Vec<(u32, bool)>,
+    // Those that were looked up, in places behind those of the others; none if nobody is.
+    found: Box<[OnceLock<User>]>,
+    // Held for a look at it, at a login.
+    found_by_name: Mutex<HashMap<String, UserId>>,
+    // Whether SCRAM is all that the last one that was looked up can be asked for.
+    found_by_scram: AtomicBool,
 }
 
+/// No more users that are looked up have a place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{MOST_FOUND} users that the settings do not list have logged in, and no more may")]
+pub struct NoPlace;
+
 impl Users {
-    /// These users. `random` fills salts and keys.
+    /// These users. `random` fills keys where nothing else is secret.
     ///
     /// Costs one key derivation (milliseconds) for each password. Of two users with one name the
     /// later counts.
     pub fn new(
         logins: impl IntoIterator<Item = Credentials>,
-        mut random: impl FnMut(&mut [u8]),
+        random: impl FnOnce(&mut [u8]),
     ) -> Self {
-        let mut mock_key = [0; 32];
-        random(&mut mock_key);
+        let logins: Vec<Credentials> = logins.into_iter().collect();
+        let mock_key = mock_key(&logins, random);
         let mut all = Self {
             users: Vec::new(),
             by_name: HashMap::new(),
             mock_key,
-            can_log_in: 0,
-            by_scram: 0,
+            asked: Vec::new(),
+            found: Box::default(),
+            found_by_name: Mutex::default(),
+            found_by_scram: AtomicBool::new(true),
         };
         for Credentials { name, known, nodes_only } in logins {
-            let secret = match &known {
-                Known::Password(password) => {
-                    let mut salt = [0; 16];
-                    random(&mut salt);
-                    Some(Secret::from_password(password, &salt, DEFAULT_ITERATIONS))
-                }
-                _ => None,
-            };
-            let can_log_in = !nodes_only && !matches!(known, Known::Nothing);
-            all.can_log_in += u32::from(can_log_in);
-            all.by_scram += u32::from(can_log_in && matches!(known, Known::Scram(_)));
+            let credential = Credential::new(&name, known, &mock_key);
+            if !nodes_only && !matches!(credential.known, Known::Nothing) {
+                let iterations = credential.secret().map(|secret| secret.iterations);
+                let by_scram = matches!(credential.known, Known::Scram(_));
+                all.asked.push((iterations.unwrap_or(DEFAULT_ITERATIONS), by_scram));
+            }
             let id = u16::try_from(all.users.len()).expect("settings hold fewer than 65536 users");
             all.by_name.insert(name.clone(), UserId(id));
-            let keys = OnceLock::new();
-            all.users.push(User { name, nodes_only, known, secret, keys });
+            all.users.push(User {
+                name,
+                nodes_only,
+                credential: ArcSwap::from_pointee(credential),
+            });
         }
         all
     }
 
-    /// The user with this name.
+    /// The same, with room for users that are looked up.
+    pub fn with_room(self) -> Self {
+        let room = (usize::from(u16::MAX) - self.users.len()).min(MOST_FOUND);
+        Self { found: (0..room).map(|_| OnceLock::new()).collect(), ..self }
+    }
+
+    /// Whether others than those of the settings may be users.
+    pub fn has_room(&self) -> bool {
+        !self.found.is_empty()
+    }
+
+    /// A question for what is known under a name that is not in the settings.
+    pub fn question(&self, name: &str, place: question::Place) -> Question {
+        Question::User { name: name.to_owned(), place, mock_key: question::MockKey(self.mock_key) }
+    }
+
+    /// Somebody has logged in who was looked up: a user from now on, by what was found.
+    ///
+    /// # Errors
+    /// [`NoPlace`].
+    pub fn adopt(&self, name: &str, found: &Arc<Credential>) -> Result<UserId, NoPlace> {
+        let mut by_name = self.found_by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(id) = by_name.get(name) {
+            let user = self.get(*id);
+            let before = user.credential.load();
+            // Keys that were shown are kept as long as they fit.
+            let is_better = before.keys.get().is_none() && found.keys.get().is_some();
+            if before.known != found.known || is_better {
+                user.credential.store(Arc::clone(found));
+            }
+            return Ok(*id);
+        }
+        let place = by_name.len();
+        let slot = self.found.get(place).ok_or(NoPlace)?;
+        let id =
+            UserId(u16::try_from(self.users.len() + place).expect("there is room for so many"));
+        let credential = ArcSwap::new(Arc::clone(found));
+        let user = User { name: name.to_owned(), nodes_only: false, credential };
+        assert!(slot.set(user).is_ok(), "places are given out in turn, under the lock");
+        by_name.insert(name.to_owned(), id);
+        Ok(id)
+    }
+
+    /// Something was found of somebody: names of which nothing is look like that.
+    pub fn looked_up(&self, found: &Credential) {
+        let is_by_scram = match found.known {
+            Known::Scram(_) => true,
+            Known::Password(_) | Known::Md5(_) => false,
+            Known::Nothing => return,
+        };
+        self.found_by_scram.store(is_by_scram, Ordering::Relaxed);
+    }
+
+    /// The user of the settings with this name.
     pub fn find(&self, name: &str) -> Option<UserId> {
         self.by_name.get(name).copied()
     }
@@ -204,70 +329,118 @@ impl Users {
 
     /// The user with this id.
     pub fn get(&self, id: UserId) -> &User {
-        &self.users[id.index()]
+        self.users.get(id.index()).unwrap_or_else(|| {
+            let found = self.found.get(id.index() - self.users.len()).and_then(OnceLock::get);
+            found.expect("an id is that of a user")
+        })
     }
 
-    fn client(&self, name: &str) -> Option<&User> {
-        self.find_client(name).map(|id| self.get(id))
+    /// What is known of a client's password under this name.
+    pub fn of_client(&self, name: &str) -> Option<Arc<Credential>> {
+        self.find_client(name).map(|id| self.get(id).credential())
     }
 
-    /// The secret to check a SCRAM login against; for an unknown name one that nothing fits, so that
-    /// the two cannot be told apart.
-    pub fn secret(&self, name: &str) -> Secret {
-        let known = self.client(name).and_then(User::secret);
-        known.cloned().unwrap_or_else(|| Secret::mock(name, &self.mock_key))
+    /// The secret to check a SCRAM login against; where nothing is known one that nothing fits, so
+    /// that the two cannot be told apart.
+    pub fn secret(&self, name: &str, of: Option<&Credential>) -> Secret {
+        of.and_then(Credential::secret).cloned().unwrap_or_else(|| {
+            let mut secret = Secret::mock(name, &self.mock_key);
+            secret.iterations = self.looks_like(name).0;
+            secret
+        })
     }
 
     /// Whether a client is asked for SCRAM where md5 is the rule, because a SCRAM secret is all that is
     /// known. As many of the unknown names are, and the same ones each time.
-    pub fn is_asked_for_scram(&self, name: &str) -> bool {
-        match self.client(name).map(|user| &user.known) {
+    pub fn is_asked_for_scram(&self, name: &str, of: Option<&Credential>) -> bool {
+        match of.map(|of| &of.known) {
             Some(Known::Scram(_)) => true,
             Some(Known::Password(_) | Known::Md5(_)) => false,
-            Some(Known::Nothing) | None => {
-                let salt = Secret::mock(name, &self.mock_key).salt;
-                let number =
-                    salt.iter().take(4).fold(0u32, |all, byte| all << 8 | u32::from(*byte));
-                number % self.can_log_in.max(1) < self.by_scram
-            }
+            Some(Known::Nothing) | None => self.looks_like(name).1,
         }
+    }
+
+    /// What a name of which nothing is known looks like: one of those that are known.
+    fn looks_like(&self, name: &str) -> (u32, bool) {
+        if self.has_room() {
+            return (DEFAULT_ITERATIONS, self.found_by_scram.load(Ordering::Relaxed));
+        }
+        let Some(count) = u64::try_from(self.asked.len()).ok().filter(|count| *count > 0) else {
+            return (DEFAULT_ITERATIONS, false);
+        };
+        let salt = Secret::mock(name, &self.mock_key).salt;
+        let number = salt.iter().take(4).fold(0u64, |all, byte| all << 8 | u64::from(*byte));
+        let place = usize::try_from(number % count).expect("it is below the length");
+        self.asked[place]
     }
 
     /// Whether this is what a user's password gives with this salt.
-    pub fn is_md5(&self, name: &str, salt: [u8; 4], answer: &[u8]) -> bool {
-        let expected = match self.client(name).map(|user| &user.known) {
-            Some(Known::Password(password)) => Some(md5::response(name, password, salt)),
-            Some(Known::Md5(hash)) => Some(md5::response_of(hash, salt)),
-            _ => None,
-        };
-        expected.is_some_and(|expected| expected.as_bytes().ct_eq(answer).into())
-    }
-
-    /// Whether this is a user's password. It takes as long for all names, whatever is known of them.
-    pub fn is_password(&self, name: &str, password: &str) -> bool {
-        let keys = self.secret(name).keys(password);
-        let md5 = md5::stored(name, password);
-        let Some(user) = self.client(name) else { return false };
-        match (&user.known, keys) {
-            (Known::Md5(hash), _) => hash.as_bytes().ct_eq(md5.as_bytes()).into(),
-            (_, Some(keys)) => {
-                let _ = user.keys.set(keys);
-                true
+    pub fn is_md5(
+        &self,
+        name: &str,
+        of: Option<&Credential>,
+        salt: [u8; 4],
+        answer: &[u8],
+    ) -> bool {
+        let expected = match of.map(|of| &of.known) {
+            Some(Known::Password(password)) => md5::response(name, password, salt),
+            Some(Known::Md5(hash)) => md5::response_of(hash, salt),
+            // Nothing fits; it takes as long to say so.
+            _ => {
+                let _ = md5::response(name, "", salt);
+                return false;
             }
-            (_, None) => false,
-        }
+        };
+        expected.as_bytes().ct_eq(answer).into()
     }
 
-    /// Keeps the key that a client has shown, to log in to nodes with it.
-    pub fn remember(&self, name: &str, client_key: [u8; 32]) {
-        let Some(user) = self.client(name) else { return };
-        if let Known::Scram(secret) = &user.known
-            && user.keys.get().is_none()
-            && let Some(keys) = secret.keys_of(client_key)
-        {
-            let _ = user.keys.set(keys);
+    /// Whether this is known to be a user's password without a derivation. If not, it may still be:
+    /// [`Question::Keys`] finds out.
+    pub fn recognises(&self, name: &str, of: Option<&Credential>, password: &str) -> bool {
+        let hash = |text: &str| keyed_hash(&self.mock_key, text.as_bytes());
+        let shown = hash(password);
+        let expected = match of.map(|of| &of.known) {
+            Some(Known::Password(known)) => hash(known),
+            Some(Known::Md5(known)) => {
+                return known.as_bytes().ct_eq(md5::stored(name, password).as_bytes()).into();
+            }
+            Some(Known::Scram(_)) => match of.and_then(|of| of.seen.get()) {
+                Some(seen) => *seen,
+                None => return false,
+            },
+            Some(Known::Nothing) | None => return false,
+        };
+        expected.ct_eq(&shown).into()
+    }
+
+    /// A client's password has given these keys, which fit its secret.
+    pub fn remember_password(&self, of: &Credential, password: &str, keys: Keys) {
+        if matches!(of.known, Known::Scram(_)) {
+            let _ = of.keys.set(keys);
+            let _ = of.seen.set(keyed_hash(&self.mock_key, password.as_bytes()));
         }
     }
+}
+
+/// What salts of unknown users are made of: as secret as the passwords, and the same for as long as
+/// they are, after a restart and in other processes. What is stored of known ones stays the same, too.
+fn mock_key(logins: &[Credentials], random: impl FnOnce(&mut [u8])) -> [u8; 32] {
+    let mut key = *b"pgherd: what nobody knows is so.";
+    let mut is_secret = false;
+    for login in logins {
+        let text = match &login.known {
+            Known::Nothing => continue,
+            Known::Password(password) => password.clone(),
+            Known::Md5(hash) => hash.clone(),
+            Known::Scram(secret) => secret.to_text(),
+        };
+        is_secret = true;
+        key = keyed_hash(&key, format!("{}:{text}", login.name).as_bytes());
+    }
+    if !is_secret {
+        random(&mut key);
+    }
+    key
 }
 
 #[cfg(test)]

@@ -30,41 +30,86 @@ fn a_password_fits_whatever_is_known_of_it() {
         ("node", false, false, false),
         ("nobody", false, false, false),
     ] {
-        assert_eq!(users.is_password(name, "pw"), plain, "{name}");
+        let of = users.of_client(name);
+        let of = of.as_deref();
+        assert_eq!(is_password(&users, name, "pw"), plain, "{name}");
         let answer = md5::response(name, "pw", salt);
-        assert_eq!(users.is_md5(name, salt, answer.as_bytes()), md5, "{name}");
-        assert_eq!(users.secret(name).keys("pw").is_some(), scram, "{name}");
+        assert_eq!(users.is_md5(name, of, salt, answer.as_bytes()), md5, "{name}");
+        assert_eq!(users.secret(name, of).keys("pw").is_some(), scram, "{name}");
         for wrong in ["", "PW", "pw "] {
-            assert!(!users.is_password(name, wrong), "{name}");
+            assert!(!is_password(&users, name, wrong), "{name}");
             let answer = md5::response(name, wrong, salt);
-            assert!(!users.is_md5(name, salt, answer.as_bytes()), "{name}");
-            assert!(users.secret(name).keys(wrong).is_none(), "{name}");
+            assert!(!users.is_md5(name, of, salt, answer.as_bytes()), "{name}");
+            assert!(users.secret(name, of).keys(wrong).is_none(), "{name}");
         }
     }
+}
+
+/// As a login finds it out.
+fn is_password(users: &Users, name: &str, password: &str) -> bool {
+    let of = users.of_client(name);
+    let of = of.as_deref();
+    if users.recognises(name, of, password) {
+        return true;
+    }
+    let Some(keys) = users.secret(name, of).keys(password) else { return false };
+    users.remember_password(of.unwrap(), password, keys);
+    true
 }
 
 #[test]
 fn where_md5_is_the_rule_unknown_names_are_asked_as_known_ones_are() {
     let users = users();
-    assert!(users.is_asked_for_scram("scram"));
-    assert!(!users.is_asked_for_scram("plain") && !users.is_asked_for_scram("md5"));
+    let is_asked = |name: &str| users.is_asked_for_scram(name, users.of_client(name).as_deref());
+    assert!(is_asked("scram"));
+    assert!(!is_asked("plain") && !is_asked("md5"));
     let strangers = (0..300).map(|number| format!("stranger-{number}"));
-    let asked = strangers.filter(|name| users.is_asked_for_scram(name)).count();
+    let asked = strangers.filter(|name| is_asked(name)).count();
     // One of three users has a SCRAM secret.
     assert!((60..140).contains(&asked), "{asked}");
     let without = Users::new([], |bytes| bytes.fill(7));
-    assert!(!without.is_asked_for_scram("nobody"));
+    assert!(!without.is_asked_for_scram("nobody", None));
+}
+
+#[test]
+fn unknown_names_are_challenged_as_known_ones_are_and_after_a_restart_too() {
+    let (users, again) = (users(), users());
+    let challenge = |users: &Users, name: &str| {
+        let secret = users.secret(name, users.of_client(name).as_deref());
+        (secret.salt, secret.iterations)
+    };
+    for name in ["plain", "md5", "scram", "none", "node", "nobody"] {
+        assert_eq!(challenge(&users, name), challenge(&again, name), "{name}");
+        assert_eq!(challenge(&users, name).0.len(), 16, "{name}");
+    }
+    assert_ne!(challenge(&users, "nobody"), challenge(&users, "somebody"));
+    let other = Credentials {
+        name: "plain".to_owned(),
+        known: Known::Password("other".to_owned()),
+        nodes_only: false,
+    };
+    let other = Users::new([other], |bytes| bytes.fill(7));
+    assert_ne!(challenge(&users, "nobody"), challenge(&other, "nobody"));
+}
+
+#[test]
+fn a_password_that_has_fitted_once_is_known_again() {
+    let users = users();
+    let recognises =
+        |password: &str| users.recognises("scram", users.of_client("scram").as_deref(), password);
+    assert!(!recognises("pw"));
+    assert!(is_password(&users, "scram", "pw"));
+    assert!(recognises("pw") && !recognises("PW"));
 }
 
 #[test]
 fn the_key_that_a_client_has_shown_is_kept_if_it_fits() {
     let users = users();
-    let proof = || users.get(users.find("scram").unwrap()).proof();
-    let Proof::Scram(secret, None) = proof() else { panic!("{:?}", proof()) };
-    users.remember("scram", [0; 32]);
-    assert!(matches!(proof(), Proof::Scram(_, None)));
-    assert!(secret.keys("pw").is_some());
-    assert!(users.is_password("scram", "pw"));
-    let Proof::Scram(_, Some(keys)) = proof() else { panic!("no keys") };
+    let credential = users.of_client("scram").unwrap();
+    let Proof::Scram(secret, None) = credential.proof() else { panic!("not a secret alone") };
+    credential.remember([0; 32]);
+    assert!(matches!(credential.proof(), Proof::Scram(_, None)));
+    assert!(is_password(&users, "scram", "pw"));
+    let Proof::Scram(_, Some(keys)) = credential.proof() else { panic!("no keys") };
     assert!(Some(keys) == secret.keys("pw").as_ref());
 }

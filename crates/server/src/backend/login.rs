@@ -7,7 +7,9 @@ use std::collections::HashMap;
 
 use pgherd_wire::backend::{self, Authentication, ErrorFields};
 use pgherd_wire::frontend::{self, SaslInitial};
-use pgherd_wire::scram::{self, AwaitingFinal, AwaitingServer, ClientExchange, Keys, ScramError};
+use pgherd_wire::scram::{
+    self, AwaitingFinal, AwaitingServer, Binding, ClientExchange, Keys, ScramError,
+};
 use pgherd_wire::startup::{self, PROTOCOL_3_2};
 use pgherd_wire::{Frame, HEADER, WireError, md5};
 
@@ -29,6 +31,20 @@ pub struct Identity<'a> {
     pub proof: Proof<'a>,
     /// The database.
     pub database: &'a str,
+    /// What the login may be bound to.
+    pub end_point: EndPoint<'a>,
+}
+
+/// Whether a login is bound to the TLS connection it goes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EndPoint<'a> {
+    /// Not, whatever the node can.
+    #[default]
+    None,
+    /// To the certificate of this hash, if the node can.
+    Offered(&'a [u8]),
+    /// To that, or there is no login; `None` if there is nothing to bind to.
+    Required(Option<&'a [u8]>),
 }
 
 /// Keys derived from passwords, so that the milliseconds of the derivation are spent once for
@@ -88,6 +104,9 @@ pub enum LoginError {
          or in plain, and none has yet"
     )]
     NoClientYet,
+    /// The settings want the login bound to the connection, and it cannot be.
+    #[error("the login cannot be bound to the connection, which tls.channel_binding requires: {0}")]
+    NotBound(&'static str),
     /// The node stores another SCRAM secret than the settings have.
     #[error("the node has another SCRAM secret of the user: copy `rolpassword` of pg_authid anew")]
     OtherSecret,
@@ -206,6 +225,25 @@ impl Login {
         out: &mut Vec<u8>,
     ) -> Result<(), LoginError> {
         let state = std::mem::replace(&mut self.state, State::Asked);
+        if let EndPoint::Required(hash) = identity.end_point {
+            match (&request, &state) {
+                (Authentication::Sasl { .. }, _) if hash.is_none() => {
+                    return Err(LoginError::NotBound(
+                        "it is in plain, or the certificate has no hash",
+                    ));
+                }
+                (Authentication::Sasl { mechanisms }, _)
+                    if !mechanisms.contains(&scram::MECHANISM_PLUS) =>
+                {
+                    return Err(LoginError::NotBound("the node does not offer it"));
+                }
+                (Authentication::Cleartext | Authentication::Md5 { .. }, _)
+                | (Authentication::Ok, State::Asked) => {
+                    return Err(LoginError::NotBound("the node does not ask for SCRAM"));
+                }
+                _ => {}
+            }
+        }
         self.state = match (request, state) {
             // Not while a proof is unanswered: whoever accepts us without showing that it
             // knows the secret is not the node.
@@ -229,7 +267,15 @@ impl Login {
                 State::Asked
             }
             (Authentication::Sasl { mechanisms }, State::Asked) => {
-                if !mechanisms.contains(&scram::MECHANISM) {
+                let offers_plus = mechanisms.contains(&scram::MECHANISM_PLUS);
+                let (mechanism, binding) = match identity.end_point {
+                    EndPoint::Offered(hash) | EndPoint::Required(Some(hash)) if offers_plus => {
+                        (scram::MECHANISM_PLUS, Binding::EndPoint(hash))
+                    }
+                    EndPoint::Offered(_) => (scram::MECHANISM, Binding::NotOffered),
+                    EndPoint::None | EndPoint::Required(_) => (scram::MECHANISM, Binding::None),
+                };
+                if !mechanisms.contains(&mechanism) {
                     return Err(LoginError::Method(mechanisms.join(", ")));
                 }
                 match identity.proof {
@@ -241,8 +287,8 @@ impl Login {
                 }
                 let mut nonce = [0; 18];
                 random(&mut nonce);
-                let (next, first) = ClientExchange::start(&nonce);
-                SaslInitial { mechanism: scram::MECHANISM, data: first.as_bytes() }.put(out);
+                let (next, first) = ClientExchange::start_bound(&nonce, binding);
+                SaslInitial { mechanism, data: first.as_bytes() }.put(out);
                 State::Challenged(next)
             }
             (Authentication::SaslContinue(challenge), State::Challenged(exchange)) => {
@@ -293,8 +339,12 @@ mod tests {
     use pgherd_wire::TxStatus;
     use pgherd_wire::scram::{Secret, ServerExchange};
 
-    const IDENTITY: Identity<'_> =
-        Identity { user: "app", proof: Proof::Password("secret"), database: "app" };
+    const IDENTITY: Identity<'_> = Identity {
+        user: "app",
+        proof: Proof::Password("secret"),
+        database: "app",
+        end_point: EndPoint::None,
+    };
 
     fn no_random(bytes: &mut [u8]) {
         bytes.fill(7);
@@ -317,6 +367,37 @@ mod tests {
         let LoginStep::Ready(welcome) = feed(&bytes).unwrap() else { panic!("not ready") };
         assert_eq!(welcome.parameters.get("TimeZone"), Some("UTC"));
         assert_eq!((welcome.pid, welcome.secret.len()), (42, 32));
+    }
+
+    #[test]
+    fn where_a_login_has_to_be_bound_nothing_else_will_do() {
+        let asked = |end_point, request: Authentication<'_>| {
+            let identity = Identity { end_point, ..IDENTITY };
+            let (mut bytes, mut out) = (Vec::new(), Vec::new());
+            request.put(&mut bytes);
+            let mut login = Login::start(identity, &mut out);
+            out.clear();
+            let mut keys = KeyCache::default();
+            let step = login.on_bytes(&bytes, identity, &mut keys, &mut no_random, &mut out);
+            step.map(|_| SaslInitial::read(&out[HEADER..]).map(|first| first.mechanism.to_owned()))
+        };
+        let plus =
+            || Authentication::Sasl { mechanisms: vec![scram::MECHANISM_PLUS, scram::MECHANISM] };
+        let plain = || Authentication::Sasl { mechanisms: vec![scram::MECHANISM] };
+        let mechanism = |end_point, request| asked(end_point, request).unwrap().unwrap();
+        assert_eq!(mechanism(EndPoint::Offered(b"hash"), plus()), scram::MECHANISM_PLUS);
+        assert_eq!(mechanism(EndPoint::Required(Some(b"hash")), plus()), scram::MECHANISM_PLUS);
+        assert_eq!(mechanism(EndPoint::Offered(b"hash"), plain()), scram::MECHANISM);
+        assert_eq!(mechanism(EndPoint::None, plus()), scram::MECHANISM);
+        for (end_point, request) in [
+            (EndPoint::Required(Some(b"hash")), plain()),
+            (EndPoint::Required(None), plus()),
+            (EndPoint::Required(Some(b"hash")), Authentication::Cleartext),
+            (EndPoint::Required(Some(b"hash")), Authentication::Md5 { salt: [1; 4] }),
+            (EndPoint::Required(Some(b"hash")), Authentication::Ok),
+        ] {
+            assert!(matches!(asked(end_point, request), Err(LoginError::NotBound(_))));
+        }
     }
 
     #[test]

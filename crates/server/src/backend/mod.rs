@@ -2,4 +2,4 @@
 
 pub mod login;
 
-pub use login::{Identity, KeyCache, Login, LoginError, LoginStep};
+pub use login::{EndPoint, Identity, KeyCache, Login, LoginError, LoginStep};

@@ -6,6 +6,9 @@
 //! It is the library's own health monitor on a tokio runtime in a thread of its own, so that
 //! nothing it waits for holds up a client.
 
+mod desk;
+mod lookups;
+
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -18,10 +21,15 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::addresses::{Addresses, LookUp, keep_fresh};
+use crate::reactor::mio_driver::Mailbox;
+
+pub(crate) use desk::Desk;
+use lookups::Lookups;
 
 /// Watches the nodes, and what their names stand for, until it is stopped.
 pub(crate) struct ControlPlane {
     monitor: Arc<HealthMonitor>,
+    desk: Desk,
     stop: oneshot::Sender<()>,
     thread: thread::JoinHandle<()>,
 }
@@ -36,27 +44,32 @@ impl ControlPlane {
         topology: Topology,
         addresses: impl IntoIterator<Item = Arc<Addresses>>,
         look_up: LookUp,
+        mailboxes: Arc<[Mailbox]>,
     ) -> io::Result<Self> {
         let ttl = settings.pool.dns_ttl;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let monitor = {
             let _inside = runtime.enter();
-            Arc::new(HealthMonitor::spawn(settings, topology))
+            Arc::new(HealthMonitor::spawn(Arc::clone(&settings), topology))
         };
+        let lookups = Lookups::new(settings, monitor.shared());
         let (stop, stopped) = oneshot::channel();
+        let (desk, questions) = desk::desk();
         let watched = Arc::clone(&monitor);
         let addresses = addresses.into_iter().filter(|_| !ttl.is_zero()).collect::<Vec<_>>();
         let watch = async move {
             let keep = |addresses| tokio::spawn(keep_fresh(addresses, look_up.clone(), ttl));
             let fresh: Vec<_> = addresses.into_iter().map(keep).collect();
+            let answering = tokio::spawn(questions.answer(mailboxes, lookups));
             // An error means that the sender is gone, which is a reason to stop as well.
             let _ = stopped.await;
             fresh.iter().for_each(JoinHandle::abort);
+            answering.abort();
             watched.shutdown().await;
         };
         let thread = thread::Builder::new().name("control".to_owned());
         let thread = thread.spawn(move || runtime.block_on(watch))?;
-        Ok(Self { monitor, stop, thread })
+        Ok(Self { monitor, desk, stop, thread })
     }
 
     /// The pointer that every new snapshot is published through.
@@ -69,6 +82,11 @@ impl ControlPlane {
     pub(crate) fn failures(&self) -> impl Fn(NodeId, &str) + Send + Sync + 'static {
         let monitor = Arc::clone(&self.monitor);
         move |node, text| monitor.report_failure(node, text)
+    }
+
+    /// Where the cores ask what would hold them up.
+    pub(crate) fn desk(&self) -> Desk {
+        self.desk.clone()
     }
 
     /// Ends the watch and waits for its thread.

@@ -3,6 +3,7 @@
 //! | phase     | holds a backend | its bytes                                               |
 //! |-----------|-----------------|---------------------------------------------------------|
 //! | LoggingIn | no              | go to the login                                         |
+//! | Failed    | no              | are not read; it is told a moment later                 |
 //! | Idle      | no              | are surveyed to see what backend they need              |
 //! | Waiting   | no              | are kept; nothing more is read                          |
 //! | Syncing   | yes             | are kept until the backend has the client's parameters  |
@@ -121,6 +122,7 @@ pub(super) struct Client<S> {
 #[derive(Debug)]
 enum Phase {
     LoggingIn(Box<Login>),
+    Failed { told: Vec<u8> },
     Idle,
     Waiting { pool: PoolKey, access: Access },
     Syncing { backend: usize },
@@ -337,7 +339,9 @@ impl<D: Driver> Worker<D> {
                 return;
             }
             let blocked = match &client.phase {
-                Phase::LoggingIn(_) | Phase::Cancelling | Phase::Leaving => false,
+                Phase::LoggingIn(login) => login.is_asking(),
+                Phase::Cancelling | Phase::Leaving => false,
+                Phase::Failed { .. } => true,
                 Phase::Idle => !client.takes_more(),
                 Phase::Console(console) => console.waits() || !client.takes_more(),
                 Phase::Waiting { .. } | Phase::Syncing { .. } => true,
@@ -447,7 +451,7 @@ impl<D: Driver> Worker<D> {
                 Phase::Idle => self.client_idle(key, &input[at..]),
                 Phase::Holding { backend } => self.client_relay(key, backend, &input[at..]),
                 Phase::Console(_) => self.console_sent(key, &input[at..]),
-                Phase::Waiting { .. } | Phase::Syncing { .. } => None,
+                Phase::Failed { .. } | Phase::Waiting { .. } | Phase::Syncing { .. } => None,
                 Phase::Cancelling | Phase::Leaving => Some(input.len() - at),
             };
             match used {

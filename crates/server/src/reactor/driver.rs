@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 
 use crate::admin::{Order, Report, Scope};
+use crate::auth::Answer;
 use crate::reactor::backends::Backend;
 use crate::reactor::pools::PoolKey;
 
@@ -113,6 +114,13 @@ pub enum Mail<S> {
         round: u64,
         /// The answer.
         report: Box<Report>,
+    },
+    /// What has come of the question of a client's login.
+    Answer {
+        /// The client.
+        to: Entry,
+        /// What it is to be told.
+        answer: Answer,
     },
     /// Look again what is paused.
     Follow,

@@ -7,9 +7,9 @@ use std::io::{self, IoSlice, Read, Write};
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
-use rustls::{
-    ClientConfig, ClientConnection, Connection, ProtocolVersion, ServerConfig, ServerConnection,
-};
+use rustls::{ClientConfig, ClientConnection, Connection, ProtocolVersion, ServerConnection};
+
+use crate::tls::Shown;
 
 /// Bytes that a handshake may take: many times what one does in which only one side shows a
 /// certificate, and as many as rustls takes, for certificates of clients and chains of nodes.
@@ -39,6 +39,8 @@ struct Tls {
     // The peer has closed its side: the socket is read up to its end.
     to_end: bool,
     is_closed: bool,
+    // What the peer was shown, if it was shown something.
+    shown: Option<Arc<Shown>>,
 }
 
 impl<S> Link<S> {
@@ -88,6 +90,11 @@ impl<S> Link<S> {
         Some(shown)
     }
 
+    /// The hash of the certificate that the peer was shown, for a login bound to that.
+    pub(super) fn end_point_shown(&self) -> Option<&[u8]> {
+        self.tls.as_ref()?.shown.as_ref()?.end_point.as_deref()
+    }
+
     /// Whether the two ends have agreed on a protocol by its name (ALPN).
     pub(super) fn has_agreed_on_a_name(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.connection.alpn_protocol().is_some())
@@ -124,12 +131,15 @@ impl<S: Read + Write> Link<S> {
     /// What is no TLS, or what the settings do not accept.
     pub(super) fn accept(
         &mut self,
-        config: Arc<ServerConfig>,
+        shown: Arc<Shown>,
         begun: &[u8],
         handshake_limit: usize,
     ) -> io::Result<()> {
+        let config = Arc::clone(&shown.config);
         let connection = ServerConnection::new(config).map_err(io::Error::other)?;
-        self.begin(connection.into(), begun, handshake_limit)
+        self.begin(connection.into(), begun, handshake_limit)?;
+        self.tls.as_mut().expect("it has begun").shown = Some(shown);
+        Ok(())
     }
 
     /// Begins TLS with a node.
@@ -159,6 +169,7 @@ impl<S: Read + Write> Link<S> {
             is_drained: false,
             to_end: false,
             is_closed: false,
+            shown: None,
         });
         while !begun.is_empty() {
             if tls.take_in(&mut begun)? == 0 {

@@ -52,7 +52,7 @@ use slab::Slab;
 
 use crate::addresses::Addresses;
 use crate::admin::{Admin, Live, Pause};
-use crate::auth::{Method, UserId, Users};
+use crate::auth::{Hba, LoginGuard, Method, Question, UserId, Users};
 use crate::backend::KeyCache;
 use crate::databases::{Account, DatabaseId, Databases};
 use crate::peers::Peers;
@@ -74,12 +74,19 @@ const READS_PER_TURN: usize = 8;
 /// Told of a node that failed a client, and why.
 pub type Failures = Box<dyn Fn(NodeId, &str) + Send + Sync>;
 
+/// Asked what a login has to know; the answer comes by mail. Whether it is: `false` if too many are.
+pub type Questions = Box<dyn Fn(Question, Requester) -> bool + Send + Sync>;
+
 /// What all cores share.
 pub struct Proxy {
     /// How clients prove who they are.
     pub method: Method,
     /// Who may log in.
     pub users: Users,
+    /// Who logs in how, where the method is by that.
+    pub hba: Hba,
+    /// Who has failed to log in too often.
+    pub guard: LoginGuard,
     /// What they may name as their database.
     pub databases: Databases,
     /// What they are shown when they ask for TLS.
@@ -90,6 +97,8 @@ pub struct Proxy {
     pub topology: Arc<ArcSwap<Topology>>,
     /// The control plane's ear.
     pub failures: Failures,
+    /// The control plane's desk, for what takes long.
+    pub questions: Questions,
     /// Where each node of the topology is, by its id.
     pub addresses: Arc<Addresses>,
     /// Which reads go to replicas.
@@ -413,6 +422,7 @@ impl<D: Driver> Worker<D> {
             Mail::MakeRoom { core, pool } => self.make_room_for(core, pool),
             Mail::Order { order, scope, by, round } => self.follow(order, scope, by, round),
             Mail::Reported { to, round, report } => self.reported(to, round, *report),
+            Mail::Answer { to, answer } => self.login_answered(to, answer),
             Mail::Follow => self.follow_pauses(),
             Mail::Drain => self.drain(),
         }

@@ -3,15 +3,20 @@
 //! In: bytes, the rules, random bytes. Out: bytes to send, and what the client turned out to
 //! be. Pure: it knows no socket; the deadline is the caller's.
 
-use pgherd_core::settings::TlsMode;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pgherd_core::pgbouncer::HbaClient;
+use pgherd_core::settings::{self, TlsMode};
 use pgherd_wire::backend::{self, Authentication, Report, Severity};
 use pgherd_wire::frame::Frame;
 use pgherd_wire::frontend::{self, SaslInitial};
-use pgherd_wire::scram::{self, AwaitingProof, ScramError, ServerExchange};
+use pgherd_wire::scram::{self, AwaitingProof, Binding, ScramError, ServerExchange};
 use pgherd_wire::startup::{self, FirstPacket, PROTOCOL_3_0, PROTOCOL_3_2, Startup};
 use pgherd_wire::{HEADER, sqlstate};
 
-use crate::auth::{Method, UserId, Users};
+use crate::auth::{Answer, Credential, HbaFiles, LoginGuard, Method, Question, UserId, Users};
 use crate::databases::{Databases, NoDatabase};
 use crate::relay::Parameters;
 use crate::session::Replication;
@@ -35,6 +40,14 @@ pub struct Rules<'a> {
     pub databases: &'a Databases,
     /// Whether it is encrypted, or has to be.
     pub encryption: Encryption<'a>,
+    /// Who logs in how, where the method is [`Method::Hba`].
+    pub hba: Option<&'a HbaFiles>,
+    /// Who has failed too often, if anybody has failed.
+    pub guard: Option<&'a LoginGuard>,
+    /// Where the client is; needed for the two. `None` also if it has gone.
+    pub address: Option<IpAddr>,
+    /// It is that late.
+    pub now: Instant,
 }
 
 /// How a connection stands to encryption.
@@ -58,6 +71,8 @@ pub struct Within<'a> {
     pub is_named: bool,
     /// The common name that the client's certificate is made out to, if it has shown one.
     pub made_out_to: Option<&'a str>,
+    /// The hash of the certificate that the client was shown, which its login may be bound to.
+    pub end_point: Option<&'a [u8]>,
 }
 
 /// What a client that is logged in asked for.
@@ -92,14 +107,23 @@ pub enum LoginStep {
     },
     /// It is who it says it is. AuthenticationOk was not sent yet.
     Authenticated(Request),
-    /// It was refused; close. The text is for the log.
-    Refused(String),
+    /// It goes on when this is answered, by [`Login::on_answer`].
+    Ask(Question),
+    /// It was refused; close.
+    Refused {
+        /// For the log.
+        reason: String,
+        /// The name that it has failed to prove to be its own, if it has tried.
+        failed_as: Option<String>,
+    },
 }
 
 #[derive(Debug)]
 enum State {
     First { encryption_asked: u8, is_direct: bool },
+    LookingUp(Pending),
     Password(Pending),
+    Checking(Pending, settings::Secret),
     Md5(Pending, [u8; 4]),
     SaslInitial(Pending),
     Proof(Pending, Box<AwaitingProof>),
@@ -113,6 +137,15 @@ struct Pending {
     replication: Option<Replication>,
     protocol: u32,
     parameters: Parameters,
+    method: Method,
+    // What is known of the password, if clients may come under this name.
+    credential: Option<Arc<Credential>>,
+}
+
+impl Pending {
+    fn credential(&self) -> Option<&Credential> {
+        self.credential.as_deref()
+    }
 }
 
 /// One login.
@@ -131,6 +164,53 @@ impl Login {
         !matches!(self.0, State::First { .. })
     }
 
+    /// Whether it waits for an answer and takes no bytes.
+    pub fn is_asking(&self) -> bool {
+        matches!(self.0, State::LookingUp(_) | State::Checking(..))
+    }
+
+    /// Goes on with what has come of its question.
+    pub fn on_answer(
+        &mut self,
+        answer: Answer,
+        rules: Rules<'_>,
+        random: &mut dyn FnMut(&mut [u8]),
+        out: &mut Vec<u8>,
+    ) -> LoginStep {
+        let state = std::mem::replace(&mut self.0, State::Over);
+        let step = match (state, answer) {
+            (State::LookingUp(pending), Answer::User(credential)) => {
+                if let Some(found) = &credential {
+                    rules.users.looked_up(found);
+                }
+                self.request(Pending { credential, ..pending }, rules, random, out)
+            }
+            (State::Checking(pending, password), Answer::Keys(keys)) => {
+                match (pending.credential(), keys) {
+                    (Some(credential), Some(keys)) => {
+                        rules.users.remember_password(credential, password.expose(), keys);
+                        accept(pending, rules).map(Some)
+                    }
+                    _ => Err(Refusal::password(&pending.name)),
+                }
+            }
+            (State::LookingUp(pending) | State::Checking(pending, _), Answer::Failed) => {
+                Err(Refusal {
+                    for_log: format!("what user \"{}\" is let in by is not known", pending.name),
+                    ..Refusal::new(
+                        sqlstate::CANNOT_CONNECT_NOW,
+                        "logins cannot be looked at now: try again",
+                    )
+                })
+            }
+            _ => Err(Refusal::protocol("an answer to no question")),
+        };
+        match step {
+            Ok(step) => step.unwrap_or(LoginStep::NeedMore),
+            Err(refusal) => refusal.tell(out),
+        }
+    }
+
     /// Takes what it can use of `input`; returns how many bytes, and what to do.
     pub fn on_bytes(
         &mut self,
@@ -145,8 +225,7 @@ impl Login {
                 Ok(step) => step,
                 Err(refusal) => {
                     self.0 = State::Over;
-                    refusal.report().put(out);
-                    (0, Some(LoginStep::Refused(refusal.for_log)))
+                    (0, Some(refusal.tell(out)))
                 }
             };
             at += used;
@@ -178,10 +257,17 @@ impl Login {
                 let password = frontend::password(&message[HEADER..])?;
                 // What is no text is nobody's password, and is looked at as long as one.
                 let password = String::from_utf8_lossy(password);
-                if !rules.users.is_password(&pending.name, &password) {
-                    return Err(Refusal::password(&pending.name));
+                let (users, name) = (rules.users, &pending.name);
+                if users.recognises(name, pending.credential(), &password) {
+                    return Ok((message.len(), Some(accept(pending, rules)?)));
                 }
-                Ok((message.len(), Some(accept(pending, rules)?)))
+                // For all names alike: what is stored may be a SCRAM secret, and what is not is
+                // looked at as long.
+                let secret = users.secret(name, pending.credential());
+                let password = settings::Secret::new(password);
+                let question = Question::Keys { secret, password: password.clone() };
+                self.0 = State::Checking(pending, password);
+                Ok((message.len(), Some(LoginStep::Ask(question))))
             }
             State::Md5(pending, salt) => {
                 let Some(message) = password_message(input)? else {
@@ -189,7 +275,8 @@ impl Login {
                     return Ok((0, None));
                 };
                 let answer = frontend::password(&message[HEADER..])?;
-                if !rules.users.is_md5(&pending.name, salt, answer) {
+                let (users, name) = (rules.users, &pending.name);
+                if !users.is_md5(name, pending.credential(), salt, answer) {
                     return Err(Refusal::password(&pending.name));
                 }
                 Ok((message.len(), Some(accept(pending, rules)?)))
@@ -200,14 +287,20 @@ impl Login {
                     return Ok((0, None));
                 };
                 let initial = SaslInitial::read(&message[HEADER..])?;
-                if initial.mechanism != scram::MECHANISM {
-                    return Err(Refusal::protocol("the client chose a mechanism not offered"));
-                }
+                let binding = match (initial.mechanism, end_point(rules)) {
+                    (scram::MECHANISM_PLUS, Some(hash)) => Binding::EndPoint(hash),
+                    (scram::MECHANISM, Some(_)) => Binding::NotOffered,
+                    (scram::MECHANISM, None) => Binding::None,
+                    _ => {
+                        return Err(Refusal::protocol("the client chose a mechanism not offered"));
+                    }
+                };
                 let mut nonce = [0; 18];
                 random(&mut nonce);
-                let secret = rules.users.secret(&pending.name);
-                let (next, reply) = ServerExchange::start(initial.data, &nonce, secret)
-                    .map_err(|error| Refusal::scram(&pending.name, &error))?;
+                let secret = rules.users.secret(&pending.name, pending.credential());
+                let (next, reply) =
+                    ServerExchange::start_bound(initial.data, &nonce, secret, binding)
+                        .map_err(|error| Refusal::scram(&pending.name, &error))?;
                 Authentication::SaslContinue(reply.as_bytes()).put(out);
                 self.0 = State::Proof(pending, Box::new(next));
                 Ok((message.len(), None))
@@ -221,8 +314,15 @@ impl Login {
                     .check(&message[HEADER..])
                     .map_err(|error| Refusal::scram(&pending.name, &error))?;
                 Authentication::SaslFinal(accepted.server_final.as_bytes()).put(out);
-                rules.users.remember(&pending.name, accepted.client_key);
+                if let Some(credential) = pending.credential() {
+                    credential.remember(accepted.client_key);
+                }
                 Ok((message.len(), Some(accept(pending, rules)?)))
+            }
+            // It takes nothing before that.
+            State::LookingUp(_) | State::Checking(..) => {
+                self.0 = state;
+                Ok((0, None))
             }
             State::Over => Ok((0, None)),
         }
@@ -298,6 +398,11 @@ impl Login {
             ));
         }
         check_encryption(rules.encryption, name)?;
+        if let Some(guard) = rules.guard
+            && let Some(bar) = guard.barred(rules.address, name, rules.now)
+        {
+            return Err(Refusal::barred(rules.address, name, bar));
+        }
         let replication = match startup.parameter("replication") {
             Some(value) => Replication::read(value).map_err(|_| {
                 let message = format!("invalid value for parameter \"replication\": \"{value}\"");
@@ -309,22 +414,49 @@ impl Login {
         let database = startup.parameter("database").filter(|name| !name.is_empty());
         let database = database.unwrap_or(name);
         let parameters = parameters(startup)?;
+        let method = method(name, database, replication, rules)?;
+        let credential = rules.users.of_client(name);
         let (name, database) = (name.to_owned(), database.to_owned());
-        let pending = Pending { name, database, replication, protocol, parameters };
-        self.0 = match rules.method {
-            Method::Trust | Method::Any => return Ok(Some(accept(pending, rules)?)),
+        let pending =
+            Pending { name, database, replication, protocol, parameters, method, credential };
+        if method != Method::Any
+            && rules.users.has_room()
+            && rules.users.find(&pending.name).is_none()
+            && let Some(place) = rules.databases.look_up(&pending.database)
+        {
+            let question = rules.users.question(&pending.name, place);
+            self.0 = State::LookingUp(pending);
+            return Ok(Some(LoginStep::Ask(question)));
+        }
+        self.request(pending, rules, random, out)
+    }
+
+    /// Asks for what the method wants to be shown, now that it is known what is known of the user.
+    fn request(
+        &mut self,
+        pending: Pending,
+        rules: Rules<'_>,
+        random: &mut dyn FnMut(&mut [u8]),
+        out: &mut Vec<u8>,
+    ) -> Result<Option<LoginStep>, Refusal> {
+        self.0 = match pending.method {
+            Method::Trust | Method::Any | Method::Cert | Method::Hba => {
+                return Ok(Some(accept(pending, rules)?));
+            }
             Method::Plain => {
                 Authentication::Cleartext.put(out);
                 State::Password(pending)
             }
-            Method::Md5 if !rules.users.is_asked_for_scram(&pending.name) => {
+            Method::Md5 if !rules.users.is_asked_for_scram(&pending.name, pending.credential()) => {
                 let mut salt = [0; 4];
                 random(&mut salt);
                 Authentication::Md5 { salt }.put(out);
                 State::Md5(pending, salt)
             }
             Method::Md5 | Method::Scram => {
-                Authentication::Sasl { mechanisms: vec![scram::MECHANISM] }.put(out);
+                let plus = end_point(rules).map(|_| scram::MECHANISM_PLUS);
+                let mechanisms = plus.into_iter().chain([scram::MECHANISM]).collect();
+                Authentication::Sasl { mechanisms }.put(out);
                 State::SaslInitial(pending)
             }
         };
@@ -332,15 +464,81 @@ impl Login {
     }
 }
 
+/// What logins over this connection may be bound to.
+fn end_point(rules: Rules<'_>) -> Option<&[u8]> {
+    rules.encryption.within?.end_point
+}
+
+/// How this client has to log in. With a certificate it has, if it is not refused.
+fn method(
+    name: &str,
+    database: &str,
+    replication: Option<Replication>,
+    rules: Rules<'_>,
+) -> Result<Method, Refusal> {
+    let shown = rules.encryption.within.and_then(|within| within.made_out_to);
+    if rules.method == Method::Cert && shown != Some(name) {
+        return Err(Refusal::certificate(name, shown));
+    }
+    let Some(files) = rules.hba.filter(|_| rules.method == Method::Hba) else {
+        return Ok(rules.method);
+    };
+    // Who has gone has no address, and is not for that over a Unix socket.
+    let Some(address) = rules.address else {
+        return Err(Refusal::protocol("the client has gone"));
+    };
+    let is_encrypted = rules.encryption.within.is_some();
+    let rule = files.rules.find(HbaClient {
+        database,
+        user: name,
+        address: Some(address),
+        is_encrypted,
+        // That of a database is asked for as the database is.
+        wants_replication: replication == Some(Replication::Physical),
+    });
+    let whom = || {
+        let encryption = if is_encrypted { "SSL encryption" } else { "no encryption" };
+        format!("host \"{address}\", user \"{name}\", database \"{database}\", {encryption}")
+    };
+    let no = |message: String| Refusal::new(sqlstate::INVALID_AUTHORIZATION, message);
+    let Some(rule) = rule else {
+        return Err(no(format!("no line of the HBA file is for {}", whom())));
+    };
+    match Method::of_rule(rule.method) {
+        Some(Method::Cert) if !files.allow(rule, shown, name) => {
+            Err(Refusal::certificate(name, shown))
+        }
+        Some(method) => Ok(method),
+        None => Err(Refusal {
+            for_log: format!("line {} of the HBA file rejects {}", rule.line, whom()),
+            ..no(format!("the HBA file rejects {}", whom()))
+        }),
+    }
+}
+
+/// Who has logged in. One that was looked up is a user from now on.
+fn named(pending: &Pending, users: &Users) -> Result<UserId, Refusal> {
+    let Pending { name, credential, .. } = pending;
+    if users.find(name).is_none()
+        && let Some(found) = credential
+    {
+        return users
+            .adopt(name, found)
+            .map_err(|error| Refusal::new(sqlstate::TOO_MANY_CONNECTIONS, error.to_string()));
+    }
+    users.find_client(name).ok_or_else(|| Refusal {
+        failed_as: Some(name.clone()),
+        ..Refusal::new(
+            sqlstate::INVALID_AUTHORIZATION,
+            format!("role \"{name}\" is not known to pgherd"),
+        )
+    })
+}
+
 fn accept(pending: Pending, rules: Rules<'_>) -> Result<LoginStep, Refusal> {
-    let named = match rules.method {
+    let named = match pending.method {
         Method::Any => None,
-        _ => Some(rules.users.find_client(&pending.name).ok_or_else(|| {
-            Refusal::new(
-                sqlstate::INVALID_AUTHORIZATION,
-                format!("role \"{}\" is not known to pgherd", pending.name),
-            )
-        })?),
+        _ => Some(named(&pending, rules.users)?),
     };
     let Pending { mut database, replication, protocol, parameters, .. } = pending;
     if rules.databases.is_console(&database)
@@ -388,14 +586,7 @@ fn check_encryption(encryption: Encryption<'_>, name: &str) -> Result<(), Refusa
             "connections have to be encrypted here: connect with sslmode=require or above",
         )),
         Some(within) if mode == TlsMode::VerifyFull && within.made_out_to != Some(name) => {
-            let to = within.made_out_to.map_or("nobody".to_owned(), |to| format!("\"{to}\""));
-            Err(Refusal {
-                for_log: format!("user \"{name}\" has shown a certificate made out to {to}"),
-                ..Refusal::new(
-                    sqlstate::INVALID_AUTHORIZATION,
-                    format!("certificate authentication failed for user \"{name}\""),
-                )
-            })
+            Err(Refusal::certificate(name, within.made_out_to))
         }
         _ => Ok(()),
     }
@@ -490,12 +681,13 @@ struct Refusal {
     code: &'static str,
     message: String,
     for_log: String,
+    failed_as: Option<String>,
 }
 
 impl Refusal {
     fn new(code: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { code, for_log: message.clone(), message }
+        Self { code, for_log: message.clone(), message, failed_as: None }
     }
 
     fn protocol(message: &str) -> Self {
@@ -506,6 +698,7 @@ impl Refusal {
     fn password(name: &str) -> Self {
         Self {
             for_log: format!("password of user \"{name}\" does not fit"),
+            failed_as: Some(name.to_owned()),
             ..Self::new(
                 sqlstate::INVALID_PASSWORD,
                 format!("password authentication failed for user \"{name}\""),
@@ -513,9 +706,38 @@ impl Refusal {
         }
     }
 
+    fn certificate(name: &str, shown: Option<&str>) -> Self {
+        let to = shown.map_or("nobody".to_owned(), |to| format!("\"{to}\""));
+        Self {
+            for_log: format!("user \"{name}\" has shown a certificate made out to {to}"),
+            failed_as: Some(name.to_owned()),
+            ..Self::new(
+                sqlstate::INVALID_AUTHORIZATION,
+                format!("certificate authentication failed for user \"{name}\""),
+            )
+        }
+    }
+
+    /// Said before anything is looked at, so that it tells nothing of the user.
+    fn barred(address: Option<IpAddr>, name: &str, bar: Duration) -> Self {
+        let from = address.map_or_else(String::new, |address| format!(" from {address}"));
+        let seconds = bar.as_secs() + u64::from(bar.subsec_nanos() > 0);
+        Self {
+            for_log: format!("too many failed logins{from}, the last ones as user \"{name}\""),
+            ..Self::new(
+                sqlstate::INVALID_AUTHORIZATION,
+                format!("too many failed logins from this address: try again in {seconds} s"),
+            )
+        }
+    }
+
     fn scram(name: &str, error: &ScramError) -> Self {
         match error {
             ScramError::Mismatch => Self::password(name),
+            ScramError::Downgraded | ScramError::OtherEndPoint => Self {
+                for_log: format!("user \"{name}\": {error}: somebody may stand in between"),
+                ..Self::new(sqlstate::INVALID_AUTHORIZATION, error.to_string())
+            },
             other => Self {
                 for_log: format!("user \"{name}\": {other}"),
                 ..Self::new(sqlstate::PROTOCOL_VIOLATION, other.to_string())
@@ -523,7 +745,8 @@ impl Refusal {
         }
     }
 
-    fn report(&self) -> Report<'_> {
+    /// Tells the client.
+    fn tell(self, out: &mut Vec<u8>) -> LoginStep {
         Report {
             severity: Severity::Fatal,
             code: self.code,
@@ -531,6 +754,8 @@ impl Refusal {
             detail: "",
             hint: "",
         }
+        .put(out);
+        LoginStep::Refused { reason: self.for_log, failed_as: self.failed_as }
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 pub mod console;
+pub mod login;
 pub mod raw;
 
 use std::io::Write;

@@ -1,7 +1,8 @@
 //! The client's side: pgherd logs in to a node.
 
 use super::{
-    BASE64, Keys, MAX_ITERATIONS, ScramError, attribute, decode_key, hmac, sha256, text, xor,
+    BASE64, Binding, Keys, MAX_ITERATIONS, ScramError, attribute, decode_key, hmac, sha256, text,
+    xor,
 };
 use base64::Engine;
 use subtle::ConstantTimeEq;
@@ -15,6 +16,8 @@ pub struct ClientExchange;
 pub struct AwaitingServer {
     nonce: String,
     first_bare: String,
+    // What is repeated of the binding.
+    binding: String,
 }
 
 /// The proof is out; the server has still to show that it knew the secret.
@@ -24,13 +27,18 @@ pub struct AwaitingFinal {
 }
 
 impl ClientExchange {
-    /// Begins with a fresh random `nonce`. Returns the first message.
+    /// Begins with a fresh random `nonce`, bound to nothing. Returns the first message.
     pub fn start(nonce: &[u8]) -> (AwaitingServer, String) {
+        Self::start_bound(nonce, Binding::None)
+    }
+
+    /// The same, bound: the mechanism is then [`MECHANISM_PLUS`](super::MECHANISM_PLUS).
+    pub fn start_bound(nonce: &[u8], binding: Binding<'_>) -> (AwaitingServer, String) {
         let nonce = BASE64.encode(nonce);
         // The user name is left out: PostgreSQL takes that of the startup packet.
         let first_bare = format!("n=,r={nonce}");
-        let message = format!("n,,{first_bare}");
-        (AwaitingServer { nonce, first_bare }, message)
+        let message = format!("{}{first_bare}", binding.header());
+        (AwaitingServer { nonce, first_bare, binding: binding.repeated() }, message)
     }
 }
 
@@ -79,8 +87,7 @@ impl AwaitingServer {
             return Err(ScramError::Nonce);
         }
         let keys = keys(&said.salt, said.iterations);
-        // `biws` is `n,,` in base64: no channel binding.
-        let without_proof = format!("c=biws,r={}", said.nonce);
+        let without_proof = format!("c={},r={}", self.binding, said.nonce);
         let auth: [&[u8]; 5] = [
             self.first_bare.as_bytes(),
             b",",

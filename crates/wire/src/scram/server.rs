@@ -1,6 +1,6 @@
 //! The server's side: pgherd checks a client's password.
 
-use super::{BASE64, ScramError, Secret, attribute, decode_key, hmac, sha256, text, xor};
+use super::{BASE64, Binding, ScramError, Secret, attribute, decode_key, hmac, sha256, text, xor};
 use base64::Engine;
 use subtle::ConstantTimeEq;
 
@@ -13,8 +13,9 @@ pub struct ServerExchange;
 pub struct AwaitingProof {
     secret: Secret,
     nonce: String,
-    // The client's GS2 header, which it repeats in base64 with the proof.
-    header: String,
+    // What the client has to repeat of the binding with the proof, in base64.
+    binding: String,
+    is_bound: bool,
     client_first_bare: String,
     server_first: String,
 }
@@ -35,7 +36,7 @@ impl std::fmt::Debug for Accepted {
 }
 
 impl ServerExchange {
-    /// Answers the client's first message. `nonce` is fresh and random.
+    /// Answers the client's first message where nothing can be bound to. `nonce` is fresh and random.
     ///
     /// # Errors
     /// [`ScramError::Malformed`], or [`ScramError::ChannelBinding`] if the client insists on
@@ -45,10 +46,30 @@ impl ServerExchange {
         nonce: &[u8],
         secret: Secret,
     ) -> Result<(AwaitingProof, String), ScramError> {
+        Self::start_bound(client_first, nonce, secret, Binding::None)
+    }
+
+    /// The same: bound where the client has chosen [`MECHANISM_PLUS`](super::MECHANISM_PLUS). Where it
+    /// was offered and not chosen, `binding` is [`Binding::NotOffered`]: a client that could have is
+    /// refused.
+    ///
+    /// # Errors
+    /// Also [`ScramError::Downgraded`].
+    pub fn start_bound(
+        client_first: &[u8],
+        nonce: &[u8],
+        secret: Secret,
+        binding: Binding<'_>,
+    ) -> Result<(AwaitingProof, String), ScramError> {
         let message = text(client_first)?;
         let (flag, rest) = message.split_once(',').ok_or(ScramError::Malformed("flags"))?;
         match flag {
-            // `y`: the client could bind, and thinks that we cannot; without TLS that is so.
+            "p=tls-server-end-point" if matches!(binding, Binding::EndPoint(_)) => {}
+            _ if matches!(binding, Binding::EndPoint(_)) => {
+                return Err(ScramError::Malformed("channel binding flag"));
+            }
+            // The client could bind, and thinks that we cannot; without TLS that is so.
+            "y" if binding == Binding::NotOffered => return Err(ScramError::Downgraded),
             "n" | "y" => {}
             flag if flag.starts_with("p=") => return Err(ScramError::ChannelBinding),
             _ => return Err(ScramError::Malformed("channel binding flag")),
@@ -70,7 +91,11 @@ impl ServerExchange {
         let next = AwaitingProof {
             secret,
             nonce,
-            header: format!("{flag},{authzid},"),
+            binding: match binding {
+                Binding::EndPoint(_) => binding.repeated(),
+                _ => BASE64.encode(format!("{flag},,")),
+            },
+            is_bound: matches!(binding, Binding::EndPoint(_)),
             client_first_bare: bare.to_owned(),
             server_first: server_first.clone(),
         };
@@ -90,8 +115,11 @@ impl AwaitingProof {
             message.rsplit_once(",p=").ok_or(ScramError::Malformed("proof"))?;
         let mut parts = without_proof.split(',');
         let binding = attribute(&mut parts, "c=", "channel binding")?;
-        if binding != BASE64.encode(&self.header) {
-            return Err(ScramError::Malformed("channel binding"));
+        if binding != self.binding {
+            return Err(match self.is_bound {
+                true => ScramError::OtherEndPoint,
+                false => ScramError::Malformed("channel binding"),
+            });
         }
         if attribute(&mut parts, "r=", "nonce")? != self.nonce {
             return Err(ScramError::Nonce);

@@ -62,6 +62,38 @@ fn secrets_do_not_show_in_debug_output() {
     assert_eq!(format!("{secret:?}"), "Secret { iterations: 1, .. }");
 }
 
+/// What comes of a login where the two ends have these views of what it is bound to.
+fn bound(client: Binding<'_>, server: Binding<'_>) -> Result<Accepted, ScramError> {
+    let secret = Secret::from_password("pencil", b"salt", 10);
+    let (exchange, first) = ClientExchange::start_bound(b"nonce", client);
+    let (checks, reply) = ServerExchange::start_bound(first.as_bytes(), b"server", secret, server)?;
+    let derive = |salt: &[u8], iterations| Keys::derive("pencil", salt, iterations);
+    let (awaiting, proof) = exchange.prove(reply.as_bytes(), derive)?;
+    let accepted = checks.check(proof.as_bytes())?;
+    awaiting.verify(accepted.server_final.as_bytes())?;
+    Ok(accepted)
+}
+
+#[test]
+fn an_exchange_is_bound_to_the_certificate_that_both_ends_see() {
+    let (ours, other) = (Binding::EndPoint(b"ours"), Binding::EndPoint(b"another"));
+    let (none, not_offered) = (Binding::None, Binding::NotOffered);
+    for (client, server) in [(ours, ours), (none, none), (not_offered, none), (none, not_offered)] {
+        assert!(bound(client, server).is_ok(), "{client:?}, {server:?}");
+    }
+    for (client, server, error) in [
+        (other, ours, ScramError::OtherEndPoint),
+        (ours, none, ScramError::ChannelBinding),
+        (ours, not_offered, ScramError::ChannelBinding),
+        // Somebody in between has taken the mechanism out of what was offered.
+        (not_offered, not_offered, ScramError::Downgraded),
+        (none, ours, ScramError::Malformed("channel binding flag")),
+        (not_offered, ours, ScramError::Malformed("channel binding flag")),
+    ] {
+        assert_eq!(bound(client, server).unwrap_err(), error, "{client:?}, {server:?}");
+    }
+}
+
 #[test]
 fn a_server_that_does_not_know_the_secret_is_found_out() {
     let (client, first) = ClientExchange::start(b"nonce");

@@ -213,7 +213,11 @@ pub fn common_name(der: &[u8]) -> Option<String> {
 
 /// The hash of a certificate (DER) that a login is bound to: by the algorithm it is signed with, and
 /// SHA-256 in place of MD5 and SHA-1 (RFC 5929, 4.1). `None` where that names no single hash.
-pub(in crate::conn) fn end_point(der: &[u8]) -> Option<Vec<u8>> {
+///
+/// ```
+/// assert_eq!(pgherd::tls::end_point(b"no certificate"), None);
+/// ```
+pub fn end_point(der: &[u8]) -> Option<Vec<u8>> {
     let (_, x509) = X509Certificate::from_der(der).ok()?;
     // MD5, SHA-1, SHA-2 with RSA; SHA-1, SHA-2 with ECDSA.
     Some(match x509.signature_algorithm.algorithm.to_id_string().as_str() {

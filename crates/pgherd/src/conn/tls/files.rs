@@ -15,6 +15,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 
 use super::TlsError;
+use super::certificate::end_point;
 use super::client_verifier::ClientVerifier;
 use super::verifier::{Trust, Verifier};
 
@@ -62,13 +63,15 @@ pub(super) fn load(tls: &TlsSettings) -> Result<ClientConfig, TlsError> {
     Ok(config)
 }
 
-/// What rustls needs for the clients of a proxy. Waits for the disk.
+/// What rustls needs for the clients of a proxy, and what their logins may be bound to: see
+/// [`end_point`]. Waits for the disk.
 ///
 /// # Errors
 /// [`TlsError::File`]: a file is missing, cannot be read, or is not what it should be. See [`TlsError`].
-pub fn for_clients(tls: &ClientTlsSettings) -> Result<ServerConfig, TlsError> {
+pub fn for_clients(tls: &ClientTlsSettings) -> Result<(ServerConfig, Option<Vec<u8>>), TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let chain = certificates("client_tls.cert", &tls.cert)?;
+    let bound_to = chain.first().and_then(|cert| end_point(cert));
     let key = private_key("client_tls.key", &tls.key)?;
     let fail = |problem: &dyn ToString| TlsError::File {
         setting: "client_tls.cert",
@@ -89,7 +92,7 @@ pub fn for_clients(tls: &ClientTlsSettings) -> Result<ServerConfig, TlsError> {
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.alpn_protocols = vec![ALPN.to_vec()];
-    Ok(config)
+    Ok((config, bound_to))
 }
 
 fn versions(oldest: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {

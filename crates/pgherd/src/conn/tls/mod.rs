@@ -28,8 +28,7 @@ use tokio_rustls::TlsConnector;
 use super::socket::Socket;
 use super::transport::Transport;
 pub(super) use bound::{Bind, Bound};
-pub use certificate::common_name;
-pub(super) use certificate::end_point;
+pub use certificate::{common_name, end_point};
 pub use error::{Distrust, TlsError};
 pub use files::for_clients;
 

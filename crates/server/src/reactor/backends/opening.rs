@@ -4,15 +4,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use pgherd::TlsError;
+use pgherd::{TlsError, tls};
 use pgherd_core::pool::lifetime;
-use pgherd_core::settings::PoolMode;
+use pgherd_core::settings::{ChannelBinding, PoolMode};
 use pgherd_wire::startup::SSL_REQUEST;
 
 use super::attempts::Opening;
 use super::{Backend, Loss, Phase};
 use crate::backend::login::Welcome;
-use crate::backend::{Identity, Login, LoginStep};
+use crate::backend::{EndPoint, Identity, Login, LoginStep};
 use crate::reactor::driver::Entry;
 use crate::reactor::link::Link;
 use crate::reactor::outbox::Outbox;
@@ -131,7 +131,11 @@ impl<D: Driver> Worker<D> {
         let backend = &mut backends[key];
         let user = proxy.users.get(backend.pool.user);
         let database = &backend.database.on_nodes;
-        let identity = Identity { user: &user.name, proof: user.proof(), database };
+        let credential = user.credential();
+        let hash = backend.link.peer_certificate().and_then(tls::end_point);
+        let end_point = end_point(proxy.node_tls.channel_binding(), hash.as_deref());
+        let identity =
+            Identity { user: &user.name, proof: credential.proof(), database, end_point };
         let replication = backend.replication.map(|kind| ("replication", kind.value()));
         let asked = backend.applied.iter().chain(replication);
         let mut out = Vec::new();
@@ -148,7 +152,11 @@ impl<D: Driver> Worker<D> {
         let Phase::LoggingIn(login) = &mut backend.phase else { return Ok(0) };
         let user = proxy.users.get(backend.pool.user);
         let database = &backend.database.on_nodes;
-        let identity = Identity { user: &user.name, proof: user.proof(), database };
+        let credential = user.credential();
+        let hash = backend.link.peer_certificate().and_then(tls::end_point);
+        let end_point = end_point(proxy.node_tls.channel_binding(), hash.as_deref());
+        let identity =
+            Identity { user: &user.name, proof: credential.proof(), database, end_point };
         let mut out = Vec::new();
         let mut random = |bytes: &mut [u8]| driver.random(bytes);
         let step = login.on_bytes(input, identity, keys, &mut random, &mut out);
@@ -190,5 +198,14 @@ impl<D: Driver> Worker<D> {
         let placed = pool.pool.opened(key, now);
         self.placed(pool_key, placed);
         self.open_for_waiters(pool_key);
+    }
+}
+
+/// Whether a login over a connection is bound to it; `hash` is that of the certificate there.
+fn end_point(wanted: ChannelBinding, hash: Option<&[u8]>) -> EndPoint<'_> {
+    match (wanted, hash) {
+        (ChannelBinding::Require, hash) => EndPoint::Required(hash),
+        (ChannelBinding::Prefer, Some(hash)) => EndPoint::Offered(hash),
+        (ChannelBinding::Disable, _) | (ChannelBinding::Prefer, None) => EndPoint::None,
     }
 }

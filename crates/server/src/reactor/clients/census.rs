@@ -19,9 +19,11 @@ impl<S> Client<S> {
             Phase::Waiting { pool, .. } => Place::Waiting(pool),
             Phase::Syncing { backend } | Phase::Holding { backend } => Place::At(backend),
             Phase::Leaving => Place::Leaving,
-            Phase::LoggingIn(_) | Phase::Idle | Phase::Console(_) | Phase::Cancelling => {
-                Place::Elsewhere
-            }
+            Phase::LoggingIn(_)
+            | Phase::Failed { .. }
+            | Phase::Idle
+            | Phase::Console(_)
+            | Phase::Cancelling => Place::Elsewhere,
         }
     }
 

@@ -38,6 +38,7 @@ impl<D: Driver> Worker<D> {
                 let message = format!("the login was not complete after {limit:?}");
                 self.dismiss(key, &fatal(sqlstate::INVALID_AUTHORIZATION, &message, "", ""));
             }
+            Phase::Failed { .. } => self.tell_failed(key),
             Phase::Cancelling | Phase::Leaving => self.close_client(key),
             _ => {}
         }
@@ -102,6 +103,8 @@ impl<D: Driver> Worker<D> {
         let Some(client) = self.clients.get(key) else { return };
         let is_idle = match client.phase {
             Phase::Idle | Phase::LoggingIn(_) | Phase::Console(_) => true,
+            // It is told in a moment, and leaves.
+            Phase::Failed { .. } => false,
             Phase::Holding { backend } => {
                 let backend = &self.backends[backend];
                 backend.is_kept() && !backend.is_asked() && backend.relay.is_quiet()
@@ -228,7 +231,10 @@ impl<D: Driver> Worker<D> {
         let is_moot = |(_, key, serial): &mut (Instant, usize, u64)| {
             let client = clients.get(*key).filter(|client| client.serial == *serial);
             !client.is_some_and(|client| {
-                matches!(client.phase, Phase::LoggingIn(_) | Phase::Cancelling | Phase::Leaving)
+                matches!(
+                    client.phase,
+                    Phase::LoggingIn(_) | Phase::Failed { .. } | Phase::Cancelling | Phase::Leaving
+                )
             })
         };
         while self.deadlines.pop_front_if(is_moot).is_some() {}
@@ -249,7 +255,11 @@ impl<D: Driver> Worker<D> {
                 self.abandon(backend, is_whole);
             }
             Phase::Console(at) => self.console_left(key, &at),
-            Phase::LoggingIn(_) | Phase::Idle | Phase::Cancelling | Phase::Leaving => {}
+            Phase::LoggingIn(_)
+            | Phase::Failed { .. }
+            | Phase::Idle
+            | Phase::Cancelling
+            | Phase::Leaving => {}
         }
     }
 

@@ -25,7 +25,7 @@ pub(in crate::reactor) enum Standing {
 impl<S> Client<S> {
     pub(in crate::reactor) fn standing(&self) -> Standing {
         match self.phase {
-            Phase::LoggingIn(_) => Standing::LoggingIn,
+            Phase::LoggingIn(_) | Phase::Failed { .. } => Standing::LoggingIn,
             Phase::Idle => Standing::Idle,
             Phase::Waiting { .. } => Standing::Waiting,
             Phase::Syncing { backend } | Phase::Holding { backend } => Standing::Linked { backend },
@@ -42,7 +42,11 @@ impl<S> Client<S> {
             Phase::Idle | Phase::Waiting { .. } | Phase::Syncing { .. } | Phase::Holding { .. } => {
                 true
             }
-            Phase::LoggingIn(_) | Phase::Console(_) | Phase::Cancelling | Phase::Leaving => false,
+            Phase::LoggingIn(_)
+            | Phase::Failed { .. }
+            | Phase::Console(_)
+            | Phase::Cancelling
+            | Phase::Leaving => false,
         }
     }
 

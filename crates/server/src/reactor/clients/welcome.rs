@@ -1,20 +1,22 @@
 //! How clients log in, and what they are told then.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use pgherd::tls;
-use pgherd_core::settings::TlsMode;
-use pgherd_wire::TxStatus;
 use pgherd_wire::backend::{self, Authentication};
 use pgherd_wire::startup::PROTOCOL_3_2;
+use pgherd_wire::{TxStatus, sqlstate};
 
-use super::{Phase, Replicating};
-use crate::reactor::driver::Entry;
+use super::{Client, Phase, Replicating};
+use crate::auth::{Answer, Method, Question};
+use crate::reactor::backends::fatal;
+use crate::reactor::driver::{Entry, Requester};
 use crate::reactor::link::{LONG_HANDSHAKE, SHORT_HANDSHAKE};
-use crate::reactor::{Driver, PARAMETER_SETS, WelcomeKey, Worker};
+use crate::reactor::{Driver, PARAMETER_SETS, Todo, WelcomeKey, Worker};
 use crate::relay::survey::Access;
-use crate::session::{Encryption, LoginStep, Request, Rules, Within};
+use crate::session::{Encryption, Login, LoginStep, Request, Rules, Within};
 
 /// The parameter in which clients differ most and that changes nothing.
 const NAME: &str = "application_name";
@@ -22,58 +24,159 @@ const NAME: &str = "application_name";
 impl<D: Driver> Worker<D> {
     /// `None` when the rest has to wait.
     pub(super) fn client_login(&mut self, key: usize, input: &[u8]) -> Option<usize> {
-        let Self { clients, proxy, driver, .. } = self;
+        let mut out = Vec::new();
+        let (used, step) = self.with_login(key, |login, rules, random| {
+            login.on_bytes(input, rules, random, &mut out)
+        })?;
+        let cancels = matches!(step, LoginStep::Cancel { .. });
+        let client = &mut self.clients[key];
+        if let Some(surplus) = client.surplus
+            && !cancels
+            && let Phase::LoggingIn(login) = &client.phase
+            && login.has_begun()
+        {
+            self.too_many(key, surplus);
+            return Some(used);
+        }
+        match step {
+            LoginStep::NeedMore => {
+                client.send([&out[..]].into_iter());
+                return (used > 0).then_some(used);
+            }
+            LoginStep::Encrypt => {
+                client.send([&out[..]].into_iter());
+                self.encrypt(key, &input[used..]);
+                return Some(input.len());
+            }
+            step => self.login_step(key, step, out),
+        }
+        Some(used)
+    }
+
+    /// What has come of a question of a client's login.
+    pub(in crate::reactor) fn login_answered(&mut self, to: Entry, answer: Answer) {
+        let key = to.key;
+        let is_it = |client: &Client<_>| to == Entry::new(key, client.serial);
+        if !self.clients.get(key).is_some_and(is_it) {
+            return;
+        }
+        let mut out = Vec::new();
+        let step = self.with_login(key, |login, rules, random| {
+            login.is_asking().then(|| login.on_answer(answer, rules, random, &mut out))
+        });
+        if let Some(Some(step)) = step {
+            self.login_step(key, step, out);
+            if let Some(client) = self.clients.get_mut(key) {
+                client.resume();
+                self.todo.push_back(Todo::Client(key));
+            }
+        }
+    }
+
+    /// Lets a client's login do something by the rules there are; `None` if it is none.
+    fn with_login<T>(
+        &mut self,
+        key: usize,
+        work: impl FnOnce(&mut Login, Rules<'_>, &mut dyn FnMut(&mut [u8])) -> T,
+    ) -> Option<T> {
+        let Self { clients, proxy, driver, now, .. } = self;
         let client = &mut clients[key];
-        let Phase::LoggingIn(login) = &mut client.phase else { return None };
         let mode = proxy.client_tls.mode();
-        let made_out_to = match mode {
-            TlsMode::VerifyFull => client.link.peer_certificate().and_then(tls::common_name),
-            _ => None,
+        let hba = (proxy.method == Method::Hba).then(|| proxy.hba.files());
+        let guard = Some(&proxy.guard).filter(|guard| !guard.is_empty());
+        let address = match (&hba, guard) {
+            (None, None) => None,
+            _ => driver.ends(client.link.socket()).0.map(|at| at.ip()),
+        };
+        let Phase::LoggingIn(login) = &mut client.phase else { return None };
+        let made_out_to = match mode.verifies() {
+            true => client.link.peer_certificate().and_then(tls::common_name),
+            false => None,
         };
         let within = client.link.is_encrypted().then(|| Within {
             is_named: client.link.has_agreed_on_a_name(),
             made_out_to: made_out_to.as_deref(),
+            end_point: client.link.end_point_shown(),
         });
         let rules = Rules {
             method: proxy.method,
             users: &proxy.users,
             databases: &proxy.databases,
             encryption: Encryption { mode, within },
+            hba: hba.as_deref(),
+            guard,
+            address,
+            now: *now,
         };
-        let mut out = Vec::new();
-        let mut random = |bytes: &mut [u8]| driver.random(bytes);
-        let (used, step) = login.on_bytes(input, rules, &mut random, &mut out);
-        let cancels = matches!(step, LoginStep::Cancel { .. });
-        if let Some(surplus) = client.surplus
-            && !cancels
-            && login.has_begun()
-        {
-            self.too_many(key, surplus);
-            return Some(used);
-        }
-        if let LoginStep::Authenticated(request) = step {
-            self.authenticated(key, request, out);
-            return Some(used);
-        }
-        client.send([&out[..]].into_iter());
+        Some(work(login, rules, &mut |bytes| driver.random(bytes)))
+    }
+
+    /// Does what a login wants; `said` is what it says.
+    fn login_step(&mut self, key: usize, step: LoginStep, said: Vec<u8>) {
+        let client = &mut self.clients[key];
         match step {
-            LoginStep::NeedMore if used == 0 => return None,
-            LoginStep::NeedMore | LoginStep::Authenticated(_) => {}
-            LoginStep::Encrypt => {
-                self.encrypt(key, &input[used..]);
-                return Some(input.len());
+            LoginStep::Authenticated(request) => return self.authenticated(key, request, said),
+            LoginStep::Refused { reason, failed_as } => {
+                return self.login_refused(key, &reason, failed_as.as_deref(), said);
             }
+            _ => client.send([&said[..]].into_iter()),
+        }
+        match step {
             LoginStep::Cancel { pid, secret } => {
                 client.phase = Phase::Cancelling;
                 let entry = Entry::new(key, client.serial);
                 self.route_cancel(pid, secret, entry);
             }
-            LoginStep::Refused(reason) => {
-                tracing::info!(reason, "login refused");
+            LoginStep::Ask(question) => {
+                let by = Requester { core: self.core, entry: Entry::new(key, client.serial) };
+                if !(self.proxy.questions)(question, by) {
+                    let message = "too many logins are being looked at: try again";
+                    let code = sqlstate::TOO_MANY_CONNECTIONS;
+                    self.dismiss(key, &fatal(code, message, "", ""));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A login was refused. Who has tried to prove something is told a moment later.
+    fn login_refused(&mut self, key: usize, reason: &str, failed: Option<&str>, told: Vec<u8>) {
+        let address = self.address_of(key);
+        tracing::info!(?address, reason, "login refused");
+        if let Some(name) = failed
+            && self.proxy.users.has_room()
+        {
+            // It may be that the password was changed meanwhile.
+            let by =
+                Requester { core: self.core, entry: Entry::new(key, self.clients[key].serial) };
+            (self.proxy.questions)(Question::Forget(name.to_owned()), by);
+        }
+        let delay = failed.map(|name| self.proxy.guard.failed(address, name, self.now));
+        let client = &mut self.clients[key];
+        match delay.filter(|delay| !delay.is_zero()) {
+            Some(delay) => {
+                client.phase = Phase::Failed { told };
+                let (at, serial) = (self.now + delay, client.serial);
+                self.deadline(at, key, serial);
+            }
+            None => {
+                client.send([&told[..]].into_iter());
                 self.leave(key);
             }
         }
-        Some(used)
+    }
+
+    /// A client is told that its login has failed.
+    pub(super) fn tell_failed(&mut self, key: usize) {
+        let client = &mut self.clients[key];
+        let Phase::Failed { told } = &mut client.phase else { return };
+        let told = std::mem::take(told);
+        client.send([&told[..]].into_iter());
+        self.leave(key);
+    }
+
+    fn address_of(&self, key: usize) -> Option<IpAddr> {
+        self.driver.ends(self.clients[key].stream()).0.map(|at| at.ip())
     }
 
     /// A client goes on within TLS, which it has begun with these bytes.
@@ -107,6 +210,10 @@ impl<D: Driver> Worker<D> {
 
     /// `said` is what the login has still to say.
     fn authenticated(&mut self, key: usize, request: Request, said: Vec<u8>) {
+        let guard = &self.proxy.guard;
+        if self.proxy.method != Method::Any && !guard.is_empty() {
+            guard.succeeded(self.address_of(key), &self.proxy.users.get(request.user).name);
+        }
         if self.proxy.databases.is_console(&request.database)
             && let Some(rights) = self.proxy.databases.console_rights(request.user)
         {

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use proptest::prelude::*;
 use rcgen::{CertificateParams, KeyPair};
-use rustls::RootCertStore;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{RootCertStore, ServerConfig};
 
 use super::*;
 
@@ -61,7 +61,7 @@ fn ends(room: usize) -> (End, End) {
     (first, End { reads: there, writes: back })
 }
 
-fn configs() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+fn configs() -> (Arc<Shown>, Arc<ClientConfig>) {
     let key = KeyPair::generate().unwrap();
     let cert = CertificateParams::new(["db".to_owned()]).unwrap().self_signed(&key).unwrap();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
@@ -79,7 +79,7 @@ fn configs() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    (Arc::new(server), Arc::new(client))
+    (Arc::new(Shown { config: Arc::new(server), end_point: None }), Arc::new(client))
 }
 
 /// A server and a client that have begun TLS over pipes which hold `room` bytes each.

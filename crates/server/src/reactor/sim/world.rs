@@ -18,9 +18,10 @@ use super::random::Random;
 use super::server::{Death, Node, Servers};
 use super::trace::{Note, Trace};
 use crate::addresses::LookUp;
+use crate::auth::Hba;
 use crate::peers::Peers;
 use crate::reactor::{Mail, Proxy, TICK, Worker};
-use crate::serve::{Encryption, Health, Whereabouts, addresses_of, proxy};
+use crate::serve::{Doors, Health, Whereabouts, addresses_of, proxy};
 use crate::tls::{ClientTls, NodeTls};
 
 pub(super) const DATABASE: &str = "app";
@@ -143,7 +144,8 @@ impl World {
         let start = Instant::now();
         let settings = plan.settings();
         let topology = settings.topology().expect("the nodes make a cluster");
-        let encryption = Encryption {
+        let doors = Doors {
+            hba: Hba::default(),
             client_tls: ClientTls::new(settings.client_tls.clone()).expect("none is set up"),
             node_tls: NodeTls::new(&settings, topology.clone()).expect("it needs no files"),
         };
@@ -155,9 +157,10 @@ impl World {
         assert!(addresses.look_up(&look_up).is_empty(), "each host is found");
         let addresses = Arc::new(addresses);
         let peers = Peers::of(&settings);
-        let health = Health { topology, failures: Box::new(|_, _| {}) };
+        let health =
+            Health { topology, failures: Box::new(|_, _| {}), questions: Box::new(|_, _| false) };
         let whereabouts = Whereabouts { addresses, peers };
-        let proxy = proxy(&settings, policy, health, whereabouts, encryption, plan.cores, start);
+        let proxy = proxy(&settings, policy, health, whereabouts, doors, plan.cores, start);
         let proxy = Arc::new(proxy);
         let network = Network::new(plan.cores, start, random.fork());
         let network: SharedNetwork = Rc::new(network.into());

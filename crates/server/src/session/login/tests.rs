@@ -18,6 +18,19 @@ fn served() -> (Users, Databases) {
     (users, databases)
 }
 
+fn rules<'r>(method: Method, users: &'r Users, databases: &'r Databases) -> Rules<'r> {
+    Rules {
+        method,
+        users,
+        databases,
+        encryption: Encryption::NONE,
+        hba: None,
+        guard: None,
+        address: None,
+        now: Instant::now(),
+    }
+}
+
 fn startup(protocol: u32, parameters: &[(&str, &str)]) -> Vec<u8> {
     let mut out = Vec::new();
     startup::put_startup(&mut out, protocol, parameters.iter().copied());
@@ -27,12 +40,7 @@ fn startup(protocol: u32, parameters: &[(&str, &str)]) -> Vec<u8> {
 /// Runs a login of `user` with `password`, feeding `step` bytes at a time.
 fn log_in(user: &str, password: &str, step: usize) -> (LoginStep, Vec<u8>) {
     let (users, databases) = served();
-    let rules = Rules {
-        method: Method::Scram,
-        users: &users,
-        databases: &databases,
-        encryption: Encryption::NONE,
-    };
+    let rules = rules(Method::Scram, &users, &databases);
     let mut login = Login::default();
     let feed = |login: &mut Login, bytes: &[u8]| {
         let (mut pending, mut out) = (Vec::new(), Vec::new());
@@ -89,12 +97,7 @@ fn unknown_user_and_wrong_password_read_the_same() {
 #[test]
 fn encryption_is_declined_and_the_login_goes_on() {
     let (users, databases) = served();
-    let rules = Rules {
-        method: Method::Trust,
-        users: &users,
-        databases: &databases,
-        encryption: Encryption::NONE,
-    };
+    let rules = rules(Method::Trust, &users, &databases);
     let mut bytes = vec![0, 0, 0, 8, 4, 210, 22, 47, 0, 0, 0, 8, 4, 210, 22, 48];
     bytes.extend(startup(PROTOCOL_3_0, &[("user", "alice"), ("database", "app")]));
     let mut out = Vec::new();
@@ -105,12 +108,7 @@ fn encryption_is_declined_and_the_login_goes_on() {
 
 fn trusted(protocol: u32, parameters: &[(&str, &str)]) -> (LoginStep, Vec<u8>) {
     let (users, databases) = served();
-    let rules = Rules {
-        method: Method::Trust,
-        users: &users,
-        databases: &databases,
-        encryption: Encryption::NONE,
-    };
+    let rules = rules(Method::Trust, &users, &databases);
     let mut out = Vec::new();
     let bytes = startup(protocol, parameters);
     (Login::default().on_bytes(&bytes, rules, &mut no_random, &mut out).1, out)
@@ -145,7 +143,7 @@ fn parameters_and_options_are_kept() {
 fn what_cannot_be_given_is_refused_with_its_sqlstate() {
     let refused = |pairs: &[(&str, &str)], code: &str| {
         let (step, out) = trusted(PROTOCOL_3_0, pairs);
-        assert!(matches!(step, LoginStep::Refused(_)), "{pairs:?}: {step:?}");
+        assert!(matches!(step, LoginStep::Refused { .. }), "{pairs:?}: {step:?}");
         assert!(String::from_utf8_lossy(&out).contains(code), "{pairs:?}");
     };
     refused(&[("user", "alice"), ("database", "other")], "3D000");

@@ -1,0 +1,64 @@
+//! What a login has to be told by others before it goes on, because it takes long.
+
+use std::fmt;
+use std::sync::Arc;
+
+use pgherd_core::settings;
+use pgherd_wire::scram::{Keys, Secret};
+
+use super::Credential;
+
+/// See the module's header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Question {
+    /// Whether this password fits the secret. Milliseconds of a core.
+    Keys {
+        /// What it is to fit.
+        secret: Secret,
+        /// What a client has sent.
+        password: settings::Secret,
+    },
+    /// What a node knows of a user. A round trip or more.
+    User {
+        /// Its name.
+        name: String,
+        /// Where it is asked.
+        place: Place,
+        /// See [`Credential::new`].
+        mock_key: MockKey,
+    },
+    /// None: what was found under this name is not to serve for another login.
+    Forget(String),
+}
+
+/// Where secrets are looked up.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// Who asks, one of the settings' users.
+    pub user: String,
+    /// In which database, as the nodes call it.
+    pub database: String,
+    /// What is asked.
+    pub query: String,
+}
+
+/// The key of the salts. Not for logs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MockKey(pub(crate) [u8; 32]);
+
+impl fmt::Debug for MockKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MockKey(..)")
+    }
+}
+
+/// What came of a question.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// The keys that the password gives, if it fits.
+    Keys(Option<Keys>),
+    /// What is known of the user, if there is one.
+    User(Option<Arc<Credential>>),
+    /// Nobody could be asked. Why is in the log.
+    Failed,
+}
