@@ -1,6 +1,7 @@
 //! Coordinator, shards and replicas: brought up in seconds, gone without a trace.
 
 use std::fs::Permissions;
+use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -358,20 +359,35 @@ impl Cluster {
     }
 }
 
-fn make_folder(wanted: Option<&Path>, account: Account) -> Result<PathBuf> {
+/// A folder of this process. One that was killed may have left its own behind, and its id to this.
+fn new_folder() -> Result<PathBuf> {
     static MADE: AtomicU16 = AtomicU16::new(0);
-    let folder = match wanted {
-        Some(folder) => folder.to_owned(),
-        None => {
-            let number = MADE.fetch_add(1, Ordering::Relaxed);
-            let name = format!("pgherd-lab-{}-{number}", std::process::id());
-            std::env::temp_dir().join(name)
+    loop {
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("pgherd-lab-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        match std::fs::create_dir(&folder) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && number < u16::MAX => {}
+            made => return made.with_context(|| cannot_make(&folder)).map(|()| folder),
         }
-    };
-    match std::fs::create_dir(&folder) {
-        Err(_) if is_empty(&folder) => {}
-        made => made.with_context(|| format!("cannot make the folder {}", folder.display()))?,
     }
+}
+
+fn cannot_make(folder: &Path) -> String {
+    format!("cannot make the folder {}", folder.display())
+}
+
+fn make_folder(wanted: Option<&Path>, account: Account) -> Result<PathBuf> {
+    let folder = match wanted {
+        Some(folder) => {
+            match std::fs::create_dir(folder) {
+                Err(_) if is_empty(folder) => {}
+                made => made.with_context(|| cannot_make(folder))?,
+            }
+            folder.to_owned()
+        }
+        None => new_folder()?,
+    };
     let made = own_folder(&folder, account);
     if made.is_err() {
         // Nothing is left behind; the first error says more than one from here would.

@@ -40,8 +40,10 @@ const ALLOWED: usize = 4 * CONNECTIONS;
 const SLOTS: usize = 100;
 
 fn world() -> World {
+    // Who fails is neither barred nor kept waiting, or those from this address that behave would be, too.
     let more = format!(
-        "[listen]\nport = 0\nworkers = 2\nmax_clients = {SLOTS}\n[pool]\nsize = 5\n\
+        "[listen]\nport = 0\nworkers = 2\nmax_clients = {SLOTS}\n\
+         login_failures = 0\nlogin_delay = \"0s\"\n[pool]\nsize = 5\n\
          [health]\ninterval = \"1s\"\n"
     );
     let world = World::start(0, &more);

@@ -294,6 +294,12 @@ impl Settings {
     }
 
     /// What failed logins lead to.
+    ///
+    /// ```
+    /// let mut settings = pgherd_core::Settings::default();
+    /// settings.listen.login_failures = 5;
+    /// assert_eq!(settings.guard_config().most, 5);
+    /// ```
     pub fn guard_config(&self) -> GuardConfig {
         let ListenSettings { login_failures, login_forgiven_in, login_delay, .. } = self.listen;
         GuardConfig {
