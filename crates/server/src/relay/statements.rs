@@ -381,11 +381,18 @@ impl ClientStatements {
 /// Statements one backend holds at most; above it the least recently used is closed.
 const PER_BACKEND: usize = 1000;
 
-#[derive(Debug)]
+/// No stretch that anything is sent in.
+const BEFORE_ALL: u64 = u64::MAX;
+
+#[derive(Debug, Default)]
 struct Prepared {
     used: u64,
-    // While its ParseComplete is awaited: the stretch (up to a Sync) it was sent in.
+    // While it is not known to be there: the stretch (up to a Sync) its last Parse was sent in.
     pending_in: Option<u64>,
+    // Parses whose outcome is awaited. All but the first have a Close before them.
+    awaited: u32,
+    // Whether one that was done before those may be there.
+    was_there: bool,
 }
 
 /// What to do before a statement can be used on a backend.
@@ -441,8 +448,10 @@ impl BackendStatements {
     /// Its Parse was sent. Returns the statement to close because there are too many.
     pub fn sent(&mut self, id: u64) -> Option<u64> {
         self.clock += 1;
-        let prepared = Prepared { used: self.clock, pending_in: Some(self.stretch) };
-        self.prepared.insert(id, prepared);
+        let prepared = self.prepared.entry(id).or_default();
+        prepared.used = self.clock;
+        prepared.pending_in = Some(self.stretch);
+        prepared.awaited += 1;
         if self.prepared.len() <= PER_BACKEND {
             return None;
         }
@@ -454,14 +463,24 @@ impl BackendStatements {
     /// Its ParseComplete came.
     pub fn confirmed(&mut self, id: u64) {
         if let Some(prepared) = self.prepared.get_mut(&id) {
-            prepared.pending_in = None;
+            prepared.awaited = prepared.awaited.saturating_sub(1);
+            prepared.was_there = true;
+            if prepared.awaited == 0 {
+                prepared.pending_in = None;
+            }
         }
     }
 
-    /// Its Parse was dropped by an error.
+    /// Its Parse was dropped by an error, and perhaps the Close before it.
     pub fn dropped(&mut self, id: u64) {
-        if self.prepared.get(&id).is_some_and(|prepared| prepared.pending_in.is_some()) {
-            self.prepared.remove(&id);
+        let Some(prepared) = self.prepared.get_mut(&id) else { return };
+        prepared.awaited = prepared.awaited.saturating_sub(1);
+        match (prepared.awaited, prepared.was_there) {
+            (0, false) => drop(self.prepared.remove(&id)),
+            // The error may have come before the Close or behind it.
+            (0, true) => prepared.pending_in = Some(BEFORE_ALL),
+            // The one that was sent last tells.
+            _ => {}
         }
     }
 
@@ -479,9 +498,10 @@ impl BackendStatements {
         self.stretch += 1;
     }
 
-    /// Everything is gone: DISCARD ALL or DEALLOCATE ALL ran here.
+    /// Everything is gone: DISCARD ALL or DEALLOCATE ALL ran here. What is awaited was sent behind it.
     pub fn clear(&mut self) {
-        self.prepared.clear();
+        self.prepared.retain(|_, prepared| prepared.awaited > 0);
+        self.prepared.values_mut().for_each(|prepared| prepared.was_there = false);
         self.unnamed = UnnamedThere::Foreign;
     }
 
@@ -558,6 +578,52 @@ mod tests {
             assert_eq!(text, format!("pgherd_{id}"));
             assert_eq!(BackendName::find(&format!("\"{text}\" is")), Some((text, id)));
         }
+    }
+
+    #[test]
+    fn an_error_before_the_close_leaves_what_was_there() {
+        let mut backend = BackendStatements::default();
+        backend.sent(7);
+        backend.confirmed(7);
+        backend.distrust();
+        assert_eq!(backend.readiness(7), Readiness::CloseAndParse);
+        backend.sent(7);
+        backend.end_stretch();
+        backend.dropped(7);
+        assert_eq!(backend.readiness(7), Readiness::CloseAndParse);
+        backend.sent(7);
+        backend.confirmed(7);
+        assert_eq!(backend.readiness(7), Readiness::Ready);
+    }
+
+    #[test]
+    fn the_parse_that_was_sent_last_tells_whether_a_statement_is_there() {
+        let mut backend = BackendStatements::default();
+        backend.sent(7);
+        backend.end_stretch();
+        backend.sent(7);
+        backend.dropped(7);
+        assert_eq!(backend.readiness(7), Readiness::Ready, "sent in this stretch");
+        backend.end_stretch();
+        assert_eq!(backend.readiness(7), Readiness::CloseAndParse);
+        backend.confirmed(7);
+        assert_eq!(backend.readiness(7), Readiness::Ready);
+        backend.sent(8);
+        backend.dropped(8);
+        assert_eq!(backend.readiness(8), Readiness::Parse);
+    }
+
+    #[test]
+    fn what_is_parsed_behind_discard_all_stays() {
+        let mut backend = BackendStatements::default();
+        backend.sent(6);
+        backend.confirmed(6);
+        backend.end_stretch();
+        backend.sent(7);
+        backend.clear();
+        backend.confirmed(7);
+        assert_eq!(backend.readiness(6), Readiness::Parse);
+        assert_eq!(backend.readiness(7), Readiness::Ready);
     }
 
     #[test]
