@@ -56,7 +56,7 @@ const TASKS: [Task; 13] = [
     Task { name: "fmt", about: "format the code", run: fmt },
     Task {
         name: "reference",
-        about: "write docs/: settings, environment, console, coming-from-pgbouncer; and config/ anew",
+        about: "write docs/: settings, environment, metrics, console, coming-from-pgbouncer; and config/ anew",
         run: reference,
     },
     Task {

@@ -15,6 +15,7 @@ pub mod held;
 pub mod hostile;
 pub mod hosts;
 pub mod id;
+pub mod metrics;
 pub mod pgbouncer;
 pub mod pool;
 pub mod reset;

@@ -1,4 +1,4 @@
-//! docs/settings.md, docs/environment.md and the table of docs/coming-from-pgbouncer.md say what the code says. `cargo x reference` writes them
+//! docs/settings.md, docs/environment.md, docs/metrics.md and the table of docs/coming-from-pgbouncer.md say what the code says. `cargo x reference` writes them
 //! anew.
 
 // Clippy's leave for tests does not reach the helpers of integration tests.
@@ -7,6 +7,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use pgherd_core::metrics;
 use pgherd_core::pgbouncer::{SettingFate, catalogue};
 use pgherd_core::settings::{SettingInfo, VariableInfo, reference, variables};
 
@@ -179,4 +180,28 @@ fn the_settings_reference_is_fresh() {
 #[test]
 fn the_table_of_environment_variables_is_fresh() {
     assert_fresh("environment.md", &render_environment(&variables()));
+}
+
+/// Every metric, as a table.
+fn render_metrics() -> String {
+    let mut text = "<!-- Generated from crates/core/src/metrics/catalogue.rs by `cargo x reference`. -->\n\
+        # Metrics\n\n\
+        What `/metrics` tells where [`http.listen`](settings.md) is set; what to watch is in\n\
+        [monitoring.md](monitoring.md). Counters start at 0 with the process. A histogram has the samples\n\
+        `_bucket`, `_count` and `_sum`.\n\n\
+        | Metric | Type | Labels | Meaning |\n|---|---|---|---|\n"
+        .to_owned();
+    for metric in metrics::catalogue::ALL {
+        let labels: Vec<String> = metric.labels.iter().map(|name| format!("`{name}`")).collect();
+        let (name, kind) = (metric.sample_name(), metric.kind.as_str());
+        writeln!(text, "| `{name}` | {kind} | {} | {} |", labels.join(", "), metric.about).unwrap();
+    }
+    let bounds: Vec<&str> = metrics::BUCKET_TEXTS.to_vec();
+    writeln!(text, "\nBuckets of histograms, in seconds: {}.", bounds.join(", ")).unwrap();
+    text
+}
+
+#[test]
+fn the_metrics_reference_is_fresh() {
+    assert_fresh("metrics.md", &render_metrics());
 }

@@ -2,7 +2,7 @@
 //! value cannot show, that together they make a cluster.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::section::Range;
 use super::value::Value;
@@ -64,6 +64,14 @@ pub(super) fn check(settings: &Settings) -> Vec<(String, String)> {
         problem(
             "listen.address",
             format!("`{address}` is not an IP address such as 127.0.0.1, 0.0.0.0 or ::1"),
+        );
+    }
+
+    let at = &settings.http.listen;
+    if !at.is_empty() && at.parse::<SocketAddr>().is_err() {
+        problem(
+            "http.listen",
+            format!("`{at}` is not an IP address and a port such as 127.0.0.1:9127 or [::1]:9127"),
         );
     }
 

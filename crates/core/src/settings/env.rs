@@ -340,6 +340,7 @@ fn read_all(env: &mut Environment<'_>) -> Settings {
         transactions: env.section(),
         tls: env.section(),
         client_tls: env.section(),
+        http: env.section(),
     }
 }
 

@@ -29,8 +29,8 @@ pub use peer::PeerSettings;
 pub use plan::PoolPlan;
 pub use section::{SettingInfo, reference};
 pub use sections::{
-    ClientTlsSettings, ClusterSettings, HealthSettings, ListenSettings, NodeSettings, PoolSettings,
-    RetrySettings, RoutingSettings, TlsSettings, TransactionSettings, UserSettings,
+    ClientTlsSettings, ClusterSettings, HealthSettings, HttpSettings, ListenSettings, NodeSettings,
+    PoolSettings, RetrySettings, RoutingSettings, TlsSettings, TransactionSettings, UserSettings,
 };
 pub use value::{
     AuthMethod, ByteSize, ChannelBinding, HostBalance, PasswordCommand, PinPolicy, PoolMode,
@@ -101,6 +101,8 @@ pub struct Settings {
     pub tls: TlsSettings,
     /// `[client_tls]`
     pub client_tls: ClientTlsSettings,
+    /// `[http]`
+    pub http: HttpSettings,
 }
 
 impl Settings {

@@ -703,6 +703,18 @@ pub struct UserSettings {
     pub client_idle_timeout: Option<Duration>,
 }
 
+section! {
+    /// `[http]`: what monitoring asks.
+    HttpSettings["http"] {
+        /// Where `/metrics`, `/health`, `/livez` and `/readyz` are answered over HTTP: an IP address and
+        /// a port, `"127.0.0.1:9127"`, `"[::1]:9127"`. Whoever reaches it sees the names of databases,
+        /// users and nodes. Port 0 takes any free port.
+        ///
+        /// Default: "", which is nowhere. Reload: restart.
+        listen: String = String::new(), Range::Any;
+    }
+}
+
 pub(super) fn check_all(settings: &Settings, problems: &mut Vec<(String, String)>) {
     settings.cluster.check(problems);
     settings.listen.check(problems);
@@ -713,6 +725,7 @@ pub(super) fn check_all(settings: &Settings, problems: &mut Vec<(String, String)
     settings.transactions.check(problems);
     settings.tls.check(problems);
     settings.client_tls.check(problems);
+    settings.http.check(problems);
 }
 
 pub(super) fn describe_all(all: &mut Vec<SettingInfo>) {
@@ -725,6 +738,7 @@ pub(super) fn describe_all(all: &mut Vec<SettingInfo>) {
     TransactionSettings::describe(all);
     TlsSettings::describe(all);
     ClientTlsSettings::describe(all);
+    HttpSettings::describe(all);
 }
 
 pub(super) fn values_of_all(settings: &Settings) -> Vec<String> {
@@ -738,6 +752,7 @@ pub(super) fn values_of_all(settings: &Settings) -> Vec<String> {
     settings.transactions.values(&mut all);
     settings.tls.values(&mut all);
     settings.client_tls.values(&mut all);
+    settings.http.values(&mut all);
     all
 }
 
@@ -756,6 +771,7 @@ pub(super) fn set(
         RoutingSettings::NAME => settings.routing.set(name, text),
         TransactionSettings::NAME => settings.transactions.set(name, text),
         TlsSettings::NAME => settings.tls.set(name, text),
+        HttpSettings::NAME => settings.http.set(name, text),
         _ => None,
     }
 }

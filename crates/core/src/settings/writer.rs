@@ -24,6 +24,7 @@ pub(super) fn write(settings: &Settings) -> String {
     table(&mut text, "[transactions]", settings.transactions.changed());
     table(&mut text, "[tls]", settings.tls.changed());
     table(&mut text, "[client_tls]", settings.client_tls.changed());
+    table(&mut text, "[http]", settings.http.changed());
     text
 }
 
