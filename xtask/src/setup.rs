@@ -112,19 +112,20 @@ fn install_postgresql() -> Result<()> {
     result
 }
 
-/// Debian's packages of PgBouncer and of what reads its console.
-const PGBOUNCER: [&str; 2] = ["pgbouncer", "prometheus-pgbouncer-exporter"];
+/// Debian's packages of PgBouncer, of what reads its console, and of what reads our metrics.
+const PGBOUNCER: [&str; 3] = ["pgbouncer", "prometheus-pgbouncer-exporter", "prometheus"];
 
-/// Installs PgBouncer and an exporter for it, which some tests need and nothing else, where Debian's
+/// Installs PgBouncer, an exporter for it and Prometheus, which some tests need and nothing else, where Debian's
 /// packages can be had; else says what will be missing.
 pub(crate) fn pgbouncer(wheels: bool) -> Result<()> {
     const POLICY: &str = "/usr/sbin/policy-rc.d";
-    if tools::has_pgbouncer() && tools::exists("prometheus-pgbouncer-exporter") {
+    let has_readers = PGBOUNCER[1..].iter().all(|package| tools::exists(package));
+    if tools::has_pgbouncer() && has_readers {
         return Ok(());
     }
     if wheels || rights().is_none() {
         eprintln!(
-            "setup: no PgBouncer or no exporter here, and only Debian's packages are known (apt-get as \
+            "setup: no PgBouncer, exporter or Prometheus here, and only Debian's packages are known (apt-get as \
              root or with sudo): the tests that need them are SKIPPED"
         );
         return Ok(());
@@ -135,7 +136,8 @@ pub(crate) fn pgbouncer(wheels: bool) -> Result<()> {
         let write = format!("printf '#!/bin/sh\\nexit 101\\n' > {POLICY} && chmod 755 {POLICY}");
         as_root(&["sh", "-c", &write])?;
     }
-    let result = install(&PGBOUNCER, "PgBouncer and an exporter, without starting them");
+    let result =
+        install(&PGBOUNCER, "PgBouncer, an exporter and Prometheus, without starting them");
     if !has_policy {
         as_root(&["rm", "-f", POLICY])?;
     }

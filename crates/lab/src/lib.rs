@@ -19,6 +19,7 @@ pub mod load;
 pub mod node;
 pub mod pgbouncer;
 pub mod pooler;
+pub mod prometheus;
 
 pub use cluster::{Cluster, ClusterSpec, ServerTls};
 pub use engine::Engine;
@@ -28,6 +29,7 @@ pub use load::{Pgbench, PgbenchReport, Progress};
 pub use node::{Node, Role};
 pub use pgbouncer::PgBouncer;
 pub use pooler::{Pooler, PoolerSpec, RunsAs};
+pub use prometheus::Prometheus;
 
 /// What goes wrong in a lab: the text says what, where, and what to do.
 pub type Error = anyhow::Error;

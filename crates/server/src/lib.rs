@@ -23,6 +23,7 @@ mod serve;
 pub mod session;
 mod statistics;
 pub mod tls;
+mod web;
 
 pub use peers::Peers;
 pub use pins::{Pin, Pins};

@@ -30,6 +30,7 @@ use crate::reactor::{Counts, Failures, Mail, Proxy, Questions, Shares};
 use crate::relay::StatementTable;
 use crate::statistics::{NodeStatistics, statistics};
 use crate::tls::{ClientTls, NodeTls};
+use crate::web::Web;
 
 /// Connections that may wait to be accepted: enough for a burst of a few thousand clients; the
 /// system caps it at `net.core.somaxconn`.
@@ -52,6 +53,15 @@ pub enum ServeError {
         address: String,
         /// As in the settings.
         port: u16,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The address to answer over HTTP at cannot be had.
+    #[error("cannot listen on {at}, which http.listen is")]
+    ListenHttp {
+        /// As in the settings.
+        at: String,
         /// What the system says.
         #[source]
         source: io::Error,
@@ -94,6 +104,7 @@ pub enum ServeError {
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    http_address: Option<SocketAddr>,
     proxy: Arc<Proxy>,
     stopper: Stopper,
     cores: Vec<JoinHandle<io::Result<()>>>,
@@ -215,6 +226,7 @@ impl Server {
             tracing::warn!(name, %host, %error, "cannot look up a peer");
         }
         let (address, listener) = listen(&settings.listen.address, settings.listen.port)?;
+        let http = listen_http(&settings.http.listen)?;
         let count = match settings.listen.workers {
             0 => std::thread::available_parallelism().map_or(1, NonZero::get).min(MOST_CORES),
             workers => usize::from(workers),
@@ -242,6 +254,11 @@ impl Server {
         let proxy = proxy(settings, policy, health, whereabouts, doors, count, now);
         let proxy = Arc::new(proxy);
         let stopper = Stopper(Arc::clone(&mailboxes));
+        let http_address = http.as_ref().map(TcpListener::local_addr).transpose()?;
+        if let Some(listener) = http {
+            let web = Web::new(Arc::clone(&proxy), Arc::clone(&mailboxes), control.monitor());
+            control.answer(listener, web)?;
+        }
         let mut acceptor = Some(Acceptor::new(listener, settings.listen.tcp_user_timeout)?);
         let mut threads = Vec::new();
         for (number, core) in cores.into_iter().enumerate() {
@@ -255,12 +272,17 @@ impl Server {
             })?);
         }
         tracing::info!(%address, cores = count, nodes = settings.nodes.len(), "listening");
-        Ok(Self { address, proxy, stopper, cores: threads, control })
+        Ok(Self { address, http_address, proxy, stopper, cores: threads, control })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it answers over HTTP.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http_address
     }
 
     /// What it has done so far, node by node in the order of the settings.
@@ -424,6 +446,22 @@ fn listen(address: &str, port: u16) -> Result<(SocketAddr, TcpListener), ServeEr
         Ok((listener.local_addr()?, listener))
     };
     try_listen().map_err(|source| ServeError::Listen { address: address.to_owned(), port, source })
+}
+
+/// Listens for HTTP, where the settings name an address.
+fn listen_http(at: &str) -> Result<Option<TcpListener>, ServeError> {
+    let try_listen = || -> io::Result<_> {
+        let at: SocketAddr =
+            at.parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let listener = TcpListener::bind(at)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    if at.is_empty() {
+        return Ok(None);
+    }
+    let listened = try_listen();
+    listened.map(Some).map_err(|source| ServeError::ListenHttp { at: at.to_owned(), source })
 }
 
 #[cfg(test)]

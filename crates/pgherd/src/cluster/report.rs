@@ -115,8 +115,21 @@ pub struct NodeReport {
 }
 
 impl HealthReport {
-    /// `answers` has one entry for each node, in the order of ids.
-    pub(super) fn new(topology: &Topology, answers: &[ProbeAnswer], statistics: Counters) -> Self {
+    /// The report of a cluster whose nodes were asked. `answers` has one entry for each node, in the
+    /// order of ids.
+    ///
+    /// ```no_run
+    /// # async fn f(monitor: pgherd::HealthMonitor) {
+    /// let answers = monitor.probe_all().await;
+    /// let statistics = pgherd::Counters::default();
+    /// let report = pgherd::HealthReport::new(&monitor.snapshot(), &answers, statistics);
+    /// println!("{}", report.is_healthy());
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// If an answer is missing.
+    pub fn new(topology: &Topology, answers: &[ProbeAnswer], statistics: Counters) -> Self {
         let is_ok = |node: &Node| answers[node.id.index()].is_ok();
         let coordinator = topology.node(topology.coordinator().primary);
         let workers = topology.shards().iter().map(|group| topology.node(group.primary));

@@ -1,7 +1,7 @@
 //! What consoles know of the process.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -33,6 +33,8 @@ pub struct Admin {
     reconnect_before: AtomicU64,
     // Consoles that are logged in, over all cores.
     consoles: AtomicUsize,
+    // A shutdown was asked for.
+    ends: AtomicBool,
 }
 
 impl Admin {
@@ -45,6 +47,7 @@ impl Admin {
             orders: AtomicU64::new(0),
             reconnect_before: AtomicU64::new(0),
             consoles: AtomicUsize::new(0),
+            ends: AtomicBool::new(false),
         }
     }
 
@@ -77,6 +80,21 @@ impl Admin {
     /// One has left.
     pub(crate) fn console_closed(&self) {
         self.consoles.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A shutdown was asked for.
+    pub(crate) fn end(&self) {
+        self.ends.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a shutdown was asked for: it is not taken back.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ends.load(Ordering::Relaxed)
+    }
+
+    /// When it was started, in seconds since 1970.
+    pub(crate) fn started_at(&self) -> f64 {
+        self.started.1.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
     }
 
     /// The number of an order that no other has; never 0.

@@ -10,6 +10,7 @@ mod desk;
 mod lookups;
 
 use std::io;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
 
@@ -17,11 +18,13 @@ use arc_swap::ArcSwap;
 use pgherd::HealthMonitor;
 use pgherd_core::id::NodeId;
 use pgherd_core::{Settings, Topology};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::addresses::{Addresses, LookUp, keep_fresh};
 use crate::reactor::mio_driver::Mailbox;
+use crate::web::Web;
 
 pub(crate) use desk::Desk;
 use lookups::Lookups;
@@ -31,6 +34,7 @@ pub(crate) struct ControlPlane {
     monitor: Arc<HealthMonitor>,
     desk: Desk,
     stop: oneshot::Sender<()>,
+    runtime: Handle,
     thread: thread::JoinHandle<()>,
 }
 
@@ -53,6 +57,7 @@ impl ControlPlane {
             Arc::new(HealthMonitor::spawn(Arc::clone(&settings), topology))
         };
         let lookups = Lookups::new(settings, monitor.shared());
+        let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
         let (desk, questions) = desk::desk();
         let watched = Arc::clone(&monitor);
@@ -69,7 +74,7 @@ impl ControlPlane {
         };
         let thread = thread::Builder::new().name("control".to_owned());
         let thread = thread.spawn(move || runtime.block_on(watch))?;
-        Ok(Self { monitor, desk, stop, thread })
+        Ok(Self { monitor, desk, stop, runtime: handle, thread })
     }
 
     /// The pointer that every new snapshot is published through.
@@ -87,6 +92,22 @@ impl ControlPlane {
     /// Where the cores ask what would hold them up.
     pub(crate) fn desk(&self) -> Desk {
         self.desk.clone()
+    }
+
+    /// The watch over the nodes.
+    pub(crate) fn monitor(&self) -> Arc<HealthMonitor> {
+        Arc::clone(&self.monitor)
+    }
+
+    /// Answers over HTTP until the watch ends.
+    ///
+    /// # Errors
+    /// When the system cannot wait for the listener.
+    pub(crate) fn answer(&self, listener: TcpListener, web: Web) -> io::Result<()> {
+        let _inside = self.runtime.enter();
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        self.runtime.spawn(web.serve(listener));
+        Ok(())
     }
 
     /// Ends the watch and waits for its thread.

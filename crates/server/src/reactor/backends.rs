@@ -42,6 +42,7 @@ use super::outbox::Outbox;
 use super::{Driver, PoolKey, READ, READS_PER_TURN, Readiness, Tally, Todo, Worker};
 use crate::backend::Login;
 use crate::databases::Database;
+use crate::reactor::NodeCounts;
 use crate::relay::downstream::{self, Errors, Observer, Stop};
 use crate::relay::{BackendRelay, MOST_OWED, Parameters};
 use crate::session::Replication;
@@ -164,13 +165,18 @@ impl<S> Backend<S> {
     }
 
     /// A batch of its client is answered.
-    fn count_batch(&mut self, now: Instant, nanos: u64) {
+    fn count_batch(&mut self, counts: &NodeCounts, now: Instant, nanos: u64) {
         let Self { tally, relay, began_at, began, changed, .. } = self;
+        let took = nanos.saturating_sub(*changed);
         tally.queries += 1;
-        tally.query_nanos += nanos.saturating_sub(*changed);
+        tally.query_nanos += took;
+        counts.batches.add_one();
+        counts.batch_times.add(took);
         if relay.tx.is_idle() {
+            let took = nanos.saturating_sub(*began);
             tally.transactions += 1;
-            tally.transaction_nanos += nanos.saturating_sub(*began);
+            tally.transaction_nanos += took;
+            counts.transaction_times.add(took);
             // Where batches are pipelined the next one has begun.
             (*began_at, *began) = (now, nanos);
         }
@@ -405,9 +411,8 @@ impl<D: Driver> Worker<D> {
         backend.tally.sent += progress.consumed as u64;
         if progress.stop == Stop::Ready {
             if matches!(backend.phase, Phase::Leased { .. }) {
-                backend.count_batch(now, nanos);
-                let node = backend.pool.node;
-                self.counts(node).batches.add_one();
+                let counts = &self.proxy.counts.of_core(self.core)[backend.pool.node.index()];
+                backend.count_batch(counts, now, nanos);
             }
             let backend = &mut self.backends[key];
             (backend.changed_at, backend.changed) = (now, nanos);

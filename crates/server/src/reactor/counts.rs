@@ -5,19 +5,51 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use pgherd_core::metrics::{BUCKETS, bucket_of};
+
 /// A number that only one thread writes.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
 
 impl Count {
-    /// One more. Not atomic as a whole: see the type.
+    /// One more.
+    #[inline]
     pub(super) fn add_one(&self) {
-        self.0.store(self.0.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.add(1);
+    }
+
+    /// So many more. Not atomic as a whole: see the type.
+    #[inline]
+    fn add(&self, more: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
     }
 
     /// The number now.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How long things took, counted by how long that was.
+#[derive(Debug, Default)]
+pub struct Times {
+    buckets: [Count; BUCKETS],
+    nanos: Count,
+}
+
+impl Times {
+    /// One more, which took that long.
+    #[inline]
+    pub(super) fn add(&self, nanos: u64) {
+        self.buckets[bucket_of(nanos)].add_one();
+        self.nanos.add(nanos);
+    }
+
+    /// How many there are in each bucket, and how many nanoseconds all took.
+    pub fn get(&self) -> ([u64; BUCKETS], u64) {
+        // Before the sum: one that is added meanwhile is in neither, or in the sum alone.
+        let buckets = std::array::from_fn(|at| self.buckets[at].get());
+        (buckets, self.nanos.get())
     }
 }
 
@@ -27,6 +59,8 @@ impl Count {
 pub struct NodeCounts {
     /// Batches answered to clients: a Query each, or all up to a Sync.
     pub batches: Count,
+    /// Leases for a batch that was known to read only, where there are replicas for that.
+    pub reads: Count,
     /// Backends lent to clients.
     pub leases: Count,
     /// Backends opened.
@@ -37,6 +71,12 @@ pub struct NodeCounts {
     pub retries: Count,
     /// Clients dismissed because the node, or a free backend to it, could not be had or kept.
     pub errors: Count,
+    /// How long the batches took.
+    pub batch_times: Times,
+    /// How long transactions took.
+    pub transaction_times: Times,
+    /// How long clients waited for the backends they were lent.
+    pub wait_times: Times,
 }
 
 /// The counters of all cores.

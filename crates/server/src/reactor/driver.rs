@@ -66,6 +66,9 @@ pub struct Readiness {
     pub writable: bool,
 }
 
+/// Where the control plane waits for the report of a core: an empty one if none was asked for.
+pub type ReportSender = tokio::sync::oneshot::Sender<Report>;
+
 /// A message from one core to another.
 #[derive(Debug)]
 pub enum Mail<S> {
@@ -122,6 +125,8 @@ pub enum Mail<S> {
         /// What it is to be told.
         answer: Answer,
     },
+    /// Tell this one that you are there; and what there is, if a scope is given.
+    Tell(Option<Scope>, ReportSender),
     /// Look again what is paused.
     Follow,
     /// Close what is idle, let the rest finish, and stop.

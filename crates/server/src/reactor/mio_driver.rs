@@ -103,8 +103,13 @@ impl Driver for MioDriver {
     }
 
     fn resident(&mut self) -> Option<u64> {
-        resident_of(&std::fs::read_to_string("/proc/self/status").ok()?)
+        resident()
     }
+}
+
+/// Bytes of memory that the process holds, where the system tells.
+pub(crate) fn resident() -> Option<u64> {
+    resident_of(&std::fs::read_to_string("/proc/self/status").ok()?)
 }
 
 /// Random bytes fetched ahead: a system call for dozens of logins. None is given out twice.

@@ -28,8 +28,8 @@ mod tally;
 
 pub use backends::Backend;
 pub(crate) use cancels::MOST_FORWARDED;
-pub use counts::{Count, Counts, NodeCounts};
-pub use driver::{Driver, Entry, Mail, Readiness, Requester, Token};
+pub use counts::{Count, Counts, NodeCounts, Times};
+pub use driver::{Driver, Entry, Mail, Readiness, ReportSender, Requester, Token};
 pub use pools::{PoolKey, Shares};
 pub(crate) use reporting::sizes;
 pub use tally::Tally;
@@ -299,11 +299,12 @@ impl<D: Driver> Worker<D> {
         &mut self.driver
     }
 
-    /// Whether the loop has nothing left to do: it drains and its last client has gone, or a console
-    /// has had it end.
+    /// Whether the loop has nothing left to do: it drains and the last client of all cores has gone, or
+    /// a console has had it end.
     pub fn is_drained(&self) -> bool {
         match self.ends {
-            Ends::Never => self.draining && self.clients.is_empty(),
+            // Not when its own has: it goes on telling consoles and monitoring what it has counted.
+            Ends::Never => self.draining && self.proxy.clients.load(Ordering::Relaxed) == 0,
             // The cores end together: see `serve`.
             Ends::WithoutClients => {
                 self.proxy.clients.load(Ordering::Relaxed) <= self.proxy.admin.consoles()
@@ -423,6 +424,11 @@ impl<D: Driver> Worker<D> {
             Mail::Order { order, scope, by, round } => self.follow(order, scope, by, round),
             Mail::Reported { to, round, report } => self.reported(to, round, *report),
             Mail::Answer { to, answer } => self.login_answered(to, answer),
+            Mail::Tell(scope, to) => {
+                let report = scope.map(|scope| self.report(scope)).unwrap_or_default();
+                // Whoever has asked may have given up.
+                let _ = to.send(report);
+            }
             Mail::Follow => self.follow_pauses(),
             Mail::Drain => self.drain(),
         }
@@ -546,6 +552,7 @@ impl<D: Driver> Worker<D> {
 
     fn drain(&mut self) {
         self.draining = true;
+        self.proxy.admin.end();
         let keys: Vec<usize> = self.clients.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.dismiss_if_idle(key);

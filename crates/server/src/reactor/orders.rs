@@ -33,6 +33,9 @@ impl<D: Driver> Worker<D> {
             Order::KillClient(id) => self.kill_client(id),
             _ => false,
         };
+        if matches!(order, Order::AwaitClients | Order::Drain | Order::Halt) {
+            self.proxy.admin.end();
+        }
         match order {
             Order::Tell | Order::KillClient(_) => {}
             Order::Follow => {

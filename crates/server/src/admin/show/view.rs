@@ -17,33 +17,33 @@ pub(crate) struct View<'v> {
 }
 
 /// The pools of a database and login, over all cores.
-pub(super) struct PoolSum<'v> {
-    pub(super) database: &'v str,
-    pub(super) user: &'v str,
-    pub(super) mode: PoolMode,
-    pub(super) clients: usize,
-    pub(super) waiting: usize,
-    pub(super) cancels: [usize; 2],
-    pub(super) backends: BackendCounts,
-    pub(super) oldest_wait: Option<Instant>,
+pub(crate) struct PoolSum<'v> {
+    pub(crate) database: &'v str,
+    pub(crate) user: &'v str,
+    pub(crate) mode: PoolMode,
+    pub(crate) clients: usize,
+    pub(crate) waiting: usize,
+    pub(crate) cancels: [usize; 2],
+    pub(crate) backends: BackendCounts,
+    pub(crate) oldest_wait: Option<Instant>,
 }
 
 /// What was done for a database, over all cores.
 #[derive(Default)]
-pub(super) struct TallySum {
-    pub(super) total: Tally,
-    pub(super) recent: Tally,
-    pub(super) over: Duration,
+pub(crate) struct TallySum {
+    pub(crate) total: Tally,
+    pub(crate) recent: Tally,
+    pub(crate) over: Duration,
 }
 
 impl<'v> View<'v> {
     /// Sums something up over all cores.
-    pub(super) fn sum(&self, of: impl Fn(&Report) -> usize) -> usize {
+    pub(crate) fn sum(&self, of: impl Fn(&Report) -> usize) -> usize {
         self.reports.iter().map(of).sum()
     }
 
     /// The pools by database and user, in the order of their names.
-    pub(super) fn pools(&self) -> impl Iterator<Item = PoolSum<'v>> {
+    pub(crate) fn pools(&self) -> impl Iterator<Item = PoolSum<'v>> {
         let mut pools: BTreeMap<(&str, &str), PoolSum<'v>> = BTreeMap::new();
         let all = self.reports.iter().flat_map(|report| &report.pools);
         for ((_, user), of_core) in all {
@@ -70,7 +70,7 @@ impl<'v> View<'v> {
 
     /// What was done for each database, in the order of their names: those that are listed, and those
     /// that have had a client.
-    pub(super) fn tallies(&self) -> BTreeMap<String, TallySum> {
+    pub(crate) fn tallies(&self) -> BTreeMap<String, TallySum> {
         let mut sums: BTreeMap<String, TallySum> = BTreeMap::new();
         for database in self.proxy.databases.all() {
             sums.entry(database.name.to_string()).or_default();
@@ -94,7 +94,7 @@ impl<'v> View<'v> {
     }
 
     /// How long that is ago.
-    pub(super) fn since(&self, at: Option<Instant>) -> Duration {
+    pub(crate) fn since(&self, at: Option<Instant>) -> Duration {
         at.map_or(Duration::ZERO, |at| self.now.saturating_duration_since(at))
     }
 }

@@ -80,10 +80,16 @@ impl<D: Driver> Worker<D> {
         backend.phase = Phase::Leased { client };
         backend.lent_at = self.now;
         backend.tally.assignments += 1;
-        backend.tally.wait_nanos += self.nanos.saturating_sub(self.clients[client].waits_from());
+        let waited = self.nanos.saturating_sub(self.clients[client].waits_from());
+        backend.tally.wait_nanos += waited;
         backend.relay.begin_lease();
         let node = backend.pool.node;
-        self.counts(node).leases.add_one();
+        let counts = self.counts(node);
+        counts.leases.add_one();
+        counts.wait_times.add(waited);
+        if self.clients[client].one_batch {
+            counts.reads.add_one();
+        }
         self.holds(client, key);
     }
 
