@@ -46,12 +46,9 @@ pub fn client_login(pieces: &[&[u8]]) -> (Option<LoginStep>, usize, Vec<u8>) {
     client_login_by(Method::Scram, pieces)
 }
 
-/// The same where it is asked for its password otherwise.
-pub fn client_login_by(method: Method, pieces: &[&[u8]]) -> (Option<LoginStep>, usize, Vec<u8>) {
-    // Deriving its keys takes longer than all the rest.
-    static SERVED: OnceLock<(Users, Databases)> = OnceLock::new();
-    let (users, databases) = SERVED.get_or_init(served);
-    let rules = Rules {
+/// For clients in plain, where nobody has failed.
+pub(crate) fn rules<'r>(method: Method, users: &'r Users, databases: &'r Databases) -> Rules<'r> {
+    Rules {
         method,
         users,
         databases,
@@ -60,7 +57,15 @@ pub fn client_login_by(method: Method, pieces: &[&[u8]]) -> (Option<LoginStep>, 
         guard: None,
         address: None,
         now: Instant::now(),
-    };
+    }
+}
+
+/// The same where it is asked for its password otherwise.
+pub fn client_login_by(method: Method, pieces: &[&[u8]]) -> (Option<LoginStep>, usize, Vec<u8>) {
+    // Deriving its keys takes longer than all the rest.
+    static SERVED: OnceLock<(Users, Databases)> = OnceLock::new();
+    let (users, databases) = SERVED.get_or_init(served);
+    let rules = rules(method, users, databases);
     let (mut login, mut kept, mut told) = (session::Login::default(), Vec::new(), Vec::new());
     let mut read = 0;
     for piece in pieces {

@@ -480,8 +480,12 @@ fn method(
     if rules.method == Method::Cert && shown != Some(name) {
         return Err(Refusal::certificate(name, shown));
     }
-    let Some(files) = rules.hba.filter(|_| rules.method == Method::Hba) else {
+    if rules.method != Method::Hba {
         return Ok(rules.method);
+    }
+    let no = |message: String| Refusal::new(sqlstate::INVALID_AUTHORIZATION, message);
+    let Some(files) = rules.hba else {
+        return Err(no("no HBA file was read".to_owned()));
     };
     // Who has gone has no address, and is not for that over a Unix socket.
     let Some(address) = rules.address else {
@@ -500,7 +504,6 @@ fn method(
         let encryption = if is_encrypted { "SSL encryption" } else { "no encryption" };
         format!("host \"{address}\", user \"{name}\", database \"{database}\", {encryption}")
     };
-    let no = |message: String| Refusal::new(sqlstate::INVALID_AUTHORIZATION, message);
     let Some(rule) = rule else {
         return Err(no(format!("no line of the HBA file is for {}", whom())));
     };

@@ -1,11 +1,8 @@
 use super::*;
 use crate::auth::Credentials;
+use crate::hostile::{no_random, rules};
 use pgherd_core::Settings;
 use pgherd_wire::scram::{ClientExchange, Keys};
-
-fn no_random(bytes: &mut [u8]) {
-    bytes.fill(7);
-}
 
 /// Alice, and the database "app".
 fn served() -> (Users, Databases) {
@@ -16,19 +13,6 @@ fn served() -> (Users, Databases) {
     let users = Users::new(settings.users.iter().map(Credentials::from), no_random);
     let databases = Databases::new(&settings, &users);
     (users, databases)
-}
-
-fn rules<'r>(method: Method, users: &'r Users, databases: &'r Databases) -> Rules<'r> {
-    Rules {
-        method,
-        users,
-        databases,
-        encryption: Encryption::NONE,
-        hba: None,
-        guard: None,
-        address: None,
-        now: Instant::now(),
-    }
 }
 
 fn startup(protocol: u32, parameters: &[(&str, &str)]) -> Vec<u8> {
@@ -71,6 +55,16 @@ fn log_in(user: &str, password: &str, step: usize) -> (LoginStep, Vec<u8>) {
     bytes.clear();
     frontend::put_sasl_response(&mut bytes, proof.as_bytes());
     feed(&mut login, &bytes)
+}
+
+#[test]
+fn without_an_hba_file_nobody_logs_in_by_it() {
+    let (users, databases) = served();
+    let rules = rules(Method::Hba, &users, &databases);
+    let mut out = Vec::new();
+    let startup = startup(PROTOCOL_3_0, &[("user", "alice")]);
+    let (_, step) = Login::default().on_bytes(&startup, rules, &mut no_random, &mut out);
+    assert!(matches!(step, LoginStep::Refused { .. }), "{step:?}");
 }
 
 #[test]
