@@ -413,6 +413,8 @@ pub struct BackendStatements {
     prepared: HashMap<u64, Prepared>,
     clock: u64,
     stretch: u64,
+    // Whether there were once too many.
+    has_closed: bool,
     unnamed: UnnamedThere,
 }
 
@@ -434,6 +436,8 @@ impl BackendStatements {
     pub fn readiness(&mut self, id: u64) -> Readiness {
         self.clock += 1;
         match self.prepared.get_mut(&id) {
+            // What was closed for want of room is still there if an error has dropped that Close.
+            None if self.has_closed => Readiness::CloseAndParse,
             None => Readiness::Parse,
             Some(prepared) => {
                 prepared.used = self.clock;
@@ -457,6 +461,7 @@ impl BackendStatements {
         }
         let oldest = *self.prepared.iter().min_by_key(|(_, prepared)| prepared.used)?.0;
         self.prepared.remove(&oldest);
+        self.has_closed = true;
         Some(oldest)
     }
 
@@ -492,9 +497,7 @@ impl BackendStatements {
     /// What is here may have been made for tables that are others now: each is parsed again
     /// before it is used.
     pub fn distrust(&mut self) {
-        self.stretch += 1;
-        let before = self.stretch - 1;
-        self.prepared.values_mut().for_each(|prepared| prepared.pending_in = Some(before));
+        self.prepared.values_mut().for_each(|prepared| prepared.pending_in = Some(BEFORE_ALL));
         self.stretch += 1;
     }
 
@@ -611,6 +614,18 @@ mod tests {
         backend.sent(8);
         backend.dropped(8);
         assert_eq!(backend.readiness(8), Readiness::Parse);
+    }
+
+    #[test]
+    fn what_was_closed_for_want_of_room_may_still_be_there() {
+        let mut backend = BackendStatements::default();
+        for id in 1..=PER_BACKEND as u64 {
+            assert_eq!(backend.readiness(id), Readiness::Parse);
+            assert_eq!(backend.sent(id), None);
+            backend.confirmed(id);
+        }
+        assert_eq!(backend.sent(0), Some(1));
+        assert_eq!(backend.readiness(1), Readiness::CloseAndParse);
     }
 
     #[test]
