@@ -10,6 +10,7 @@
 
 mod account;
 pub mod cluster;
+mod daemon;
 pub mod engine;
 pub mod exporter;
 pub mod guardian;
