@@ -46,6 +46,12 @@ pub struct Report {
 pub(crate) struct PoolReport {
     pub(crate) database: Arc<Database>,
     pub(crate) mode: PoolMode,
+    pub(crate) counts: PoolCounts,
+}
+
+/// What there is in pools.
+#[derive(Debug, Default)]
+pub(crate) struct PoolCounts {
     /// Clients that are not waiting.
     pub(crate) clients: usize,
     pub(crate) waiting: usize,
@@ -55,18 +61,20 @@ pub(crate) struct PoolReport {
     pub(crate) oldest_wait: Option<Instant>,
 }
 
+impl PoolCounts {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.clients += other.clients;
+        self.waiting += other.waiting;
+        self.cancels = [0, 1].map(|at| self.cancels[at] + other.cancels[at]);
+        self.backends.add(&other.backends);
+        self.oldest_wait = self.oldest_wait.into_iter().chain(other.oldest_wait).min();
+    }
+}
+
 impl PoolReport {
     /// Of nothing yet.
     pub(crate) fn new(database: &Arc<Database>, mode: PoolMode) -> Self {
-        Self {
-            database: Arc::clone(database),
-            mode,
-            clients: 0,
-            waiting: 0,
-            cancels: [0; 2],
-            backends: BackendCounts::default(),
-            oldest_wait: None,
-        }
+        Self { database: Arc::clone(database), mode, counts: PoolCounts::default() }
     }
 }
 

@@ -154,16 +154,17 @@ impl Login {
     /// Begins; appends the startup packet.
     pub fn start(identity: Identity<'_>, out: &mut Vec<u8>) -> Self {
         // No application_name: a client that sets none is to find none.
-        Self::start_with(identity, [], out)
+        Self::start_with(identity.user, identity.database, [], out)
     }
 
     /// The same for a session that begins with these parameters.
     pub fn start_with<'a>(
-        identity: Identity<'a>,
+        user: &'a str,
+        database: &'a str,
         parameters: impl IntoIterator<Item = (&'a str, &'a str)>,
         out: &mut Vec<u8>,
     ) -> Self {
-        let own = [("user", identity.user), ("database", identity.database)];
+        let own = [("user", user), ("database", database)];
         startup::put_startup(out, PROTOCOL_3_2, own.into_iter().chain(parameters));
         Self { state: State::Asked, welcome: Welcome::default() }
     }

@@ -22,10 +22,10 @@ impl<D: Driver> Worker<D> {
             let entry = report.pools.entry((key.database, key.user));
             let of_pool = entry.or_insert_with(|| PoolReport::new(&pool.database, pool.plan.mode));
             let waiting = pool.pool.load().waiting;
-            of_pool.waiting += waiting;
+            of_pool.counts.waiting += waiting;
             report.nodes[key.node.index()].waiting += waiting;
-            let oldest = of_pool.oldest_wait.into_iter().chain(pool.pool.oldest_wait());
-            of_pool.oldest_wait = oldest.min();
+            let oldest = of_pool.counts.oldest_wait.into_iter().chain(pool.pool.oldest_wait());
+            of_pool.counts.oldest_wait = oldest.min();
         }
         for (_, backend) in &self.backends {
             let state = self.state_of(backend);
@@ -33,7 +33,7 @@ impl<D: Driver> Worker<D> {
             let node = &mut report.nodes[backend.pool.node.index()];
             node.backends.count(state, is_pinned, close_needed);
             if let Some(pool) = report.pools.get_mut(&(backend.pool.database, backend.pool.user)) {
-                pool.backends.count(state, is_pinned, close_needed);
+                pool.counts.backends.count(state, is_pinned, close_needed);
             }
             report.unsent += usize::from(!backend.takes_more());
         }
@@ -42,7 +42,7 @@ impl<D: Driver> Worker<D> {
             let backend = cancel.backend().and_then(|key| self.backends.get(key));
             let pool = backend.map(|backend| (backend.pool.database, backend.pool.user));
             if let Some(pool) = pool.and_then(|pool| report.pools.get_mut(&pool)) {
-                pool.cancels[usize::from(!cancel.has_left())] += 1;
+                pool.counts.cancels[usize::from(!cancel.has_left())] += 1;
             }
         }
         if scope == Scope::Connections {
@@ -66,7 +66,7 @@ impl<D: Driver> Worker<D> {
                     let entry = report.pools.entry((account.id, account.login));
                     let pool =
                         entry.or_insert_with(|| PoolReport::new(&account.database, account.mode));
-                    pool.clients += usize::from(!is_waiting);
+                    pool.counts.clients += usize::from(!is_waiting);
                 }
             }
         }

@@ -7,7 +7,7 @@ use pgherd_core::topology::{Circuit, NodeState, Topology};
 
 use super::{Web, health};
 use crate::admin::Pause;
-use crate::admin::report::{BackendCounts, NodeReport, Report};
+use crate::admin::report::{BackendCounts, Report};
 use crate::admin::show::View;
 use crate::databases::Database;
 use crate::reactor::mio_driver::resident;
@@ -67,27 +67,27 @@ fn pools(out: &mut Exposition, view: &View<'_>) {
     let pools: Vec<_> = view.pools().collect();
     let mut family = out.family(&all::POOL_CLIENTS);
     for pool in &pools {
-        family.value(&[pool.database, pool.user, "active"], pool.clients);
-        family.value(&[pool.database, pool.user, "waiting"], pool.waiting);
+        family.value(&[pool.database, pool.user, "active"], pool.counts.clients);
+        family.value(&[pool.database, pool.user, "waiting"], pool.counts.waiting);
     }
     let mut family = out.family(&all::POOL_BACKENDS);
     for pool in &pools {
-        for (state, count) in by_state(&pool.backends) {
+        for (state, count) in by_state(&pool.counts.backends) {
             family.value(&[pool.database, pool.user, state], count);
         }
     }
     let mut family = out.family(&all::POOL_PINNED);
     for pool in &pools {
-        family.value(&[pool.database, pool.user], pool.backends.pinned);
+        family.value(&[pool.database, pool.user], pool.counts.backends.pinned);
     }
     let mut family = out.family(&all::POOL_WAIT);
     for pool in &pools {
-        let waited = view.since(pool.oldest_wait).as_secs_f64();
+        let waited = view.since(pool.counts.oldest_wait).as_secs_f64();
         family.value(&[pool.database, pool.user], waited);
     }
     let mut family = out.family(&all::POOL_CANCELS);
     for pool in &pools {
-        let [asked, unasked] = pool.cancels;
+        let [asked, unasked] = pool.counts.cancels;
         family.value(&[pool.database, pool.user, "active"], asked);
         family.value(&[pool.database, pool.user, "waiting"], unasked);
     }
@@ -164,18 +164,8 @@ const TIMES_OF_NODES: [(&Metric, Counted<Times>); 3] = [
 
 fn nodes(out: &mut Exposition, view: &View<'_>, topology: &Topology) {
     beliefs(out, topology);
-    let sums: Vec<(&str, NodeReport)> = topology
-        .nodes()
-        .iter()
-        .map(|node| {
-            let mut sum = NodeReport::default();
-            for of_core in view.reports.iter().filter_map(|core| core.nodes.get(node.id.index())) {
-                sum.backends.add(&of_core.backends);
-                sum.waiting += of_core.waiting;
-            }
-            (node.name.as_str(), sum)
-        })
-        .collect();
+    let nodes = topology.nodes().iter();
+    let sums: Vec<_> = nodes.map(|node| (node.name.as_str(), view.node(node.id))).collect();
     let mut family = out.family(&all::NODE_BACKENDS);
     for (node, sum) in &sums {
         for (state, count) in by_state(&sum.backends) {

@@ -68,7 +68,7 @@ fn row(database: &Database, view: &View<'_>) -> Row {
     let of_it = |pool: &Database| pool.id == database.id;
     let backends = view.sum(|report| {
         let pools = report.pools.values().filter(|pool| of_it(&pool.database));
-        pools.map(|pool| pool.backends.total()).sum()
+        pools.map(|pool| pool.counts.backends.total()).sum()
     });
     let login = Some(&settings.user).filter(|user| !user.is_empty());
     vec![

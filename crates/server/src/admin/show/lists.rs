@@ -19,8 +19,8 @@ const COLUMNS: [Column; 2] = [text("list", "Of what."), int4("items", "How many 
 fn rows(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
     let consoles = view.sum(|report| report.consoles);
     let pools: Vec<_> = view.pools().collect();
-    let free: usize = pools.iter().map(|pool| pool.backends.free()).sum();
-    let all: usize = pools.iter().map(|pool| pool.backends.total()).sum();
+    let free: usize = pools.iter().map(|pool| pool.counts.backends.free()).sum();
+    let all: usize = pools.iter().map(|pool| pool.counts.backends.total()).sum();
     let lists = [
         ("databases", view.proxy.databases.all().len() + 1),
         ("users", view.proxy.admin.settings().users.len()),

@@ -3,7 +3,7 @@
 use pgherd_core::id::NodeId;
 use pgherd_core::topology::{NodeHealth, NodeState, Topology};
 
-use super::super::report::{NodeReport, Scope};
+use super::super::report::Scope;
 use super::super::table::{Cell, Column, Row, int4, numeric, text};
 use super::Table;
 use super::view::{View, micros};
@@ -60,11 +60,7 @@ fn rows(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
     let rows = topology.nodes().iter().map(|node| {
         let health = topology.health(node.id);
         let NodeHealth { since, reason, last_error, lag_bytes, rtt, share, timeline, .. } = health;
-        let mut sum = NodeReport::default();
-        for report in view.reports.iter().filter_map(|report| report.nodes.get(node.id.index())) {
-            sum.backends.add(&report.backends);
-            sum.waiting += report.waiting;
-        }
+        let sum = view.node(node.id);
         let count = |count: fn(&NodeCounts) -> &Count| {
             let counts = view.proxy.counts.of_node(node.id.index());
             Cell::Number(counts.map(|counts| count(counts).get()).sum())

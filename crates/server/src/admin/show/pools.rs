@@ -1,6 +1,6 @@
 //! `SHOW POOLS`.
 
-use super::super::report::Scope;
+use super::super::report::{PoolCounts, Scope};
 use super::super::table::{Cell, Column, Row, int4, text};
 use super::view::{PoolSum, View, split};
 use super::{CONSOLE, Table};
@@ -46,7 +46,7 @@ fn rows(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
 }
 
 fn row(pool: &PoolSum<'_>, view: &View<'_>) -> Row {
-    let PoolSum { clients, waiting, cancels, backends, .. } = pool;
+    let PoolCounts { clients, waiting, cancels, backends, oldest_wait } = &pool.counts;
     let [asked, unasked] = *cancels;
     let numbers = [
         *clients,
@@ -63,7 +63,7 @@ fn row(pool: &PoolSum<'_>, view: &View<'_>) -> Row {
     ];
     let mut row: Row = vec![pool.database.to_owned().into(), pool.user.to_owned().into()];
     row.extend(numbers.map(Cell::from));
-    row.extend(split(view.since(pool.oldest_wait)).map(Cell::from));
+    row.extend(split(view.since(*oldest_wait)).map(Cell::from));
     row.extend([Cell::shown(pool.mode), Cell::Null, backends.pinned.into()]);
     row
 }

@@ -32,7 +32,7 @@ fn rows(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
         let id = UserId(u16::try_from(at).expect("settings hold fewer than 65536 users"));
         let backends = view.sum(|report| {
             let pools = report.pools.iter().filter(|((_, login), _)| *login == id);
-            pools.map(|(_, pool)| pool.backends.total()).sum()
+            pools.map(|(_, pool)| pool.counts.backends.total()).sum()
         });
         let own = |size: Option<u32>| Cell::from(size.map_or_else(String::new, |n| n.to_string()));
         let most = user.max_backends.unwrap_or(settings.pool.max_backends_per_user);

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use pgherd_core::id::NodeId;
 use pgherd_core::settings::PoolMode;
 
-use super::super::report::{BackendCounts, Connection, PoolReport, Report};
+use super::super::report::{Connection, NodeReport, PoolCounts, PoolReport, Report};
 use crate::reactor::{Proxy, Tally};
 
 /// The process as a console sees it.
@@ -21,11 +22,7 @@ pub(crate) struct PoolSum<'v> {
     pub(crate) database: &'v str,
     pub(crate) user: &'v str,
     pub(crate) mode: PoolMode,
-    pub(crate) clients: usize,
-    pub(crate) waiting: usize,
-    pub(crate) cancels: [usize; 2],
-    pub(crate) backends: BackendCounts,
-    pub(crate) oldest_wait: Option<Instant>,
+    pub(crate) counts: PoolCounts,
 }
 
 /// What was done for a database, over all cores.
@@ -53,19 +50,21 @@ impl<'v> View<'v> {
                 database,
                 user,
                 mode: *mode,
-                clients: 0,
-                waiting: 0,
-                cancels: [0; 2],
-                backends: BackendCounts::default(),
-                oldest_wait: None,
+                counts: PoolCounts::default(),
             });
-            sum.clients += of_core.clients;
-            sum.waiting += of_core.waiting;
-            sum.cancels = [0, 1].map(|at| sum.cancels[at] + of_core.cancels[at]);
-            sum.backends.add(&of_core.backends);
-            sum.oldest_wait = sum.oldest_wait.into_iter().chain(of_core.oldest_wait).min();
+            sum.counts.add(&of_core.counts);
         }
         pools.into_values()
+    }
+
+    /// What there is of a node.
+    pub(crate) fn node(&self, node: NodeId) -> NodeReport {
+        let mut sum = NodeReport::default();
+        for of_core in self.reports.iter().filter_map(|core| core.nodes.get(node.index())) {
+            sum.backends.add(&of_core.backends);
+            sum.waiting += of_core.waiting;
+        }
+        sum
     }
 
     /// What was done for each database, in the order of their names: those that are listed, and those

@@ -129,17 +129,11 @@ impl<D: Driver> Worker<D> {
     fn begin_login(&mut self, key: usize) {
         let Self { proxy, backends, .. } = self;
         let backend = &mut backends[key];
-        let user = proxy.users.get(backend.pool.user);
-        let database = &backend.database.on_nodes;
-        let credential = user.credential();
-        let hash = backend.link.peer_certificate().and_then(tls::end_point);
-        let end_point = end_point(proxy.node_tls.channel_binding(), hash.as_deref());
-        let identity =
-            Identity { user: &user.name, proof: credential.proof(), database, end_point };
         let replication = backend.replication.map(|kind| ("replication", kind.value()));
         let asked = backend.applied.iter().chain(replication);
         let mut out = Vec::new();
-        let login = Login::start_with(identity, asked, &mut out);
+        let user = &proxy.users.get(backend.pool.user).name;
+        let login = Login::start_with(user, &backend.database.on_nodes, asked, &mut out);
         backend.phase = Phase::LoggingIn(Box::new(login));
         if let Err(error) = backend.outbox.write(&mut backend.link, [&out[..]].into_iter()) {
             self.write_failed(key, error);

@@ -224,7 +224,7 @@ impl<D: Driver> Worker<D> {
                 let id = self.id_of(name.as_deref());
                 let pools = reports.iter().flat_map(|report| &report.pools);
                 let of_it = pools.filter(|((of, _), _)| id.is_none_or(|id| id == *of));
-                of_it.map(|(_, pool)| pool.backends.close_needed).sum()
+                of_it.map(|(_, pool)| pool.counts.backends.close_needed).sum()
             }
             Command::Suspend => reports.iter().map(|report| report.unsent).sum(),
             Command::KillClient(_) => {
