@@ -56,6 +56,7 @@ pub(crate) fn rules<'r>(method: Method, users: &'r Users, databases: &'r Databas
         hba: None,
         guard: None,
         address: None,
+        is_local: false,
         now: Instant::now(),
     }
 }

@@ -15,6 +15,7 @@ mod control;
 pub mod databases;
 #[cfg(any(test, fuzzing))]
 pub mod hostile;
+mod listeners;
 mod peers;
 mod pins;
 pub mod reactor;

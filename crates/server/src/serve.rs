@@ -1,7 +1,7 @@
 //! A running proxy: its socket, its cores, its control plane.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
@@ -16,13 +16,13 @@ use pgherd_core::settings::{AuthMethod, HostBalance, Settings};
 use pgherd_core::shard::BadShardMap;
 use pgherd_core::sql::Classifier;
 use pgherd_core::topology::{Node, Topology, TopologyError};
-use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::addresses::{self, Addresses, LookUp, NotFound};
 use crate::admin::{Admin, Pause};
 use crate::auth::{Credentials, Hba, HbaError, LoginGuard, Users};
 use crate::control::ControlPlane;
 use crate::databases::Databases;
+use crate::listeners::Listeners;
 use crate::peers::Peers;
 use crate::pins::{Pin, Pins};
 use crate::reactor::mio_driver::{Acceptor, Mailbox, cores};
@@ -31,10 +31,6 @@ use crate::relay::StatementTable;
 use crate::statistics::{NodeStatistics, statistics};
 use crate::tls::{ClientTls, NodeTls};
 use crate::web::Web;
-
-/// Connections that may wait to be accepted: enough for a burst of a few thousand clients; the
-/// system caps it at `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
 
 /// What a cancel request has room for: see `cancel_pid`.
 const MOST_CORES: usize = 64;
@@ -62,6 +58,15 @@ pub enum ServeError {
     ListenHttp {
         /// As in the settings.
         at: String,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The Unix socket to listen on cannot be had.
+    #[error("cannot listen on the Unix socket {address}")]
+    ListenUnix {
+        /// Where it is to be.
+        address: String,
         /// What the system says.
         #[source]
         source: io::Error,
@@ -103,7 +108,7 @@ pub enum ServeError {
 /// A proxy that is running. Dropping it leaves it running; see [`Server::wait`].
 #[derive(Debug)]
 pub struct Server {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     http_address: Option<SocketAddr>,
     proxy: Arc<Proxy>,
     stopper: Stopper,
@@ -225,7 +230,8 @@ impl Server {
             // It may not be there yet: its name is looked up again.
             tracing::warn!(name, %host, %error, "cannot look up a peer");
         }
-        let (address, listener) = listen(&settings.listen.address, settings.listen.port)?;
+        let Listeners { all, addresses: on, unix } =
+            Listeners::open(&settings.listen, Vec::new())?;
         let http = listen_http(&settings.http.listen)?;
         let count = match settings.listen.workers {
             0 => std::thread::available_parallelism().map_or(1, NonZero::get).min(MOST_CORES),
@@ -259,7 +265,7 @@ impl Server {
             let web = Web::new(Arc::clone(&proxy), Arc::clone(&mailboxes), control.monitor());
             control.answer(listener, web)?;
         }
-        let mut acceptor = Some(Acceptor::new(listener, settings.listen.tcp_user_timeout)?);
+        let mut acceptor = Some(Acceptor::new(all, settings.listen.tcp_user_timeout)?);
         let mut threads = Vec::new();
         for (number, core) in cores.into_iter().enumerate() {
             let (proxy, mailboxes) = (Arc::clone(&proxy), Arc::clone(&mailboxes));
@@ -271,13 +277,21 @@ impl Server {
                 core.run(proxy, mailboxes, acceptor, DRAIN_LIMIT)
             })?);
         }
-        tracing::info!(%address, cores = count, nodes = settings.nodes.len(), "listening");
-        Ok(Self { address, http_address, proxy, stopper, cores: threads, control })
+        let unix = unix.map(tracing::field::display);
+        let nodes = settings.nodes.len();
+        tracing::info!(addresses = ?on, unix, cores = count, nodes, "listening");
+        Ok(Self { addresses: on, http_address, proxy, stopper, cores: threads, control })
     }
 
-    /// Where it listens.
+    /// Where it listens on TCP, in the order of the settings.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The first of them; `0.0.0.0:0` if it listens on a Unix socket only.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        self.addresses.first().copied().unwrap_or(nowhere)
     }
 
     /// Where it answers over HTTP.
@@ -432,20 +446,6 @@ pub(crate) fn addresses_of(topology: &Topology, balance: HostBalance) -> Address
         (node.name.clone(), hosts)
     };
     Addresses::new(balance, topology.nodes().iter().map(place))
-}
-
-fn listen(address: &str, port: u16) -> Result<(SocketAddr, TcpListener), ServeError> {
-    let try_listen = || -> io::Result<_> {
-        let ip = address.parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        let at = SocketAddr::new(ip, port);
-        let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&at.into())?;
-        socket.listen(BACKLOG)?;
-        let listener = TcpListener::from(socket);
-        Ok((listener.local_addr()?, listener))
-    };
-    try_listen().map_err(|source| ServeError::Listen { address: address.to_owned(), port, source })
 }
 
 /// Listens for HTTP, where the settings name an address.

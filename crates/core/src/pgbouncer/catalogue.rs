@@ -47,8 +47,6 @@ const BALANCES: Kind = Kind::Word(&["round-robin", "disable"]);
 const AUTH_QUERY: &str = "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword \
                           END FROM pg_catalog.pg_authid WHERE rolname=$1 AND rolcanlogin";
 
-const NO_UNIX: &str = "pgherd listens on TCP only, so far";
-
 const DAYS: Duration = Duration::from_secs(24 * 3600);
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 
@@ -58,22 +56,17 @@ pub(super) static GLOBAL: &[Row<Draft>] = &[
     // Process and listening.
     row("logfile", Kind::Text, "", Becomes("`pgherd pgbouncer`", "the log goes there; `pgherd convert` leaves it out", |d, v, _| d.process.logfile = some(v))),
     row("pidfile", Kind::Text, "", Becomes("`pgherd pgbouncer`", "written at the start, removed at the end; `pgherd convert` leaves it out", |d, v, _| d.process.pidfile = some(v))),
-    row("listen_addr", Kind::Text, "", Becomes("`listen.address`", "one address, so far; `*` is 0.0.0.0", |d, v, r| d.settings.listen.address = address(v.text(), r))),
+    row("listen_addr", Kind::Text, "", Becomes("`listen.address`", "`*` is 0.0.0.0", |d, v, r| d.settings.listen.address = address(v.text(), r))),
     row("listen_port", Kind::Count, "6432", Becomes("`listen.port`", "", |d, v, r| match u16::try_from(v.count()) {
         Ok(port) => d.settings.listen.port = port,
         Err(_) => r.problem(format!("{} is no port", v.count())),
     })),
     row("listen_backlog", Kind::Count, "128", NoEffect("4096 clients may wait to be accepted, as far as net.core.somaxconn lets them")),
-    row("unix_socket_dir", Kind::Text, "/tmp", Becomes("none yet", "clients come over TCP only, so far", |d, v, r| {
-        d.unix_socket_dir = v.text().to_owned();
-        if !v.text().is_empty() {
-            r.always("clients cannot come over a Unix socket yet: they have to use TCP");
-        }
-    })),
-    row("unix_socket_mode", Kind::Text, "0777", NotYet(NO_UNIX)),
-    row("unix_socket_group", Kind::Text, "", NotYet(NO_UNIX)),
+    row("unix_socket_dir", Kind::Text, "/tmp", Becomes("`listen.unix_socket_dir`", "", |d, v, _| d.settings.listen.unix_socket_dir = v.text().to_owned())),
+    row("unix_socket_mode", Kind::Text, "0777", Becomes("`listen.unix_socket_mode`", "", |d, v, _| d.settings.listen.unix_socket_mode = v.text().to_owned())),
+    row("unix_socket_group", Kind::Text, "", Becomes("`listen.unix_socket_group`", "", |d, v, _| d.settings.listen.unix_socket_group = v.text().to_owned())),
     row("user", Kind::Text, "", Becomes("`pgherd pgbouncer`", "the process becomes that user; `pgherd convert` leaves it out", |d, v, _| d.process.user = some(v))),
-    row("so_reuseport", Kind::Flag, "0", NotYet("one process uses all cores, so that it is needed to change processes only; a second process cannot share the port yet")),
+    row("so_reuseport", Kind::Flag, "0", Becomes("`listen.reuse_port`", "", |d, v, _| d.settings.listen.reuse_port = v.flag())),
     row("peer_id", Kind::Count, "0", Becomes("`listen.peer_id`", "", |d, v, r| match u16::try_from(v.count()) {
         Ok(id) => d.settings.listen.peer_id = id,
         Err(_) => r.problem(format!("{} is no number of a peer: 1 to 16383 are", v.count())),
@@ -312,26 +305,21 @@ fn names(text: &str) -> Vec<String> {
 
 fn address(text: &str, remarks: &mut Remarks) -> String {
     let all: Vec<&str> = text.split(',').map(str::trim).filter(|one| !one.is_empty()).collect();
-    match all[..] {
-        [] => {
-            remarks.problem("pgherd listens on TCP only, so far: name an address");
-            String::new()
-        }
-        ["*"] => {
+    let word = |word: &str| match word {
+        "*" => {
             remarks.note("`*` is 0.0.0.0, every address of IPv4; with `::` those of IPv6 too");
             "0.0.0.0".to_owned()
         }
-        ["localhost"] => "127.0.0.1".to_owned(),
-        [one] if one.parse::<std::net::IpAddr>().is_ok() => one.to_owned(),
-        [one] => {
-            remarks.problem(format!("`{one}` is no IP address, as pgherd needs one here"));
-            String::new()
+        "localhost" => "127.0.0.1".to_owned(),
+        word => {
+            if word.parse::<std::net::IpAddr>().is_err() {
+                remarks.problem(format!("`{word}` is no IP address, as pgherd needs one here"));
+            }
+            word.to_owned()
         }
-        _ => {
-            remarks.problem("pgherd listens on one address, so far: name one, or `*` for all");
-            String::new()
-        }
-    }
+    };
+    let all: Vec<String> = all.into_iter().map(word).collect();
+    all.join(", ")
 }
 
 fn pool_size(value: &Value) -> u32 {

@@ -285,7 +285,7 @@ impl Conversion<'_> {
         database.settings.name.clone_from(&entry.key);
         self.apply(DATABASE, &given(&pairs, entry), false, &entry.key, &mut database);
         let problem = match database.host.as_str() {
-            "" if draft.unix_socket_dir.is_empty() => "it has no host".to_owned(),
+            "" if draft.settings.listen.unix_socket_dir.is_empty() => "it has no host".to_owned(),
             host if host.split(',').any(is_socket) => {
                 "the node is behind a Unix socket, which pgherd does not go to yet: name a host, such as \
                  host=127.0.0.1"

@@ -25,7 +25,6 @@ pub(super) struct Draft {
     pub(super) settings: Settings,
     pub(super) process: Process,
     pub(super) auth_file: String,
-    pub(super) unix_socket_dir: String,
     pub(super) reserve_is_off: bool,
     pub(super) check_is_off: bool,
 }

@@ -7,12 +7,15 @@ use std::net::{IpAddr, SocketAddr};
 use super::section::Range;
 use super::value::Value;
 use super::{
-    ANY_DATABASE, AuthMethod, ChannelBinding, DatabaseSettings, NodeSettings, Settings, TlsMode,
+    ANY_DATABASE, AuthMethod, ChannelBinding, DatabaseSettings, ListenSettings, NodeSettings, Settings, TlsMode,
     TlsSettings, UserSettings, peer, sections,
 };
 use crate::id::ShardId;
 use crate::pgbouncer::StoredPassword;
 use crate::topology::NodeRole;
+
+/// Addresses to listen on: as many as a loop can tell apart, and more than any host has need of.
+const MOST_ADDRESSES: usize = 32;
 
 /// What clients call the console, as PgBouncer's.
 const CONSOLE: &str = "pgbouncer";
@@ -59,12 +62,8 @@ pub(super) fn check(settings: &Settings) -> Vec<(String, String)> {
     if settings.cluster.database.is_empty() {
         problem("cluster.database", "a database has a name".to_owned());
     }
-    let address = &settings.listen.address;
-    if address.parse::<IpAddr>().is_err() {
-        problem(
-            "listen.address",
-            format!("`{address}` is not an IP address such as 127.0.0.1, 0.0.0.0 or ::1"),
-        );
+    for (path, text) in check_doors(&settings.listen) {
+        problem(path, text);
     }
 
     let at = &settings.http.listen;
@@ -145,6 +144,31 @@ pub(super) fn check(settings: &Settings) -> Vec<(String, String)> {
     problems.extend(check_databases(settings));
     problems.extend(check_look_up(settings));
     problems.extend(peer::check(settings));
+    problems
+}
+
+/// Where clients come in.
+fn check_doors(listen: &ListenSettings) -> Vec<(&'static str, String)> {
+    let mut problems = Vec::new();
+    let words: Vec<&str> = listen.address_words().collect();
+    for word in &words {
+        if word.parse::<IpAddr>().is_err() {
+            let text = format!("`{word}` is not an IP address such as 127.0.0.1, 0.0.0.0 or ::1");
+            problems.push(("listen.address", text));
+        }
+    }
+    if words.len() > MOST_ADDRESSES {
+        let text = format!("{} addresses are too many (at most {MOST_ADDRESSES})", words.len());
+        problems.push(("listen.address", text));
+    }
+    if words.is_empty() && listen.unix_socket_dir.is_empty() {
+        let text = "without an address there has to be a unix_socket_dir".to_owned();
+        problems.push(("listen.address", text));
+    }
+    if listen.unix_mode().is_none() {
+        let text = format!("`{}` is no mode such as \"0770\"", listen.unix_socket_mode);
+        problems.push(("listen.unix_socket_mode", text));
+    }
     problems
 }
 

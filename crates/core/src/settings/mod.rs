@@ -11,6 +11,7 @@ mod check;
 mod database;
 mod env;
 mod error;
+mod listen;
 mod peer;
 mod plan;
 mod reader;

@@ -76,14 +76,34 @@ section! {
 section! {
     /// `[listen]`: the door for clients.
     ListenSettings["listen"] {
-        /// The address to listen on, an IP address.
+        /// The IP address to listen on, or several, separated by commas; empty for none, where there
+        /// is a `unix_socket_dir`.
         ///
-        /// Default: "127.0.0.1". Reload: restart.
+        /// Default: "127.0.0.1". Reload: take-over.
         address: String = "127.0.0.1".to_owned(), Range::Any;
-        /// The TCP port.
+        /// The TCP port, at each address.
         ///
-        /// Range: 0 to 65535; 0 takes any free port. Default: 6432. Reload: restart.
+        /// Range: 0 to 65535; 0 takes any free port. Default: 6432. Reload: take-over.
         port: u16 = 6432, Range::Any;
+        /// Whether other processes may listen on the same addresses and port (SO_REUSEPORT): the
+        /// system deals connections out to all of them. Each needs it, and a `peer_id` of its own.
+        ///
+        /// Default: false. Reload: take-over.
+        reuse_port: bool = false, Range::Any;
+        /// The folder of a Unix socket to listen on, `.s.PGSQL.` and the port, as clients look for it
+        /// there. With `@` as the first character its name is abstract: it is in no folder, and Linux
+        /// only. No TLS is spoken over it.
+        ///
+        /// Default: "", none. Reload: take-over.
+        unix_socket_dir: String = String::new(), Range::Any;
+        /// Who may connect to it, as the mode of its file, in octal.
+        ///
+        /// Default: "0777", everybody on this host. Reload: take-over.
+        unix_socket_mode: String = "0777".to_owned(), Range::Any;
+        /// The group of its file, by name or number.
+        ///
+        /// Default: "", that of the process. Reload: take-over.
+        unix_socket_group: String = String::new(), Range::Any;
         /// Loops that serve clients, each in a thread of its own.
         ///
         /// Range: 0 to 64; 0 is one for each core. Default: 0. Reload: restart.

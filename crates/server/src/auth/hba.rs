@@ -107,7 +107,8 @@ impl Method {
             HbaMethod::Md5 => Some(Self::Md5),
             HbaMethod::ScramSha256 => Some(Self::Scram),
             HbaMethod::Cert => Some(Self::Cert),
-            // Nobody comes over a Unix socket, where alone it may stand.
+            // Who is at the other end of a Unix socket is not asked of the kernel yet, so `peer` lets
+            // nobody in.
             HbaMethod::Reject | HbaMethod::Peer => None,
         }
     }

@@ -36,7 +36,7 @@ use pgherd_wire::backend::{self};
 use pgherd_wire::frame::MAX_MESSAGE;
 use pgherd_wire::{CancelKey, Frame, TxStatus, frontend};
 
-use super::driver::Entry;
+use super::driver::{Entry, Via};
 use super::link::Link;
 use super::outbox::Outbox;
 use super::{
@@ -72,6 +72,7 @@ pub(super) use standing::Standing;
 #[derive(Debug)]
 pub(super) struct Client<S> {
     link: Link<S>,
+    via: Via,
     outbox: Outbox,
     stash: Vec<u8>,
     readable: bool,
@@ -246,7 +247,7 @@ impl<S: Read + std::io::Write> Client<S> {
 
 impl<D: Driver> Worker<D> {
     /// A client was accepted and belongs to this core.
-    pub(super) fn accept(&mut self, mut stream: D::Stream) {
+    pub(super) fn accept(&mut self, mut stream: D::Stream, via: Via) {
         let (serial, parameters) = (self.serial(), self.intern(Parameters::default()));
         let mut secret = [0; 32];
         self.driver.random(&mut secret);
@@ -260,6 +261,7 @@ impl<D: Driver> Worker<D> {
         }
         entry.insert(Client {
             link: Link::plain(stream),
+            via,
             outbox: Outbox::default(),
             stash: Vec::new(),
             readable: false,

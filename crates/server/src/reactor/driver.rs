@@ -44,6 +44,15 @@ impl Entry {
     }
 }
 
+/// How a client has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// Over TCP.
+    Tcp,
+    /// Over a Unix socket: from this host, without TLS.
+    Unix,
+}
+
 /// A client that another core does something for: a connection that carries a cancel request to
 /// pgherd, or a console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +82,7 @@ pub type ReportSender = tokio::sync::oneshot::Sender<Report>;
 #[derive(Debug)]
 pub enum Mail<S> {
     /// A new client to serve.
-    Client(S),
+    Client(S, Via),
     /// A request to cancel what one of the receiver's clients runs.
     Cancel {
         /// The key of the client at the receiver.

@@ -3,22 +3,25 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use mio::net::{TcpListener, TcpStream};
+use mio::event::Source;
+use mio::net::{TcpListener, TcpStream, UnixListener};
 use mio::{Events, Interest, Poll, Waker};
 use socket2::{SockRef, TcpKeepalive};
 
-use super::driver::Entry;
+use super::driver::{Entry, Via};
 use super::{Driver, Mail, Proxy, Readiness, TICK, Token, Worker};
+use crate::listeners::{Listener, SocketFile};
 
 /// Events taken from the system at once.
 const EVENTS: usize = 1024;
 
-const LISTENER: mio::Token = mio::Token(usize::MAX);
-const MAILBOX: mio::Token = mio::Token(usize::MAX - 1);
+// Above it each listener has one.
+const MAILBOX: mio::Token = mio::Token(usize::MAX - 64);
 
 /// Where other threads leave messages for a core.
 ///
@@ -45,6 +48,9 @@ impl Mailbox {
 }
 
 /// Sockets of one core.
+///
+/// A connection over a Unix socket is a [`TcpStream`] as well: all that is done with either is to read,
+/// to write and to close it, and a type for each would be asked for at each read. It has no addresses.
 #[derive(Debug)]
 pub struct MioDriver {
     registry: mio::Registry,
@@ -283,35 +289,91 @@ const INHERITS: bool = cfg!(target_os = "linux");
 /// Accepts clients and deals them out to the cores in turn.
 #[derive(Debug)]
 pub struct Acceptor {
-    listener: TcpListener,
+    doors: Vec<Door>,
     user_timeout: Duration,
     next: AtomicUsize,
 }
 
-impl Acceptor {
-    /// Deals out the clients of a listening socket; `user_timeout` is `listen.tcp_user_timeout`.
-    pub fn new(listener: std::net::TcpListener, user_timeout: Duration) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
-        if INHERITS {
-            prepare(&SockRef::from(&listener), user_timeout)?;
+/// A listening socket of an [`Acceptor`].
+#[derive(Debug)]
+enum Door {
+    Tcp(TcpListener),
+    // The file is gone with it.
+    Unix(UnixListener, #[expect(dead_code, reason = "held")] Option<SocketFile>),
+}
+
+impl Door {
+    fn new(listener: Listener, user_timeout: Duration) -> io::Result<Self> {
+        SockRef::from(&listener).set_nonblocking(true)?;
+        Ok(match listener {
+            Listener::Tcp(listener) => {
+                if INHERITS {
+                    prepare(&SockRef::from(&listener), user_timeout)?;
+                }
+                Self::Tcp(TcpListener::from_std(listener))
+            }
+            Listener::Unix(listener, file) => Self::Unix(UnixListener::from_std(listener), file),
+        })
+    }
+
+    fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Self::Tcp(listener) => listener,
+            Self::Unix(listener, _) => listener,
         }
-        let listener = TcpListener::from_std(listener);
-        Ok(Self { listener, user_timeout, next: AtomicUsize::new(0) })
+    }
+
+    fn accept(&self) -> io::Result<(TcpStream, Via)> {
+        match self {
+            Self::Tcp(listener) => Ok((listener.accept()?.0, Via::Tcp)),
+            Self::Unix(listener, _) => {
+                let stream = OwnedFd::from(listener.accept()?.0);
+                Ok((stream.into(), Via::Unix))
+            }
+        }
+    }
+}
+
+impl Acceptor {
+    /// Deals out the clients of listening sockets; `user_timeout` is `listen.tcp_user_timeout`.
+    pub(crate) fn new(listeners: Vec<Listener>, user_timeout: Duration) -> io::Result<Self> {
+        let door = |listener| Door::new(listener, user_timeout);
+        let doors = listeners.into_iter().map(door).collect::<io::Result<_>>()?;
+        Ok(Self { doors, user_timeout, next: AtomicUsize::new(0) })
+    }
+
+    fn register(&mut self, registry: &mio::Registry) -> io::Result<()> {
+        for (number, door) in self.doors.iter_mut().enumerate() {
+            let token = mio::Token(MAILBOX.0 + 1 + number);
+            registry.register(door.source(), token, Interest::READABLE)?;
+        }
+        Ok(())
     }
 
     /// Accepts all that wait, and deals each to one of `cores`. `true` if accepting has to pause
     /// because the system has no more descriptors.
-    fn accept(&self, cores: usize, mut deal: impl FnMut(usize, TcpStream)) -> bool {
+    fn accept(&self, cores: usize, mut deal: impl FnMut(usize, TcpStream, Via)) -> bool {
+        let accept = |door| self.accept_at(door, cores, &mut deal);
+        self.doors.iter().map(accept).fold(false, |late, now| late | now)
+    }
+
+    fn accept_at(
+        &self,
+        door: &Door,
+        cores: usize,
+        deal: &mut impl FnMut(usize, TcpStream, Via),
+    ) -> bool {
         loop {
-            match self.listener.accept() {
-                Ok((stream, _)) => {
+            match door.accept() {
+                Ok((stream, via)) => {
                     if !INHERITS
+                        && via == Via::Tcp
                         && let Err(error) = prepare(&SockRef::from(&stream), self.user_timeout)
                     {
                         tracing::debug!(%error, "a client was gone before it was served");
                         continue;
                     }
-                    deal(self.next.fetch_add(1, Ordering::Relaxed) % cores, stream);
+                    deal(self.next.fetch_add(1, Ordering::Relaxed) % cores, stream, via);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(error)
@@ -345,7 +407,7 @@ impl Core {
     ) -> io::Result<()> {
         let registry = self.poll.registry().try_clone()?;
         if let Some(acceptor) = &mut acceptor {
-            registry.register(&mut acceptor.listener, LISTENER, Interest::READABLE)?;
+            acceptor.register(&registry)?;
         }
         let driver = MioDriver {
             registry,
@@ -361,9 +423,9 @@ impl Core {
         let mut accepts_late = false;
         let number = self.number;
         let accept = |acceptor: &Acceptor, worker: &mut Worker<MioDriver>, now| {
-            acceptor.accept(mailboxes.len(), |core, stream| match core == number {
-                true => worker.on_mail(Mail::Client(stream), now),
-                false => mailboxes[core].post(Mail::Client(stream)),
+            acceptor.accept(mailboxes.len(), |core, stream, via| match core == number {
+                true => worker.on_mail(Mail::Client(stream, via), now),
+                false => mailboxes[core].post(Mail::Client(stream, via)),
             })
         };
         loop {
@@ -388,7 +450,7 @@ impl Core {
                             worker.on_mail(mail, now);
                         }
                     }
-                    LISTENER => {
+                    mio::Token(token) if token > MAILBOX.0 => {
                         if let Some(acceptor) = &acceptor {
                             accepts_late = accept(acceptor, &mut worker, now);
                         }

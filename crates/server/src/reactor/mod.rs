@@ -29,7 +29,7 @@ mod tally;
 pub use backends::Backend;
 pub(crate) use cancels::MOST_FORWARDED;
 pub use counts::{Count, Counts, NodeCounts, Times};
-pub use driver::{Driver, Entry, Mail, Readiness, ReportSender, Requester, Token};
+pub use driver::{Driver, Entry, Mail, Readiness, ReportSender, Requester, Token, Via};
 pub use pools::{PoolKey, Shares};
 pub(crate) use reporting::sizes;
 pub use tally::Tally;
@@ -413,7 +413,7 @@ impl<D: Driver> Worker<D> {
     pub fn on_mail(&mut self, mail: Mail<D::Stream>, now: Instant) {
         self.set_now(now);
         match mail {
-            Mail::Client(stream) => self.accept(stream),
+            Mail::Client(stream, via) => self.accept(stream, via),
             Mail::Cancel { client, secret, by } => self.cancel(client, &secret, by),
             Mail::Cancelled(entry) => self.close_requester(entry),
             Mail::Backend(key, backend) => self.adopt_backend(key, *backend),

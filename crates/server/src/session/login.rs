@@ -44,8 +44,10 @@ pub struct Rules<'a> {
     pub hba: Option<&'a HbaFiles>,
     /// Who has failed too often, if anybody has failed.
     pub guard: Option<&'a LoginGuard>,
-    /// Where the client is; needed for the two. `None` also if it has gone.
+    /// Where the client is; needed for the two. `None` also if it has gone, or is local.
     pub address: Option<IpAddr>,
+    /// Whether it has come over a Unix socket.
+    pub is_local: bool,
     /// It is that late.
     pub now: Instant,
 }
@@ -488,21 +490,22 @@ fn method(
         return Err(no("no HBA file was read".to_owned()));
     };
     // Who has gone has no address, and is not for that over a Unix socket.
-    let Some(address) = rules.address else {
+    if rules.address.is_none() && !rules.is_local {
         return Err(Refusal::protocol("the client has gone"));
-    };
+    }
     let is_encrypted = rules.encryption.within.is_some();
     let rule = files.rules.find(HbaClient {
         database,
         user: name,
-        address: Some(address),
+        address: rules.address,
         is_encrypted,
         // That of a database is asked for as the database is.
         wants_replication: replication == Some(Replication::Physical),
     });
     let whom = || {
         let encryption = if is_encrypted { "SSL encryption" } else { "no encryption" };
-        format!("host \"{address}\", user \"{name}\", database \"{database}\", {encryption}")
+        let host = rules.address.map_or_else(|| "[local]".to_owned(), |at| at.to_string());
+        format!("host \"{host}\", user \"{name}\", database \"{database}\", {encryption}")
     };
     let Some(rule) = rule else {
         return Err(no(format!("no line of the HBA file is for {}", whom())));

@@ -52,6 +52,12 @@ fn what_pgbouncer_does_by_itself_holds_here() {
 const BECOMES: &[(&str, &str)] = &[
     ("listen_addr = *", "address = \"0.0.0.0\""),
     ("listen_addr = ::1", "address = \"::1\""),
+    ("listen_addr = localhost, 10.0.0.1,::1", "address = \"127.0.0.1, 10.0.0.1, ::1\""),
+    ("listen_addr =\nunix_socket_dir = /run/pg", "address = \"\"\nunix_socket_dir = \"/run/pg\""),
+    ("unix_socket_dir = /tmp", "unix_socket_dir = \"/tmp\""),
+    ("unix_socket_mode = 0700", "unix_socket_mode = \"0700\""),
+    ("unix_socket_group = dba", "unix_socket_group = \"dba\""),
+    ("so_reuseport = 1", "reuse_port = true"),
     ("listen_port = 5432", "port = 5432"),
     ("pool_mode = Transaction", "[pool]\nreserve_after"),
     ("pool_mode = statement", "mode = \"statement\""),
@@ -110,7 +116,7 @@ fn each_setting_becomes_ours() {
         assert!(text.contains(&format!("\n{ours}")), "{line}:\n{text}");
     }
     // What is shown elsewhere.
-    let others = ["auth_file", "unix_socket_dir"];
+    let others = ["auth_file"];
     let files = ["server_tls_ca_file", "server_tls_key_file", "server_tls_cert_file"];
     let of_clients = [
         "client_tls_sslmode",
@@ -224,11 +230,9 @@ fn hashes_of_passwords_stay_hashes_unless_the_password_is_known() {
 fn what_has_no_effect_is_said_with_its_reason() {
     for (global, rest, says) in [
         ("pkt_buf = 8192", "", "test.ini:6: pkt_buf has no effect: "),
-        ("so_reuseport = 1", "", "test.ini:6: so_reuseport is not supported yet: "),
         ("admin_users = nobody", "", "test.ini:6: admin_users: `nobody` cannot log in"),
         ("listen_addr = *", "", "test.ini:6: listen_addr: `*` is 0.0.0.0"),
         ("listen_addr = 127.0.0.1", "", "test.ini:2: listen_addr: set again in line 6"),
-        ("unix_socket_dir = /tmp", "", "test.ini:6: unix_socket_dir: clients cannot come over"),
         ("client_tls_ciphers = fast", "", "test.ini:6: client_tls_ciphers has no effect"),
         ("query_wait_timeout = 0", "", "test.ini:6: query_wait_timeout: 0, for ever, becomes 10m"),
         ("", "a = host=db password=x", "test.ini:9: a: password has no effect: "),
@@ -263,8 +267,8 @@ fn what_pgbouncer_refuses_or_would_be_dangerous_is_refused() {
             "test.ini:6: max_client_conn: 0 is out of range (1 to 1000000)",
         ),
         ("listen_port = 70000", "", "70000 is no port"),
-        ("listen_addr =", "", "pgherd listens on TCP only"),
-        ("listen_addr = 10.0.0.1, 10.0.0.2", "", "on one address, so far"),
+        ("listen_addr =", "", "there has to be a unix_socket_dir"),
+        ("unix_socket_mode = rwx", "", "test.ini:6: unix_socket_mode: `rwx` is no mode"),
         ("listen_addr = db.example.com", "", "is no IP address"),
         (
             "auth_type = ldap",

@@ -49,9 +49,10 @@ pub(super) fn row(connection: &Connection, state: String, view: &View<'_>) -> Ro
         state.into(),
     ];
     for side in [connection.peer, connection.local] {
-        // Whatever has no such address is a Unix socket.
+        // Whatever has no such address is a Unix socket, which is called by the port as well.
         let ip = side.map_or_else(unknown("unix"), |side| side.ip().to_string());
-        row.extend([Cell::from(ip), u32::from(side.map_or(0, |side| side.port())).into()]);
+        let port = side.map_or(view.proxy.admin.settings().listen.port, |side| side.port());
+        row.extend([Cell::from(ip), u32::from(port).into()]);
     }
     for at in [connection.connected_at, connection.requested_at] {
         row.push(view.proxy.admin.wall_time(at).into());

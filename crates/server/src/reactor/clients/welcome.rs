@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use pgherd::tls;
+use pgherd_core::settings::TlsMode;
 use pgherd_wire::backend::{self, Authentication};
 use pgherd_wire::startup::PROTOCOL_3_2;
 use pgherd_wire::{TxStatus, sqlstate};
@@ -12,7 +13,7 @@ use pgherd_wire::{TxStatus, sqlstate};
 use super::{Client, Phase, Replicating};
 use crate::auth::{Answer, Method, Question};
 use crate::reactor::backends::fatal;
-use crate::reactor::driver::{Entry, Requester};
+use crate::reactor::driver::{Entry, Requester, Via};
 use crate::reactor::link::{LONG_HANDSHAKE, SHORT_HANDSHAKE};
 use crate::reactor::{Driver, PARAMETER_SETS, Todo, WelcomeKey, Worker};
 use crate::relay::survey::Access;
@@ -81,13 +82,17 @@ impl<D: Driver> Worker<D> {
     ) -> Option<T> {
         let Self { clients, proxy, driver, now, .. } = self;
         let client = &mut clients[key];
-        let mode = proxy.client_tls.mode();
+        let mode = match client.via {
+            Via::Tcp => proxy.client_tls.mode(),
+            Via::Unix => TlsMode::Disable,
+        };
         let hba = (proxy.method == Method::Hba).then(|| proxy.hba.files());
         let guard = Some(&proxy.guard).filter(|guard| !guard.is_empty());
-        let address = match (&hba, guard) {
-            (None, None) => None,
+        let address = match (&hba, guard, client.via) {
+            (None, None, _) | (_, _, Via::Unix) => None,
             _ => driver.ends(client.link.socket()).0.map(|at| at.ip()),
         };
+        let is_local = client.via == Via::Unix;
         let Phase::LoggingIn(login) = &mut client.phase else { return None };
         let made_out_to = match mode.verifies() {
             true => client.link.peer_certificate().and_then(tls::common_name),
@@ -106,6 +111,7 @@ impl<D: Driver> Worker<D> {
             hba: hba.as_deref(),
             guard,
             address,
+            is_local,
             now: *now,
         };
         Some(work(login, rules, &mut |bytes| driver.random(bytes)))

@@ -323,7 +323,7 @@ impl World {
         for _ in 0..letters {
             let Some(letter) = self.post.borrow_mut()[core].pop_front() else { break };
             let kind = match &letter {
-                Mail::Client(_) => "client",
+                Mail::Client(..) => "client",
                 Mail::Cancel { .. } => "cancel",
                 Mail::Cancelled(_) => "cancelled",
                 Mail::Backend(..) => "backend",

@@ -22,7 +22,7 @@ use super::random::Random;
 use super::session::Session;
 use super::trace::Note;
 use super::world::{ACQUIRE_TIMEOUT, LOGIN_TIMEOUT, World};
-use crate::reactor::Mail;
+use crate::reactor::{Mail, Via};
 
 #[derive(Debug)]
 enum Stage {
@@ -144,7 +144,7 @@ impl World {
         let conn = self.network.borrow_mut().open(Peer::Client(id), Connect::Done);
         let stream = Stream::new(&self.network, conn);
         let core = self.random.below(self.workers.len());
-        self.post.borrow_mut()[core].push_back(Mail::Client(stream));
+        self.post.borrow_mut()[core].push_back(Mail::Client(stream, Via::Tcp));
         let client = &mut self.clients[id];
         client.number = self.numbers;
         client.counter = 0;
@@ -480,7 +480,7 @@ impl World {
         client.canceller = Some(conn);
         let stream = Stream::new(&self.network, conn);
         let core = self.random.below(self.workers.len());
-        self.post.borrow_mut()[core].push_back(Mail::Client(stream));
+        self.post.borrow_mut()[core].push_back(Mail::Client(stream, Via::Tcp));
         let client = &self.clients[id];
         let mut request = Vec::new();
         startup::put_cancel(&mut request, client.key.0, &client.key.1);

@@ -1,0 +1,317 @@
+//! Where clients come in: sockets that listen on TCP and on Unix sockets.
+//!
+//! In: `[listen]`, and sockets that somebody else has opened. Out: one socket for each address and
+//! for the Unix socket, opened here where none was inherited. What is inherited and not in the
+//! settings is closed.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use pgherd_core::settings::ListenSettings;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::serve::ServeError;
+
+/// Connections that may wait to be accepted: enough for a burst of a few thousand clients; the
+/// system caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// A socket that listens.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener, Option<SocketFile>),
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener, _) => listener.as_fd(),
+        }
+    }
+}
+
+/// The file of a Unix socket. Dropping it removes it, if it is still the same.
+#[derive(Debug)]
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    // Device and inode.
+    is: (u64, u64),
+}
+
+impl SocketFile {
+    fn at(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), is: identity(path)? })
+    }
+
+    /// It belongs to another process from now on.
+    pub(crate) fn leave(mut self) {
+        self.is = (0, 0);
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|is| is == self.is) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let file = fs::symlink_metadata(path)?;
+    Ok((file.dev(), file.ino()))
+}
+
+/// All sockets of a process.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    /// The sockets.
+    pub(crate) all: Vec<Listener>,
+    /// Where they listen on TCP.
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// Where they listen beside.
+    pub(crate) unix: Option<UnixPlace>,
+}
+
+impl Listeners {
+    /// Listens wherever the settings say, on what was `inherited` where that fits.
+    ///
+    /// # Errors
+    /// [`ServeError::Listen`] says where, and what the system says.
+    pub(crate) fn open(
+        settings: &ListenSettings,
+        inherited: Vec<OwnedFd>,
+    ) -> Result<Self, ServeError> {
+        let mut inherited: Vec<Socket> = inherited.into_iter().map(Socket::from).collect();
+        let (mut all, mut addresses) = (Vec::new(), Vec::new());
+        let mut port = settings.port;
+        // Alone, `::` is every address of IPv4, too.
+        let only_v6 = settings.addresses().any(|ip| ip.is_ipv4());
+        for ip in settings.addresses() {
+            let failed = |source| {
+                let address = ip.to_string();
+                ServeError::Listen { address, port, source }
+            };
+            let heir = take(&mut inherited, |at| {
+                let at = at.as_socket();
+                at.is_some_and(|at| at.ip() == ip && (port == 0 || at.port() == port))
+            });
+            let listener = match heir {
+                Some(socket) => TcpListener::from(socket),
+                None => tcp(ip, port, only_v6, settings.reuse_port).map_err(failed)?,
+            };
+            let at = listener.local_addr().map_err(failed)?;
+            // The others, and the Unix socket, have the one that was found for the first.
+            port = at.port();
+            addresses.push(at);
+            all.push(Listener::Tcp(listener));
+        }
+        let place = UnixPlace::of(settings, port);
+        if let Some(place) = &place {
+            let failed = |source| {
+                let address = place.to_string();
+                ServeError::ListenUnix { address, source }
+            };
+            let heir = take(&mut inherited, |at| place.is(at));
+            let listener = match heir {
+                Some(socket) => UnixListener::from(OwnedFd::from(socket)),
+                None => place.listen(settings).map_err(failed)?,
+            };
+            let file = place.file().map(SocketFile::at).transpose().map_err(failed)?;
+            all.push(Listener::Unix(listener, file));
+        }
+        Ok(Self { all, addresses, unix: place })
+    }
+}
+
+/// The first of the sockets whose address is the one.
+fn take(sockets: &mut Vec<Socket>, is_it: impl Fn(&SockAddr) -> bool) -> Option<Socket> {
+    let at = sockets.iter().position(|one| one.local_addr().is_ok_and(|at| is_it(&at)))?;
+    Some(sockets.swap_remove(at))
+}
+
+fn tcp(ip: IpAddr, port: u16, only_v6: bool, reuse_port: bool) -> io::Result<TcpListener> {
+    let at = SocketAddr::new(ip, port);
+    let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if at.is_ipv6() {
+        socket.set_only_v6(only_v6)?;
+    }
+    if reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&at.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Where a Unix socket is: in a folder, or under an abstract name (`@`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UnixPlace(String);
+
+impl UnixPlace {
+    /// The clients' socket.
+    pub(crate) fn of(settings: &ListenSettings, port: u16) -> Option<Self> {
+        let folder = settings.unix_socket_dir.trim_end_matches('/');
+        let is_set = !settings.unix_socket_dir.is_empty();
+        is_set.then(|| Self(format!("{folder}/.s.PGSQL.{port}")))
+    }
+
+    fn file(&self) -> Option<&Path> {
+        (!self.0.starts_with('@')).then(|| Path::new(&self.0))
+    }
+
+    fn address(&self) -> io::Result<SockAddr> {
+        match self.0.strip_prefix('@') {
+            Some(name) => SockAddr::unix(format!("\0{name}")),
+            None => SockAddr::unix(&self.0),
+        }
+    }
+
+    fn is(&self, at: &SockAddr) -> bool {
+        match self.0.strip_prefix('@') {
+            Some(name) => at.as_abstract_namespace() == Some(name.as_bytes()),
+            None => at.as_pathname() == Some(Path::new(&self.0)),
+        }
+    }
+
+    fn listen(&self, settings: &ListenSettings) -> io::Result<UnixListener> {
+        let mode = settings.unix_mode().unwrap_or(0o777);
+        let group = match settings.unix_socket_group.as_str() {
+            "" => None,
+            name => Some(group(name)?),
+        };
+        self.bind(mode, group)
+    }
+
+    /// Listens there. A file that a process has left which is gone is no obstacle.
+    pub(crate) fn bind(&self, mode: u32, group: Option<u32>) -> io::Result<UnixListener> {
+        let (socket, address) = (Socket::new(Domain::UNIX, Type::STREAM, None)?, self.address()?);
+        match (socket.bind(&address), self.file()) {
+            (Err(error), Some(file))
+                if error.kind() == io::ErrorKind::AddrInUse && is_stale(file) =>
+            {
+                fs::remove_file(file)?;
+                socket.bind(&address)?;
+            }
+            (bound, _) => bound?,
+        }
+        if let Some(file) = self.file() {
+            // Before it listens: nobody can connect until then.
+            fs::set_permissions(file, fs::Permissions::from_mode(mode))?;
+            if group.is_some() {
+                chown(file, None, group)?;
+            }
+        }
+        socket.listen(BACKLOG)?;
+        Ok(UnixListener::from(OwnedFd::from(socket)))
+    }
+}
+
+impl std::fmt::Display for UnixPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether a Unix socket is nobody's: who has bound it is gone.
+fn is_stale(file: &Path) -> bool {
+    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    UnixStream::connect(file).err().is_some_and(refused)
+}
+
+/// The number of a group, whatever database of groups the system has.
+fn group(name: &str) -> io::Result<u32> {
+    if let Ok(number) = name.parse() {
+        return Ok(number);
+    }
+    let output = Command::new("getent").args(["group", "--", name]).output()?;
+    let line = String::from_utf8_lossy(&output.stdout);
+    let number = line.split(':').nth(2).and_then(|number| number.trim().parse().ok());
+    number.ok_or_else(|| io::Error::other(format!("there is no group `{name}`")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(folder: &str) -> ListenSettings {
+        ListenSettings { port: 0, unix_socket_dir: folder.to_owned(), ..Default::default() }
+    }
+
+    #[test]
+    fn each_address_and_the_unix_socket_have_one_port() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = at(folder.path().to_str().unwrap());
+        settings.address = "127.0.0.1, 127.0.0.2".to_owned();
+        settings.unix_socket_mode = "0700".to_owned();
+        let open = Listeners::open(&settings, Vec::new()).unwrap();
+        assert_eq!(open.all.len(), 3);
+        let port = open.addresses[0].port();
+        assert_eq!(open.addresses[1], SocketAddr::from(([127, 0, 0, 2], port)));
+        let file = folder.path().join(format!(".s.PGSQL.{port}"));
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o700);
+        UnixStream::connect(&file).unwrap();
+        drop(open);
+        assert!(!file.exists());
+    }
+
+    #[test]
+    fn a_socket_that_a_crash_has_left_is_replaced_and_one_in_use_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = UnixPlace(folder.path().join(".s.PGSQL.1").to_str().unwrap().to_owned());
+        drop(place.bind(0o777, None).unwrap());
+        let _in_use = place.bind(0o777, None).unwrap();
+        let refused = place.bind(0o777, None).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn the_file_of_another_process_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = at(folder.path().to_str().unwrap());
+        let mut open = Listeners::open(&settings, Vec::new()).unwrap();
+        let Some(Listener::Unix(_, Some(file))) = open.all.pop() else { panic!("no file") };
+        let path = file.path.clone();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "another's").unwrap();
+        drop(file);
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn an_abstract_name_is_in_no_folder() {
+        let settings = at(&format!("@pgherd-{}", std::process::id()));
+        let open = Listeners::open(&settings, Vec::new()).unwrap();
+        let place = open.unix.clone().unwrap();
+        assert!(place.file().is_none());
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        socket.connect(&place.address().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn what_is_inherited_is_not_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = at(folder.path().to_str().unwrap());
+        let first = Listeners::open(&settings, Vec::new()).unwrap();
+        settings.port = first.addresses[0].port();
+        let fds = first.all.iter().map(|one| one.as_fd().try_clone_to_owned().unwrap()).collect();
+        let second = Listeners::open(&settings, fds).unwrap();
+        assert_eq!(second.addresses, first.addresses);
+        // Another process has the file now.
+        for listener in first.all {
+            if let Listener::Unix(_, Some(file)) = listener {
+                file.leave();
+            }
+        }
+        UnixStream::connect(second.unix.unwrap().file().unwrap()).unwrap();
+    }
+}
