@@ -23,6 +23,7 @@ pub mod relay;
 mod serve;
 pub mod session;
 mod statistics;
+mod takeover;
 pub mod tls;
 mod web;
 
@@ -30,3 +31,4 @@ pub use peers::Peers;
 pub use pins::{Pin, Pins};
 pub use serve::{Certificates, Pauser, ReloadError, ServeError, Server, Stopper};
 pub use statistics::NodeStatistics;
+pub use takeover::Inherited;

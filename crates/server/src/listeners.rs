@@ -125,7 +125,7 @@ impl Listeners {
                 Some(socket) => UnixListener::from(OwnedFd::from(socket)),
                 None => place.listen(settings).map_err(failed)?,
             };
-            let file = place.file().map(SocketFile::at).transpose().map_err(failed)?;
+            let file = place.own_file().map_err(failed)?;
             all.push(Listener::Unix(listener, file));
         }
         Ok(Self { all, addresses, unix: place })
@@ -163,6 +163,23 @@ impl UnixPlace {
         let folder = settings.unix_socket_dir.trim_end_matches('/');
         let is_set = !settings.unix_socket_dir.is_empty();
         is_set.then(|| Self(format!("{folder}/.s.PGSQL.{port}")))
+    }
+
+    /// Where another process asks for the place of the one that listens at the clients' socket.
+    pub(crate) fn desk(settings: &ListenSettings, port: u16) -> Option<Self> {
+        Self::of(settings, port).map(|Self(clients)| Self(format!("{clients}.takeover")))
+    }
+
+    /// Its file as one that this process removes.
+    pub(crate) fn own_file(&self) -> io::Result<Option<SocketFile>> {
+        self.file().map(SocketFile::at).transpose()
+    }
+
+    /// Connects to whoever listens there.
+    pub(crate) fn connect(&self) -> io::Result<UnixStream> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.connect(&self.address()?)?;
+        Ok(UnixStream::from(OwnedFd::from(socket)))
     }
 
     fn file(&self) -> Option<&Path> {

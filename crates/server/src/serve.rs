@@ -29,6 +29,7 @@ use crate::reactor::mio_driver::{Acceptor, Mailbox, cores};
 use crate::reactor::{Counts, Failures, Mail, Proxy, Questions, Shares};
 use crate::relay::StatementTable;
 use crate::statistics::{NodeStatistics, statistics};
+use crate::takeover::{Desk, Inherited};
 use crate::tls::{ClientTls, NodeTls};
 use crate::web::Web;
 
@@ -208,10 +209,23 @@ impl Server {
     /// # Errors
     /// [`ServeError`] says what is wrong with the settings or the system.
     pub fn start(settings: &Settings) -> Result<Self, ServeError> {
-        Self::start_with(settings, addresses::system())
+        Self::start_inheriting(settings, Inherited::default())
     }
 
-    fn start_with(settings: &Settings, look_up: LookUp) -> Result<Self, ServeError> {
+    /// Starts one on sockets that others have opened, where they are those of the settings; and in the
+    /// place of another process, if they are its: that one accepts no more when this returns.
+    ///
+    /// # Errors
+    /// As [`Self::start`]; the other process goes on then.
+    pub fn start_inheriting(settings: &Settings, inherited: Inherited) -> Result<Self, ServeError> {
+        Self::start_with(settings, inherited, addresses::system())
+    }
+
+    fn start_with(
+        settings: &Settings,
+        Inherited { sockets, predecessor }: Inherited,
+        look_up: LookUp,
+    ) -> Result<Self, ServeError> {
         let topology = settings.topology()?;
         let policy = settings.route_policy()?;
         if settings.users.is_empty() {
@@ -231,7 +245,7 @@ impl Server {
             tracing::warn!(name, %host, %error, "cannot look up a peer");
         }
         let Listeners { all, addresses: on, unix } =
-            Listeners::open(&settings.listen, Vec::new())?;
+            Listeners::open(&settings.listen, sockets)?;
         let http = listen_http(&settings.http.listen)?;
         let count = match settings.listen.workers {
             0 => std::thread::available_parallelism().map_or(1, NonZero::get).min(MOST_CORES),
@@ -255,7 +269,8 @@ impl Server {
             questions: Box::new(move |question, by| desk.ask(question, by)),
         };
         let now = Instant::now();
-        let whereabouts = Whereabouts { addresses, peers };
+        let before = predecessor.as_ref().map(|process| process.cancels);
+        let whereabouts = Whereabouts { addresses, peers, predecessor: before };
         let doors = Doors { client_tls, node_tls, hba };
         let proxy = proxy(settings, policy, health, whereabouts, doors, count, now);
         let proxy = Arc::new(proxy);
@@ -276,6 +291,17 @@ impl Server {
                 let _end = end;
                 core.run(proxy, mailboxes, acceptor, DRAIN_LIMIT)
             })?);
+        }
+        if let Some(process) = predecessor
+            && let Err(error) = process.relieve()
+        {
+            tracing::warn!(%error, "the process that was here may still accept clients");
+        }
+        let port = on.first().map_or(settings.listen.port, SocketAddr::port);
+        match Desk::open(&settings.listen, port) {
+            Ok(Some(desk)) => control.spawn(desk.serve(Arc::clone(&mailboxes))),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "no other process can take over from this one"),
         }
         let unix = unix.map(tracing::field::display);
         let nodes = settings.nodes.len();
@@ -369,6 +395,7 @@ pub(crate) struct Health {
 pub(crate) struct Whereabouts {
     pub(crate) addresses: Arc<Addresses>,
     pub(crate) peers: Option<Peers>,
+    pub(crate) predecessor: Option<SocketAddr>,
 }
 
 /// What is read from files for both sides: TLS, and who may log in how.
@@ -424,6 +451,7 @@ pub(crate) fn proxy(
         clients: AtomicUsize::new(0),
         resident: AtomicU64::new(0),
         peers: whereabouts.peers,
+        predecessor: whereabouts.predecessor,
         user_timeout: pool.tcp_user_timeout,
         pins: Pins::default(),
         pin: pool.pin,
@@ -511,7 +539,8 @@ mod tests {
             "node = [{{ host = \"node.test\", role = \"coordinator\" }}]\nuser = [{{ name = \"u\" }}]\n\
              [listen]\nport = 0\nauth = \"trust\"\n[pool]\nacquire_timeout = \"1m\"\n{pool}"
         );
-        Server::start_with(&Settings::from_toml(&text, "test").unwrap(), look_up).unwrap()
+        let settings = Settings::from_toml(&text, "test").unwrap();
+        Server::start_with(&settings, Inherited::default(), look_up).unwrap()
     }
 
     fn begin_login(server: &Server) -> TcpStream {

@@ -20,7 +20,7 @@ use pgherd_core::id::NodeId;
 use pgherd_core::{Settings, Topology};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::addresses::{Addresses, LookUp, keep_fresh};
 use crate::reactor::mio_driver::Mailbox;
@@ -77,6 +77,11 @@ impl ControlPlane {
         Ok(Self { monitor, desk, stop, runtime: handle, thread })
     }
 
+    /// Does something else beside, for as long as it watches.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(work);
+    }
+
     /// The pointer that every new snapshot is published through.
     pub(crate) fn topology(&self) -> Arc<ArcSwap<Topology>> {
         self.monitor.shared()
@@ -99,15 +104,15 @@ impl ControlPlane {
         Arc::clone(&self.monitor)
     }
 
-    /// Answers over HTTP until the watch ends.
+    /// Answers over HTTP until the watch ends. Whoever is answered is answered to the end if it is
+    /// aborted, and nobody else is.
     ///
     /// # Errors
     /// When the system cannot wait for the listener.
-    pub(crate) fn answer(&self, listener: TcpListener, web: Web) -> io::Result<()> {
+    pub(crate) fn answer(&self, listener: TcpListener, web: Web) -> io::Result<AbortHandle> {
         let _inside = self.runtime.enter();
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        self.runtime.spawn(web.serve(listener));
-        Ok(())
+        Ok(self.runtime.spawn(web.serve(listener)).abort_handle())
     }
 
     /// Ends the watch and waits for its thread.

@@ -20,7 +20,7 @@ use super::outbox::Outbox;
 use super::{Driver, Mail, Readiness, Requester, Token, Worker};
 use crate::peers::{Direction, Holder};
 use crate::tls::ToNode;
-use forwarding::Forward;
+use forwarding::{Forward, To};
 pub(crate) use forwarding::MOST_FORWARDED;
 
 /// One request on its way.
@@ -94,11 +94,11 @@ impl<D: Driver> Worker<D> {
             Some(Direction::Peer { place, pid, secret }) => {
                 let mut request = Vec::new();
                 startup::put_cancel(&mut request, pid, &secret);
-                return self.forward_cancel(Forward { place, tried: Vec::new() }, request, by);
+                return self.forward_cancel(Forward::to(To::Peer(place)), request, by);
             }
             Some(Direction::Nowhere(reason)) => {
-                tracing::debug!(reason, "a cancel request is for nobody");
-                return self.close_requester(entry);
+                tracing::debug!(reason, "a cancel request is for nobody here");
+                return self.cancel_elsewhere(pid, &secret, by);
             }
         };
         if core == self.core {
@@ -106,14 +106,18 @@ impl<D: Driver> Worker<D> {
         } else if core < self.proxy.cores {
             self.driver.post(core, Mail::Cancel { client, secret, by });
         } else {
-            self.close_requester(entry);
+            self.cancel_elsewhere(pid, &secret, by);
         }
     }
 
     /// Cancels what a client of this core runs or waits for.
     pub(super) fn cancel(&mut self, client: usize, secret: &[u8], by: Requester) {
         match self.cancel_target(client, secret) {
-            None => tracing::debug!(client, "a cancel request fits no client"),
+            None => {
+                tracing::debug!(client, "a cancel request fits no client");
+                // With peers, a key that fits was looked up.
+                return self.cancel_elsewhere(cancel_pid(self.core, client), secret, by);
+            }
             Some(None) => self.cancel_waiting(client),
             Some(Some(backend)) => return self.send_cancel(backend, Some(by)),
         }

@@ -58,6 +58,8 @@ enum Surplus {
     Clients,
     /// The process holds so many bytes.
     Memory { resident: u64 },
+    /// Another process has taken over.
+    HandedOver,
 }
 
 /// Connections beyond `listen.max_clients` that are heard out, because they may be requests to cancel.
@@ -296,6 +298,7 @@ impl<D: Driver> Worker<D> {
         let (limit, resident) = (self.live.memory_limit, &self.proxy.resident);
         let resident = if limit > 0 { resident.load(Ordering::Relaxed) } else { 0 };
         self.clients[key].surplus = match before >= self.live.max_clients {
+            _ if via == Via::Successor => Some(Surplus::HandedOver),
             true => Some(Surplus::Clients),
             false if resident > limit => Some(Surplus::Memory { resident }),
             false => None,

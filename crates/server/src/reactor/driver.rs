@@ -1,7 +1,10 @@
 //! What the loop needs from the world: sockets, the other cores, randomness.
 
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+
+use tokio::sync::oneshot;
 
 use crate::admin::{Order, Report, Scope};
 use crate::auth::Answer;
@@ -51,6 +54,8 @@ pub enum Via {
     Tcp,
     /// Over a Unix socket: from this host, without TLS.
     Unix,
+    /// From the process that has taken over: nothing but requests to cancel.
+    Successor,
 }
 
 /// A client that another core does something for: a connection that carries a cancel request to
@@ -136,6 +141,11 @@ pub enum Mail<S> {
     },
     /// Tell this one that you are there; and what there is, if a scope is given.
     Tell(Option<Scope>, ReportSender),
+    /// Lend the listening sockets to who wants to take over. No answer: there are none any more.
+    LendDoors(oneshot::Sender<Vec<OwnedFd>>),
+    /// Another process has taken over: accept no more, and end with the last client. At the core that
+    /// accepts with what requests to cancel arrive at from now on, and who hears that it is done.
+    HandedOver(Option<(TcpListener, oneshot::Sender<()>)>),
     /// Look again what is paused.
     Follow,
     /// Close what is idle, let the rest finish, and stop.

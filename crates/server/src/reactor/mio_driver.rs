@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use mio::event::Source;
 use mio::net::{TcpListener, TcpStream, UnixListener};
 use mio::{Events, Interest, Poll, Waker};
 use socket2::{SockRef, TcpKeepalive};
+use tokio::sync::oneshot;
 
 use super::driver::{Entry, Via};
 use super::{Driver, Mail, Proxy, Readiness, TICK, Token, Worker};
@@ -299,7 +300,8 @@ pub struct Acceptor {
 enum Door {
     Tcp(TcpListener),
     // The file is gone with it.
-    Unix(UnixListener, #[expect(dead_code, reason = "held")] Option<SocketFile>),
+    Unix(UnixListener, Option<SocketFile>),
+    Successor(TcpListener),
 }
 
 impl Door {
@@ -318,7 +320,7 @@ impl Door {
 
     fn source(&mut self) -> &mut dyn Source {
         match self {
-            Self::Tcp(listener) => listener,
+            Self::Tcp(listener) | Self::Successor(listener) => listener,
             Self::Unix(listener, _) => listener,
         }
     }
@@ -330,6 +332,7 @@ impl Door {
                 let stream = OwnedFd::from(listener.accept()?.0);
                 Ok((stream.into(), Via::Unix))
             }
+            Self::Successor(listener) => Ok((listener.accept()?.0, Via::Successor)),
         }
     }
 }
@@ -340,6 +343,35 @@ impl Acceptor {
         let door = |listener| Door::new(listener, user_timeout);
         let doors = listeners.into_iter().map(door).collect::<io::Result<_>>()?;
         Ok(Self { doors, user_timeout, next: AtomicUsize::new(0) })
+    }
+
+    /// Takes requests to cancel for clients of this process, which another one has taken over.
+    fn for_cancels(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let door = Door::Successor(TcpListener::from_std(listener));
+        Ok(Self { doors: vec![door], user_timeout: Duration::ZERO, next: AtomicUsize::new(0) })
+    }
+
+    fn lend(&self) -> io::Result<Vec<OwnedFd>> {
+        let lend = |door: &Door| match door {
+            Door::Tcp(listener) | Door::Successor(listener) => listener.as_fd().try_clone_to_owned(),
+            Door::Unix(listener, _) => listener.as_fd().try_clone_to_owned(),
+        };
+        self.doors.iter().map(lend).collect()
+    }
+
+    /// Accepts no more. A socket that another process has as well would go on to tell this one of
+    /// who comes, were it not deregistered.
+    fn close(mut self, registry: &mio::Registry, is_handed_over: bool) {
+        for mut door in self.doors.drain(..) {
+            // Fails only if it was not registered.
+            let _ = registry.deregister(door.source());
+            if let Door::Unix(_, Some(file)) = door
+                && is_handed_over
+            {
+                file.leave();
+            }
+        }
     }
 
     fn register(&mut self, registry: &mio::Registry) -> io::Result<()> {
@@ -388,6 +420,27 @@ impl Acceptor {
             }
         }
     }
+}
+
+fn lend(acceptor: Option<&Acceptor>, to: oneshot::Sender<Vec<OwnedFd>>) {
+    match acceptor.map(Acceptor::lend) {
+        // Who has asked may have gone; and who hears nothing knows that there is nothing.
+        Some(Ok(doors)) => drop(to.send(doors)),
+        Some(Err(error)) => tracing::error!(%error, "cannot hand the sockets over"),
+        None => {}
+    }
+}
+
+fn cancel_door(listener: std::net::TcpListener, registry: &mio::Registry) -> Option<Acceptor> {
+    let open = || {
+        let mut acceptor = Acceptor::for_cancels(listener)?;
+        acceptor.register(registry)?;
+        Ok(acceptor)
+    };
+    let failed = |error: &io::Error| {
+        tracing::error!(%error, "requests to cancel do not reach this process any more");
+    };
+    open().inspect_err(failed).ok()
 }
 
 impl Core {
@@ -447,7 +500,19 @@ impl Core {
                 match event.token() {
                     MAILBOX => {
                         for mail in mailboxes[self.number].take() {
-                            worker.on_mail(mail, now);
+                            match mail {
+                                Mail::LendDoors(to) => lend(acceptor.as_ref(), to),
+                                Mail::HandedOver(Some((cancels, done))) => {
+                                    if let Some(before) = acceptor.take() {
+                                        before.close(self.poll.registry(), true);
+                                    }
+                                    acceptor = cancel_door(cancels, self.poll.registry());
+                                    worker.on_mail(Mail::HandedOver(None), now);
+                                    // Who does not hear it has gone.
+                                    let _ = done.send(());
+                                }
+                                mail => worker.on_mail(mail, now),
+                            }
                         }
                     }
                     mio::Token(token) if token > MAILBOX.0 => {
@@ -467,8 +532,10 @@ impl Core {
                 }
             }
             worker.go_on(now);
-            if worker.is_ending() {
-                acceptor = None;
+            if worker.accepts_no_more()
+                && let Some(acceptor) = acceptor.take()
+            {
+                acceptor.close(self.poll.registry(), false);
             }
             if worker.is_draining() && drain_until.is_none() {
                 drain_until = Some(now + drain_limit);

@@ -117,6 +117,8 @@ pub struct Proxy {
     pub resident: AtomicU64,
     /// Other processes that cancel requests may be for.
     pub peers: Option<Peers>,
+    /// Where the process that this one has taken over takes those for its clients.
+    pub predecessor: Option<SocketAddr>,
     /// `pool.tcp_user_timeout`.
     pub user_timeout: Duration,
     /// Sessions that are pinned to their backends.
@@ -200,6 +202,8 @@ pub struct Worker<D: Driver> {
     // Settings that a console may change.
     live: Live,
     draining: bool,
+    // Another process accepts the clients.
+    is_handed_over: bool,
     // A console has everything stand still.
     is_suspended: bool,
     // The loop ends when only consoles are left, or at once.
@@ -271,6 +275,7 @@ impl<D: Driver> Worker<D> {
             idle_looked_at,
             live,
             draining: false,
+            is_handed_over: false,
             is_suspended: false,
             ends: Ends::Never,
             waiting_consoles: Vec::new(),
@@ -429,6 +434,9 @@ impl<D: Driver> Worker<D> {
                 // Whoever has asked may have given up.
                 let _ = to.send(report);
             }
+            Mail::HandedOver(_) => self.hand_over(),
+            // For the loop around this one, which has the sockets.
+            Mail::LendDoors(_) => {}
             Mail::Follow => self.follow_pauses(),
             Mail::Drain => self.drain(),
         }

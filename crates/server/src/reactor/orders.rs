@@ -130,6 +130,20 @@ impl<D: Driver> Worker<D> {
         self.proxy.shares.used(database)
     }
 
+    /// Another process has taken over.
+    pub(super) fn hand_over(&mut self) {
+        self.is_handed_over = true;
+        if self.ends == Ends::Never {
+            self.ends = Ends::WithoutClients;
+        }
+    }
+
+    /// Whether nobody is to come in any more. Where another process has taken over, requests to cancel
+    /// still may.
+    pub(super) fn accepts_no_more(&self) -> bool {
+        self.draining || (self.is_ending() && !self.is_handed_over)
+    }
+
     /// Whether the process ends, be it in the long run: no more clients are accepted.
     pub(super) fn is_ending(&self) -> bool {
         self.draining || self.ends != Ends::Never

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use pgherd_wire::startup;
+
 use super::{CancelConnection, Stage, Target};
 use crate::reactor::driver::Entry;
 use crate::reactor::link::Link;
@@ -16,13 +18,38 @@ pub(crate) const MOST_FORWARDED: usize = 100;
 /// Where a request is sent on to.
 #[derive(Debug)]
 pub(super) struct Forward {
-    /// The peer's place.
-    pub(super) place: usize,
-    /// Its addresses that were tried; the last one is being tried.
-    pub(super) tried: Vec<SocketAddr>,
+    to: To,
+    // Its addresses that were tried; the last one is being tried.
+    tried: Vec<SocketAddr>,
+}
+
+/// Whom a request is sent on to.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum To {
+    /// The peer at this place.
+    Peer(usize),
+    /// The process that this one has taken over.
+    Predecessor,
+}
+
+impl Forward {
+    pub(super) fn to(to: To) -> Self {
+        Self { to, tried: Vec::new() }
+    }
 }
 
 impl<D: Driver> Worker<D> {
+    /// A request is for no client of this process: it may be for one of the process whose place this
+    /// one has taken.
+    pub(super) fn cancel_elsewhere(&mut self, pid: u32, secret: &[u8], by: Requester) {
+        if self.proxy.predecessor.is_none() {
+            return self.cancelled(by);
+        }
+        let mut request = Vec::new();
+        startup::put_cancel(&mut request, pid, secret);
+        self.forward_cancel(Forward::to(To::Predecessor), request, by);
+    }
+
     /// Sends a request on to a peer. Who has sent it waits until the peer has closed.
     pub(super) fn forward_cancel(&mut self, to: Forward, request: Vec<u8>, by: Requester) {
         let is_forwarded =
@@ -82,22 +109,29 @@ impl<D: Driver> Worker<D> {
     }
 
     fn next_of_peer(&self, to: &Forward) -> Option<SocketAddr> {
+        let To::Peer(place) = to.to else {
+            return self.proxy.predecessor.filter(|_| to.tried.is_empty());
+        };
         let peers = self.proxy.peers.as_ref()?;
         let limit = self.live.cancel_wait_timeout;
-        let attempt = peers.addresses().attempt(to.place, &to.tried, limit, self.now)?;
+        let attempt = peers.addresses().attempt(place, &to.tried, limit, self.now)?;
         Some(attempt.at)
     }
 
     fn peer_failed(&self, to: &Forward) {
-        if let (Some(peers), Some(at)) = (&self.proxy.peers, to.tried.last()) {
-            peers.addresses().failed(to.place, *at, self.now);
+        if let (To::Peer(place), Some(peers), Some(at)) =
+            (to.to, &self.proxy.peers, to.tried.last())
+        {
+            peers.addresses().failed(place, *at, self.now);
         }
     }
 
     /// A peer took a request.
     pub(super) fn peer_reached(&self, to: &Forward) {
-        if let (Some(peers), Some(at)) = (&self.proxy.peers, to.tried.last()) {
-            peers.addresses().opened(to.place, *at);
+        if let (To::Peer(place), Some(peers), Some(at)) =
+            (to.to, &self.proxy.peers, to.tried.last())
+        {
+            peers.addresses().opened(place, *at);
         }
     }
 }

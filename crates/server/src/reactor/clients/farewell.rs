@@ -162,6 +162,10 @@ impl<D: Driver> Worker<D> {
                 let hint = "raise max_clients, or close what is not used";
                 (sqlstate::TOO_MANY_CONNECTIONS, why, hint)
             }
+            Surplus::HandedOver => {
+                let why = "another process has taken over".to_owned();
+                (sqlstate::CANNOT_CONNECT_NOW, why, "connect to where clients connect")
+            }
             Surplus::Memory { resident } => {
                 let (resident, limit) = (ByteSize(resident), ByteSize(self.live.memory_limit));
                 let why = format!("pgherd holds {resident} of memory (limit {limit})");

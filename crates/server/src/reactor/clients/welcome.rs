@@ -84,7 +84,7 @@ impl<D: Driver> Worker<D> {
         let client = &mut clients[key];
         let mode = match client.via {
             Via::Tcp => proxy.client_tls.mode(),
-            Via::Unix => TlsMode::Disable,
+            Via::Unix | Via::Successor => TlsMode::Disable,
         };
         let hba = (proxy.method == Method::Hba).then(|| proxy.hba.files());
         let guard = Some(&proxy.guard).filter(|guard| !guard.is_empty());

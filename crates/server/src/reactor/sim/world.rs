@@ -159,7 +159,7 @@ impl World {
         let peers = Peers::of(&settings);
         let health =
             Health { topology, failures: Box::new(|_, _| {}), questions: Box::new(|_, _| false) };
-        let whereabouts = Whereabouts { addresses, peers };
+        let whereabouts = Whereabouts { addresses, peers, predecessor: None };
         let proxy = proxy(&settings, policy, health, whereabouts, doors, plan.cores, start);
         let proxy = Arc::new(proxy);
         let network = Network::new(plan.cores, start, random.fork());
