@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use pgherd_core::Settings;
 use pgherd_core::settings::{DatabaseSettings, PoolMode, PoolPlan, UserSettings};
 use pgherd_core::timeouts::Timeouts;
@@ -107,7 +108,8 @@ pub enum NoDatabase {
 /// when a pool is made.
 #[derive(Debug)]
 pub struct Databases {
-    settings: Settings,
+    // As they are, or as they were read again: databases and users stand where they stood.
+    settings: ArcSwap<Settings>,
     listed: Vec<Arc<Database>>,
     any: Option<Arc<DatabaseSettings>>,
     logins: HashMap<String, UserId>,
@@ -146,7 +148,7 @@ impl Databases {
         let next = u32::try_from(listed.len()).expect("settings fit into memory");
         let find = |name: &String| Some((name.clone(), users.find(name)?));
         Self {
-            settings: settings.clone(),
+            settings: ArcSwap::from_pointee(settings.clone()),
             listed,
             any,
             users: settings
@@ -184,7 +186,7 @@ impl Databases {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match self.listed(name) {
             Some(database) => Ok(Arc::clone(database)),
-            None => known.unlisted(name, self.any.as_ref(), &self.settings),
+            None => known.unlisted(name, self.any.as_ref(), &self.settings.load()),
         }
     }
 
@@ -219,15 +221,16 @@ impl Databases {
         let known = &mut *known;
         let database = match self.listed(name) {
             Some(database) => Arc::clone(database),
-            None => known.unlisted(name, self.any.as_ref(), &self.settings)?,
+            None => known.unlisted(name, self.any.as_ref(), &self.settings.load())?,
         };
         let Known { accounts, looked_up, .. } = known;
         let account = accounts.entry((database.id, user)).or_insert_with(|| {
             let login = self.login_of_all(&database).unwrap_or(user);
             let mode = self.plan(&database, login).mode;
-            let timeouts = self.settings.client_timeouts(self.of_user(user));
+            let settings = self.settings.load();
+            let timeouts = settings.client_timeouts(self.of_user(&settings, user));
             let of_user = self.users.get(user.index()).unwrap_or_else(|| {
-                let limit = self.settings.client_limit_of_user(&self.looked_up);
+                let limit = settings.client_limit_of_user(&self.looked_up);
                 looked_up.entry(user).or_insert_with(|| Arc::new(Places::up_to(limit)))
             });
             let of_user = Arc::clone(of_user);
@@ -240,8 +243,9 @@ impl Databases {
 
     /// The shortest time after which an idle client is dismissed, of all users.
     pub fn shortest_idle_timeout(&self) -> Option<Duration> {
-        let users = self.settings.users.iter();
-        users.filter_map(|user| self.settings.client_timeouts(user).idle).min()
+        let settings = self.settings.load();
+        let users = settings.users.iter();
+        users.filter_map(|user| settings.client_timeouts(user).idle).min()
     }
 
     /// The database with this id, which somebody has to hold.
@@ -279,19 +283,23 @@ impl Databases {
 
     /// What holds for the pools of a database under a login at the nodes.
     pub(crate) fn plan(&self, database: &Database, login: UserId) -> PoolPlan {
-        PoolPlan::new(&self.settings, &database.settings, self.of_user(login))
+        let settings = self.settings.load();
+        let is_it = |one: &&DatabaseSettings| one.name == database.settings.name;
+        let now = settings.databases.iter().find(is_it).unwrap_or(&database.settings);
+        PoolPlan::new(&settings, now, self.of_user(&settings, login))
     }
 
     /// What the settings say of a user; of one that was looked up they say nothing.
-    fn of_user(&self, user: UserId) -> &UserSettings {
-        self.settings.users.get(user.index()).unwrap_or(&self.looked_up)
+    fn of_user<'s>(&'s self, settings: &'s Settings, user: UserId) -> &'s UserSettings {
+        settings.users.get(user.index()).unwrap_or(&self.looked_up)
     }
 
     /// Where the secret of a user who is not in the settings is looked up that wants this database;
     /// `None` if it is not.
     pub fn look_up(&self, database: &str) -> Option<Place> {
         let find = |name: &str| self.listed(name).map(|one| &one.settings).or(self.any.as_ref());
-        let listen = &self.settings.listen;
+        let settings = self.settings.load();
+        let listen = &settings.listen;
         let own = find(database);
         let first = |own: Option<&String>, of_all: &String| {
             let own = own.filter(|own| !own.is_empty()).unwrap_or(of_all);
@@ -303,6 +311,12 @@ impl Databases {
         let named = named.as_deref().unwrap_or(database);
         let database = find(named)?.on_nodes(named).to_owned();
         Some(Place { user, database, query })
+    }
+
+    /// Has these hold for plans from now on: what the settings were made of by
+    /// [`admin::Admin::reload`].
+    pub(crate) fn follow(&self, settings: Arc<Settings>) {
+        self.settings.store(settings);
     }
 
     fn listed(&self, name: &str) -> Option<&Arc<Database>> {

@@ -29,6 +29,8 @@ mod web;
 
 pub use peers::Peers;
 pub use pins::{Pin, Pins};
-pub use serve::{Certificates, Pauser, ReloadError, ServeError, Server, Stopper};
+pub use admin::Reloaded;
+pub use reactor::ReloadError;
+pub use serve::{Certificates, Pauser, Reloader, ServeError, Server, Stopper};
 pub use statistics::NodeStatistics;
 pub use takeover::Inherited;

@@ -18,7 +18,7 @@ use pgherd_core::sql::Classifier;
 use pgherd_core::topology::{Node, Topology, TopologyError};
 
 use crate::addresses::{self, Addresses, LookUp, NotFound};
-use crate::admin::{Admin, Pause};
+use crate::admin::{Admin, Pause, Reloaded};
 use crate::auth::{Credentials, Hba, HbaError, LoginGuard, Users};
 use crate::control::ControlPlane;
 use crate::databases::Databases;
@@ -26,7 +26,7 @@ use crate::listeners::Listeners;
 use crate::peers::Peers;
 use crate::pins::{Pin, Pins};
 use crate::reactor::mio_driver::{Acceptor, Mailbox, cores};
-use crate::reactor::{Counts, Failures, Mail, Proxy, Questions, Shares};
+use crate::reactor::{Counts, Failures, Mail, Proxy, Questions, ReloadError, Shares};
 use crate::relay::StatementTable;
 use crate::statistics::{NodeStatistics, statistics};
 use crate::takeover::{Desk, Inherited};
@@ -133,18 +133,6 @@ impl Stopper {
 #[derive(Debug, Clone)]
 pub struct Certificates(Arc<Proxy>);
 
-/// A file is not as it has to be, and what was read before goes on.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReloadError {
-    /// One of `[client_tls]` or `[tls]`.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The HBA file, or the one of ident maps.
-    #[error(transparent)]
-    Hba(#[from] HbaError),
-}
-
 impl Certificates {
     /// Reads the files of `[client_tls]` and `[tls]`, `listen.hba_file` and `listen.ident_file` again,
     /// for connections from now on. If one is not as it has to be, what was read before goes on in its
@@ -153,11 +141,28 @@ impl Certificates {
     /// # Errors
     /// [`ReloadError`] names the first such file; the others are read all the same.
     pub fn reload(&self) -> Result<(), ReloadError> {
-        let clients = self.0.client_tls.reload();
-        let nodes = self.0.node_tls.reload();
-        self.0.hba.reload()?;
-        clients?;
-        Ok(nodes?)
+        self.0.reload_files()
+    }
+}
+
+/// Reads the settings of a proxy again, from wherever it is kept: as RELOAD at the console.
+#[derive(Debug, Clone)]
+pub struct Reloader {
+    proxy: Arc<Proxy>,
+    mailboxes: Arc<[Mailbox]>,
+}
+
+impl Reloader {
+    /// Reads them again from where [`Server::reload_from`] says, and the files that they name, too. Nobody is
+    /// dropped; what changed and cannot be changed while it runs is named. Logs what it does. Waits for
+    /// the disk.
+    ///
+    /// # Errors
+    /// What is wrong with them. The settings stay as they were then.
+    pub fn reload(&self) -> Result<Reloaded, String> {
+        let done = self.proxy.reload();
+        self.mailboxes.iter().for_each(|mailbox| mailbox.post(Mail::Follow));
+        done
     }
 }
 
@@ -348,6 +353,16 @@ impl Server {
     /// What stops it.
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
+    }
+
+    /// Where its settings are read again, at SIGHUP or by RELOAD at the console: what `source` answers
+    /// has passed [`Settings::check`], or it says what is wrong. Only the first call counts.
+    pub fn reload_from(
+        &self,
+        source: impl Fn() -> Result<Settings, String> + Send + Sync + 'static,
+    ) -> Reloader {
+        self.proxy.admin.set_source(Box::new(source));
+        Reloader { proxy: Arc::clone(&self.proxy), mailboxes: Arc::clone(&self.stopper.0) }
     }
 
     /// What pauses it.

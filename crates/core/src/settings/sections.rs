@@ -79,30 +79,30 @@ section! {
         /// The IP address to listen on, or several, separated by commas; empty for none, where there
         /// is a `unix_socket_dir`.
         ///
-        /// Default: "127.0.0.1". Reload: take-over.
+        /// Default: "127.0.0.1". Reload: restart.
         address: String = "127.0.0.1".to_owned(), Range::Any;
         /// The TCP port, at each address.
         ///
-        /// Range: 0 to 65535; 0 takes any free port. Default: 6432. Reload: take-over.
+        /// Range: 0 to 65535; 0 takes any free port. Default: 6432. Reload: restart.
         port: u16 = 6432, Range::Any;
         /// Whether other processes may listen on the same addresses and port (SO_REUSEPORT): the
         /// system deals connections out to all of them. Each needs it, and a `peer_id` of its own.
         ///
-        /// Default: false. Reload: take-over.
+        /// Default: false. Reload: restart.
         reuse_port: bool = false, Range::Any;
         /// The folder of a Unix socket to listen on, `.s.PGSQL.` and the port, as clients look for it
         /// there. With `@` as the first character its name is abstract: it is in no folder, and Linux
         /// only. No TLS is spoken over it.
         ///
-        /// Default: "", none. Reload: take-over.
+        /// Default: "", none. Reload: restart.
         unix_socket_dir: String = String::new(), Range::Any;
         /// Who may connect to it, as the mode of its file, in octal.
         ///
-        /// Default: "0777", everybody on this host. Reload: take-over.
+        /// Default: "0777", everybody on this host. Reload: restart.
         unix_socket_mode: String = "0777".to_owned(), Range::Any;
         /// The group of its file, by name or number.
         ///
-        /// Default: "", that of the process. Reload: take-over.
+        /// Default: "", that of the process. Reload: restart.
         unix_socket_group: String = String::new(), Range::Any;
         /// Loops that serve clients, each in a thread of its own.
         ///
@@ -200,12 +200,12 @@ section! {
         client_idle_timeout: Duration = Duration::ZERO, client_timeouts();
         /// How long a client waits for a backend before a notice tells it that it does.
         ///
-        /// Unit: duration. Range: 0 to 10m; 0 never tells it. Default: 2s. Reload: restart.
+        /// Unit: duration. Range: 0 to 10m; 0 never tells it. Default: 2s. Reload: live.
         wait_notice: Duration = secs(2), between(Duration::ZERO, secs(600));
         /// How long a cancel request may take to reach its node. Then it is given up, and its sender
         /// told by the end of its connection.
         ///
-        /// Unit: duration. Range: 100ms to 10m. Default: 10s. Reload: restart.
+        /// Unit: duration. Range: 100ms to 10m. Default: 10s. Reload: live.
         cancel_wait_timeout: Duration = secs(10), between(ms(100), secs(600));
         /// The number of this process among those that clients reach at the same address: behind one
         /// load balancer, or one port. A request to cancel that arrives at another one is sent on by
@@ -228,7 +228,7 @@ section! {
         /// Memory that the process may hold before no more clients are accepted (53200). Those that are
         /// there stay, and may cancel. Looked at ten times a second, on Linux only.
         ///
-        /// Unit: bytes. Range: 0 to 1024GiB; 0 is no limit. Default: 0. Reload: restart.
+        /// Unit: bytes. Range: 0 to 1024GiB; 0 is no limit. Default: 0. Reload: live.
         memory_limit: ByteSize = ByteSize(0), between(ByteSize(0), ByteSize::mib(1024 * 1024));
         /// Those of `[[user]]` that may do everything at the console: the databases `pgbouncer` and, if
         /// no `[[database]]` has that name, `pgherd`. Nobody else logs in there.
@@ -241,7 +241,7 @@ section! {
         stats_users: Vec<String> = Vec::new(), Range::Any;
         /// How far back the averages of `SHOW STATS` reach: at least this long, and at most twice.
         ///
-        /// Unit: duration. Range: 1s to 1d. Default: 1m. Reload: restart.
+        /// Unit: duration. Range: 1s to 1d. Default: 1m. Reload: live.
         stats_period: Duration = secs(60), between(secs(1), hours(24));
     }
 }
@@ -265,12 +265,12 @@ section! {
         /// Backends of one pool that may be pinned at the same time; the client of one more is
         /// dismissed.
         ///
-        /// Range: 0 to 10000; 0 is half of `size`, and at least one. Default: 0. Reload: restart.
+        /// Range: 0 to 10000; 0 is half of `size`, and at least one. Default: 0. Reload: live.
         pin_limit: u32 = 0, between(0, 10_000);
         /// Backends to one node of one database under one login, at most. A `[[database]]` or a
         /// `[[user]]` may have its own.
         ///
-        /// Range: 1 to 10000. Default: 20. Reload: restart.
+        /// Range: 1 to 10000. Default: 20. Reload: live.
         size: u32 = 20, pool_sizes();
         /// Backends beyond `size` for a pool where somebody has waited for `reserve_after`. The proxy's
         /// pools. A `[[database]]` or a `[[user]]` may have its own.
@@ -363,7 +363,7 @@ section! {
         /// connected; where all clients of a database share a login, always, and from the start on the
         /// primary. A `[[database]]` may have its own.
         ///
-        /// Range: 0 to 10000. Default: 0. Reload: restart.
+        /// Range: 0 to 10000. Default: 0. Reload: live.
         min_idle: u32 = 0, few_backends();
         /// Backends to one node that are opened at the same time, at most. The library's pool.
         ///
@@ -418,19 +418,19 @@ section! {
     HealthSettings["health"] {
         /// The time between two probes of a node.
         ///
-        /// Unit: duration. Range: 10ms to 10m. Default: 1s. Reload: live.
+        /// Unit: duration. Range: 10ms to 10m. Default: 1s. Reload: restart.
         interval: Duration = secs(1), between(ms(10), secs(600));
         /// How long a probe may take, connecting included.
         ///
-        /// Unit: duration. Range: 10ms to 10m. Default: 2s. Reload: live.
+        /// Unit: duration. Range: 10ms to 10m. Default: 2s. Reload: restart.
         timeout: Duration = secs(2), between(ms(10), secs(600));
         /// Failures in a row, of probes or traffic, that take a node out.
         ///
-        /// Range: 1 to 100. Default: 3. Reload: live.
+        /// Range: 1 to 100. Default: 3. Reload: restart.
         failures: u32 = 3, between(1, 100);
         /// Answered probes in a row that let a node in again.
         ///
-        /// Range: 1 to 100. Default: 2. Reload: live.
+        /// Range: 1 to 100. Default: 2. Reload: restart.
         successes: u32 = 2, between(1, 100);
         /// How long a replica that was out gets a growing share of its reads, so that it is not
         /// flooded while its caches are cold: a tenth at first.
@@ -457,25 +457,25 @@ section! {
     RetrySettings["retry"] {
         /// Attempts in all, the first included.
         ///
-        /// Range: 1 to 100. Default: 5. Reload: live.
+        /// Range: 1 to 100. Default: 5. Reload: restart.
         max_retries: u32 = 5, between(1, 100);
         /// The wait before the second attempt.
         ///
-        /// Unit: duration. Range: 0 to 1m. Default: 100ms. Reload: live.
+        /// Unit: duration. Range: 0 to 1m. Default: 100ms. Reload: restart.
         initial_backoff: Duration = ms(100), between(Duration::ZERO, secs(60));
         /// What each wait is multiplied by to give the next.
         ///
-        /// Range: 1.0 to 10.0. Default: 2.0. Reload: live.
+        /// Range: 1.0 to 10.0. Default: 2.0. Reload: restart.
         multiplier: f64 = 2.0, between(1.0, 10.0);
         /// What chance does to each wait: "additive" adds up to a quarter, "full" takes any part
         /// of the wait, "none" keeps the schedule to the millisecond. true and false are
         /// additive and none.
         ///
-        /// Default: "additive". Reload: live.
+        /// Default: "additive". Reload: restart.
         jitter: Jitter = Jitter::Additive, Range::Any;
         /// No wait is longer than this, before jitter.
         ///
-        /// Unit: duration. Range: 0 to 10m. Default: 10s. Reload: live.
+        /// Unit: duration. Range: 0 to 10m. Default: 10s. Reload: restart.
         max_backoff: Duration = secs(10), between(Duration::ZERO, secs(600));
         /// Retries that each statement adds to the budget that all share: 0.2 is one retry for
         /// five statements. When the budget is used up, errors are handed on at once, so that
@@ -490,13 +490,13 @@ section! {
         /// How long a statement may take in all: the wait for a backend or a primary, further
         /// tries, and the statement itself. Then it is cancelled. The library only.
         ///
-        /// Unit: duration. Range: 0 to 7d; 0 is for ever. Default: 0. Reload: live.
+        /// Unit: duration. Range: 0 to 7d; 0 is for ever. Default: 0. Reload: restart.
         deadline: Duration = Duration::ZERO, between(Duration::ZERO, hours(7 * 24));
         /// How long a transaction may take in all, over one shard or several, from its begin to the
         /// answer to COMMIT: waits, further runs, statements, and what the program does between
         /// them. Then it is rolled back, unless its COMMIT is under way. The library only.
         ///
-        /// Unit: duration. Range: 0 to 7d; 0 is for ever. Default: 0. Reload: live.
+        /// Unit: duration. Range: 0 to 7d; 0 is for ever. Default: 0. Reload: restart.
         transaction_deadline: Duration = Duration::ZERO, between(Duration::ZERO, hours(7 * 24));
     }
 }
@@ -506,7 +506,7 @@ section! {
     RoutingSettings["routing"] {
         /// Whether reads may go to replicas.
         ///
-        /// Default: true. Reload: live.
+        /// Default: true. Reload: restart.
         read_from_replicas: bool = true, Range::Any;
         /// What turns a key into a bucket: "md5" or "postgres". Changing it moves nearly every
         /// key to another shard.
@@ -522,7 +522,7 @@ section! {
         /// Functions that write nothing although PostgreSQL does not know it, as `f` or
         /// `schema.f`: a SELECT that calls them may run on a replica.
         ///
-        /// Default: []. Reload: live.
+        /// Default: []. Reload: restart.
         read_only_functions: Vec<String> = Vec::new(), Range::Any;
         /// How one of several replicas is picked: "round-robin"; "weighted", in turn by the
         /// nodes' `weight`; "least-busy", the fewest borrowed backends for its weight; "random",
@@ -532,21 +532,21 @@ section! {
         balance: Balance = Balance::RoundRobin, Range::Any;
         /// Whether reads go to the primary when no replica may be read; else they fail.
         ///
-        /// Default: true. Reload: live.
+        /// Default: true. Reload: restart.
         fall_back_to_primary: bool = true, Range::Any;
         /// The zone this process runs in: reads go to replicas with the same `zone` as long as
         /// one of them has room.
         ///
-        /// Default: "", no zone. Reload: live.
+        /// Default: "", no zone. Reload: restart.
         zone: String = String::new(), Range::Any;
         /// Borrowed backends at which a replica of the zone has no room for more.
         ///
-        /// Range: 0 to 1000000; 0 is `pool.size`. Default: 0. Reload: live.
+        /// Range: 0 to 1000000; 0 is `pool.size`. Default: 0. Reload: restart.
         zone_limit: u32 = 0, between(0, 1_000_000);
         /// How long a statement for a primary waits while its group has none, because it has failed
         /// or is being switched over. A group of one node is not waited for.
         ///
-        /// Unit: duration. Range: 0 to 10m; 0 fails at once. Default: 10s. Reload: live.
+        /// Unit: duration. Range: 0 to 10m; 0 fails at once. Default: 10s. Reload: restart.
         primary_wait: Duration = secs(10), between(Duration::ZERO, secs(600));
     }
 }
@@ -557,16 +557,16 @@ section! {
         /// How long something must have been prepared before recovery finishes it, also against
         /// the will of a process that is only slow.
         ///
-        /// Unit: duration. Range: 100ms to 1d. Default: 10s. Reload: live.
+        /// Unit: duration. Range: 100ms to 1d. Default: 10s. Reload: restart.
         grace: Duration = secs(10), between(ms(100), hours(24));
         /// The time between two looks for what was left prepared.
         ///
-        /// Unit: duration. Range: 100ms to 1h. Default: 5s. Reload: live.
+        /// Unit: duration. Range: 100ms to 1h. Default: 5s. Reload: restart.
         recovery_interval: Duration = secs(5), between(ms(100), hours(1));
         /// The time between two looks for deadlocks over several shards.
         ///
         /// Unit: duration. Range: 10ms to 10m. Default: 1s, as PostgreSQL's deadlock_timeout.
-        /// Reload: live.
+        /// Reload: restart.
         deadlock_interval: Duration = secs(1), between(ms(10), secs(600));
     }
 }

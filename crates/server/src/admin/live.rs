@@ -59,6 +59,15 @@ pub(crate) fn is_changeable(key: &str) -> bool {
     CHANGEABLE.iter().any(|(ours, theirs)| key == *ours || Some(key) == *theirs)
 }
 
+/// Settings that hold at once when the file is read again, beside those that SET changes.
+const ALSO_LIVE: [&str; 5] =
+    ["pool.size", "pool.min_idle", "pool.acquire_timeout", "pool.max_lifetime", "pool.pin_limit"];
+
+/// Whether a setting, by its own name, holds at once when it has changed in the file.
+pub(crate) fn is_live(path: &str) -> bool {
+    ALSO_LIVE.contains(&path) || CHANGEABLE.iter().any(|(ours, _)| path == *ours)
+}
+
 /// Changes a setting, by one of its names: ours, with a unit, or PgBouncer's, in seconds.
 ///
 /// # Errors
@@ -77,6 +86,15 @@ pub(crate) fn set(settings: &mut Settings, key: &str, value: &str) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_documentation_says_which_settings_are_live() {
+        for setting in pgherd_core::settings::reference() {
+            let path = format!("{}.{}", setting.section, setting.name);
+            let says = setting.doc.iter().any(|line| line.contains("Reload: live."));
+            assert_eq!(says, is_live(&path), "{path}");
+        }
+    }
 
     #[test]
     fn what_can_be_changed_is_a_setting_and_has_effect() {

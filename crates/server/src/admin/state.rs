@@ -1,12 +1,13 @@
 //! What consoles know of the process.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use pgherd_core::Settings;
 
+use super::reload::{self, Reloaded, Source};
 use super::live;
 
 /// Whether all databases are held up.
@@ -19,10 +20,13 @@ pub(crate) enum Pause {
 }
 
 /// What consoles know of the process beside what its cores tell.
-#[derive(Debug)]
 pub struct Admin {
     // What it was started with, but for what a console has changed since.
     settings: ArcSwap<Settings>,
+    // Where they are read again, where somebody has said it.
+    source: OnceLock<Source>,
+    // Held while they are read again: one after the other.
+    reloading: Mutex<()>,
     // The same moment on both clocks.
     started: (Instant, SystemTime),
     // A Pause in the lower byte, and above it the number of the order that it is by.
@@ -37,11 +41,19 @@ pub struct Admin {
     ends: AtomicBool,
 }
 
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admin").field("orders", &self.orders).finish_non_exhaustive()
+    }
+}
+
 impl Admin {
     /// For a proxy with these settings, started now.
     pub(crate) fn new(settings: &Settings, now: Instant) -> Self {
         Self {
             settings: ArcSwap::from_pointee(settings.clone()),
+            source: OnceLock::new(),
+            reloading: Mutex::new(()),
             started: (now, SystemTime::now()),
             pause: AtomicU64::new(0),
             orders: AtomicU64::new(0),
@@ -65,6 +77,32 @@ impl Admin {
         live::set(&mut settings, key, value)?;
         self.settings.store(Arc::new(settings));
         Ok(())
+    }
+
+    /// Says where settings are read again. Only the first who says it counts.
+    pub(crate) fn set_source(&self, source: Source) {
+        let _ = self.source.set(source);
+    }
+
+    /// Whether they can be read again.
+    pub(crate) fn has_source(&self) -> bool {
+        self.source.get().is_some()
+    }
+
+    /// Reads the settings again; what holds from now on, and what has changed. The cores do not know
+    /// of it yet. Waits for the disk.
+    ///
+    /// # Errors
+    /// What is wrong with them. Nothing is changed then.
+    pub(crate) fn reload(&self) -> Result<(Arc<Settings>, Reloaded), String> {
+        let _one_by_one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let source = self.source.get().ok_or("settings are read at the start only")?;
+        let new = source()?;
+        new.check().map_err(|errors| errors.to_string())?;
+        let (held, outcome) = reload::merge(&self.settings(), &new);
+        let held = Arc::new(held);
+        self.settings.store(Arc::clone(&held));
+        Ok((held, outcome))
     }
 
     /// Consoles that are logged in.

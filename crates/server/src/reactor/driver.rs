@@ -146,7 +146,7 @@ pub enum Mail<S> {
     /// Another process has taken over: accept no more, and end with the last client. At the core that
     /// accepts with what requests to cancel arrive at from now on, and who hears that it is done.
     HandedOver(Option<(TcpListener, oneshot::Sender<()>)>),
-    /// Look again what is paused.
+    /// Look again what is set, and what is paused.
     Follow,
     /// Close what is idle, let the rest finish, and stop.
     Drain,

@@ -51,8 +51,8 @@ use pgherd_core::topology::Topology;
 use slab::Slab;
 
 use crate::addresses::Addresses;
-use crate::admin::{Admin, Live, Pause};
-use crate::auth::{Hba, LoginGuard, Method, Question, UserId, Users};
+use crate::admin::{Admin, Live, Pause, Reloaded};
+use crate::auth::{Hba, HbaError, LoginGuard, Method, Question, UserId, Users};
 use crate::backend::KeyCache;
 use crate::databases::{Account, DatabaseId, Databases};
 use crate::peers::Peers;
@@ -145,7 +145,51 @@ pub struct Proxy {
     pub admin: Admin,
 }
 
+/// A file is not as it has to be, and what was read before goes on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// One of `[client_tls]` or `[tls]`.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The HBA file, or the one of ident maps.
+    #[error(transparent)]
+    Hba(#[from] HbaError),
+}
+
 impl Proxy {
+    /// Reads the settings again, and the files that they name. The cores do not know of it yet. Waits for the
+    /// disk.
+    ///
+    /// # Errors
+    /// What is wrong with them. The settings stay as they were then.
+    pub(crate) fn reload(&self) -> Result<Reloaded, String> {
+        let done = self.admin.reload().and_then(|(settings, outcome)| {
+            self.databases.follow(settings);
+            self.reload_files().map(|()| outcome).map_err(|error| error.to_string())
+        });
+        match &done {
+            Ok(Reloaded { applied, needs_restart }) => {
+                tracing::info!(?applied, "settings are read again");
+                if !needs_restart.is_empty() {
+                    tracing::warn!(?needs_restart, "changed, and holds in a new process only");
+                }
+            }
+            Err(error) => tracing::error!(%error, "settings stay as they were"),
+        }
+        done
+    }
+
+    /// Reads certificates, keys, HBA file and ident maps again, for connections from now on. If one is not
+    /// as it has to be, what was read before goes on in its place, and the first such is told.
+    pub(crate) fn reload_files(&self) -> Result<(), ReloadError> {
+        let clients = self.client_tls.reload();
+        let nodes = self.node_tls.reload();
+        self.hba.reload()?;
+        clients?;
+        Ok(nodes?)
+    }
+
     /// What TLS to a node at this address is spoken with; `None` if there is none.
     fn to_node(&self, node: NodeId, at: SocketAddr) -> Option<ToNode> {
         self.node_tls.to(node, self.addresses.host_at(node.index(), at)?)
@@ -437,7 +481,7 @@ impl<D: Driver> Worker<D> {
             Mail::HandedOver(_) => self.hand_over(),
             // For the loop around this one, which has the sockets.
             Mail::LendDoors(_) => {}
-            Mail::Follow => self.follow_pauses(),
+            Mail::Follow => self.follow_orders(),
             Mail::Drain => self.drain(),
         }
         self.work_off();

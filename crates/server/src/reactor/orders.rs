@@ -1,5 +1,6 @@
 //! What consoles have a core do.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use pgherd_wire::sqlstate;
@@ -38,10 +39,7 @@ impl<D: Driver> Worker<D> {
         }
         match order {
             Order::Tell | Order::KillClient(_) => {}
-            Order::Follow => {
-                self.live = Live::of(&self.proxy.admin.settings());
-                self.follow_pauses();
-            }
+            Order::Follow => self.follow_orders(),
             Order::Kill(database) => self.kill(database),
             Order::Reconnect(database) => self.reconnect(database),
             Order::AwaitClients => self.ends = Ends::WithoutClients,
@@ -49,6 +47,20 @@ impl<D: Driver> Worker<D> {
             Order::Halt => self.ends = Ends::Now,
         }
         Report { has_dismissed, ..self.report(scope) }
+    }
+
+    /// Looks again what is set, and what is paused.
+    pub(super) fn follow_orders(&mut self) {
+        self.live = Live::of(&self.proxy.admin.settings());
+        let proxy = Arc::clone(&self.proxy);
+        let keys: Vec<PoolKey> = self.pools.keys().copied().collect();
+        for key in keys {
+            if self.pool(key).follow(&proxy.databases, key) {
+                // There may be room for those who wait.
+                self.balance(key);
+            }
+        }
+        self.follow_pauses();
     }
 
     /// Holds the pools that are paused and lets the others go on; stands still, or goes on.

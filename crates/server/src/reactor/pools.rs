@@ -196,10 +196,7 @@ impl CorePool {
     #[inline(never)]
     pub(super) fn new(shares: &Shares, databases: &Databases, key: PoolKey, core: usize) -> Self {
         let database = databases.get(key.database);
-        let mut plan = databases.plan(&database, key.user);
-        if key.owner.is_some() {
-            plan = PoolPlan { mode: PoolMode::Session, size: 1, reserve: 0, min_idle: 0, ..plan };
-        }
+        let plan = plan(databases, &database, key);
         let share = shares.get(key, &plan);
         let bounds = Bounds {
             reuse: plan.reuse,
@@ -220,6 +217,17 @@ impl CorePool {
             patient_until: None,
             last_error: None,
         }
+    }
+
+    /// Goes by the settings as they are now, but for what a pool is made with. Whether that is a change.
+    pub(super) fn follow(&mut self, databases: &Databases, key: PoolKey) -> bool {
+        let now = plan(databases, &self.database, key);
+        let is_change = now != self.plan;
+        if is_change {
+            self.share.slots.set_limit(now.size);
+            self.plan = PoolPlan { mode: self.plan.mode, reserve: self.plan.reserve, ..now };
+        }
+        is_change
     }
 
     /// The same, held where that is so.
@@ -305,6 +313,14 @@ impl CorePool {
     fn others(&self) -> impl Iterator<Item = (usize, &CoreShare)> {
         let own = self.core;
         self.share.cores.iter().enumerate().filter(move |(at, _)| *at != own)
+    }
+}
+
+fn plan(databases: &Databases, database: &Database, key: PoolKey) -> PoolPlan {
+    let plan = databases.plan(database, key.user);
+    match key.owner {
+        Some(_) => PoolPlan { mode: PoolMode::Session, size: 1, reserve: 0, min_idle: 0, ..plan },
+        None => plan,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Clients that are consoles: what they ask is gathered from all cores, what they order is carried
 //! out.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use pgherd_wire::backend::{self, Authentication};
@@ -15,7 +15,7 @@ use crate::admin::{Command, Order, Pause, Report, Rights, Scope, Shutdown};
 use crate::auth::UserId;
 use crate::databases::DatabaseId;
 use crate::reactor::driver::{Entry, Requester};
-use crate::reactor::{Driver, Mail, Todo, Worker};
+use crate::reactor::{Driver, Mail, Proxy, Todo, Worker};
 use crate::session::Request;
 
 /// How long connections may take to take what they were sent before they are suspended: 10 s, as
@@ -44,6 +44,24 @@ struct Asked {
     number: u64,
     since: Instant,
     reports: Vec<Report>,
+    // Whether the settings are read again, once they are.
+    reload: Option<Arc<OnceLock<Result<(), String>>>>,
+}
+
+/// Reads the settings again in a thread of its own, because that waits for the disk.
+fn reload_aside(proxy: Arc<Proxy>) -> Arc<OnceLock<Result<(), String>>> {
+    let outcome = Arc::new(OnceLock::new());
+    let tell = Arc::clone(&outcome);
+    let thread = std::thread::Builder::new().name("reload".to_owned());
+    let started = thread.spawn(move || {
+        let done = proxy.reload().map(|_| ());
+        // Nobody else tells.
+        let _ = tell.set(done);
+    });
+    if let Err(error) = started {
+        let _ = outcome.set(Err(error.to_string()));
+    }
+    outcome
 }
 
 /// What has become of something that was asked.
@@ -152,7 +170,9 @@ impl<D: Driver> Worker<D> {
         if ask == Ask::Do(Command::Suspend) {
             at.suspended_by = Some(number);
         }
-        at.asked = Some(Asked { ask, number, since: self.now, reports: Vec::new() });
+        let is_reload = ask == Ask::Do(Command::Reload);
+        let reload = is_reload.then(|| reload_aside(Arc::clone(&self.proxy)));
+        at.asked = Some(Asked { ask, number, since: self.now, reports: Vec::new(), reload });
         self.gather(key, order, scope)
     }
 
@@ -195,7 +215,12 @@ impl<D: Driver> Worker<D> {
         let Phase::Console(at) = &mut client.phase else { return None };
         let asked = at.asked.take_if(|asked| asked.reports.len() == self.proxy.cores)?;
         match self.verdict(&asked) {
-            Verdict::Outcome(outcome) => Some(outcome),
+            Verdict::Outcome(outcome) => {
+                if asked.reload.is_some() {
+                    self.follow_everywhere(key);
+                }
+                Some(outcome)
+            }
             Verdict::Later => {
                 self.waiting_consoles.push(entry);
                 if let Phase::Console(at) = &mut self.clients[key].phase {
@@ -207,7 +232,7 @@ impl<D: Driver> Worker<D> {
     }
 
     fn verdict(&self, asked: &Asked) -> Verdict {
-        let Asked { ask, since, reports, .. } = asked;
+        let Asked { ask, since, reports, reload, .. } = asked;
         let command = match ask {
             Ask::Show(table) => {
                 let view = View { proxy: &self.proxy, reports, now: self.now };
@@ -227,6 +252,17 @@ impl<D: Driver> Worker<D> {
                 of_it.map(|(_, pool)| pool.counts.backends.close_needed).sum()
             }
             Command::Suspend => reports.iter().map(|report| report.unsent).sum(),
+            Command::Reload => {
+                let outcome = match reload.as_ref().and_then(|reload| reload.get()) {
+                    None => return Verdict::Later,
+                    Some(Ok(())) => Outcome::Done,
+                    Some(Err(error)) => {
+                        let message = format!("RELOAD failed: {error}");
+                        Outcome::Failed(Failure::with_code(sqlstate::CONFIG_FILE_ERROR, message))
+                    }
+                };
+                return Verdict::Outcome(outcome);
+            }
             Command::KillClient(_) => {
                 let is_found = reports.iter().any(|report| report.has_dismissed);
                 return Verdict::Outcome(match is_found {
@@ -399,6 +435,7 @@ impl<D: Driver> Worker<D> {
                 Order::Tell
             }
             Command::WaitClose(None) => Order::Tell,
+            Command::Reload if admin.has_source() => Order::Tell,
             Command::Reload => {
                 let message =
                     "RELOAD failed: settings are read at the start only, so start pgherd anew";
