@@ -8,6 +8,7 @@ mod cmd;
 mod output;
 mod pgbouncer_files;
 mod settings;
+mod systemd;
 
 use std::io;
 use std::process::ExitCode;

@@ -256,7 +256,7 @@ fn it_runs_in_the_background_under_another_user_and_obeys_signals() {
     assert!(log().contains("pkt_buf has no effect"), "{}", log());
     fs::rename(folder.join("pgherd.log"), folder.join("pgherd.log.1")).unwrap();
     signal(pid, Signal::HUP);
-    eventually("no new log", || log().contains("settings cannot be read again"));
+    eventually("no new log", || log().contains("settings are read again"));
     let is_paused =
         || world.ask(port, APP, "pgbouncer", "show state").unwrap().contains("paused|yes");
     signal(pid, Signal::USR1);

@@ -361,7 +361,10 @@ impl Server {
         &self,
         source: impl Fn() -> Result<Settings, String> + Send + Sync + 'static,
     ) -> Reloader {
-        self.proxy.admin.set_source(Box::new(source));
+        let with_passwords = move || {
+            with_passwords(&source()?).map_err(|error| error.to_string())
+        };
+        self.proxy.admin.set_source(Box::new(with_passwords));
         Reloader { proxy: Arc::clone(&self.proxy), mailboxes: Arc::clone(&self.stopper.0) }
     }
 

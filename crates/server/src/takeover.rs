@@ -62,6 +62,11 @@ impl Inherited {
         Self { sockets: sockets.into_iter().collect(), predecessor: None }
     }
 
+    /// Whether it comes from a process whose place is taken.
+    pub fn takes_over(&self) -> bool {
+        self.predecessor.is_some()
+    }
+
     /// The sockets of the process that serves under these settings' Unix socket; `None` if there is
     /// none. It goes on until [`crate::Server::start_inheriting`] has started another in its place.
     ///

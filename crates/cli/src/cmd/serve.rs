@@ -6,23 +6,28 @@ use std::process::exit;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use pgherd_server::{Certificates, Server, Stopper};
+use pgherd_core::Settings;
+use pgherd_server::{Inherited, Reloader, Server, Stopper};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing_subscriber::EnvFilter;
 
-use crate::settings;
+use crate::{settings, systemd};
 
 /// Serve PostgreSQL clients: pooling, and reads to replicas
 ///
 /// SIGTERM and SIGINT (Ctrl-C) stop it: no more clients are accepted, and those in a transaction
-/// may finish it. A second signal stops it at once. SIGHUP has certificates and the HBA
-/// file read again.
+/// may finish it. A second signal stops it at once. SIGHUP has the settings read again, and the
+/// certificates and HBA file that they name: docs/restarts.md says which settings hold then.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// The settings file; without one, the environment (COORDINATOR_HOST and others)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Take the place of the process that serves under the same `listen.unix_socket_dir` and port, if
+    /// there is one: it hands over its listening sockets, serves its clients until they leave, and ends
+    #[arg(long)]
+    takeover: bool,
     /// What is logged: error, warn, info, debug, trace, or `target=level` pairs
     #[arg(long, value_name = "FILTER", env = "PGHERD_LOG", default_value = "info")]
     log: String,
@@ -45,10 +50,28 @@ impl Serve {
         )?;
         start_logging(&self.log, self.log_format)?;
         let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot take signals")?;
-        let server = Server::start(&settings)?;
-        obey(signals, server.stopper(), server.certificates());
+        let server = Server::start_inheriting(&settings, inherited(&settings, self.takeover)?)?;
+        let config = self.config;
+        let reloader = server.reload_from(move || {
+            let loaded = settings::load(config.as_deref()).map_err(|error| format!("{error:#}"))?;
+            loaded.ok_or_else(|| "COORDINATOR_HOST is not set any more".to_owned())
+        });
+        obey(signals, server.stopper(), reloader);
+        systemd::tell_ready();
         server.wait().context("a loop failed")
     }
+}
+
+/// What a process begins with: the sockets of the one whose place it takes, or systemd's.
+pub(super) fn inherited(settings: &Settings, takes_over: bool) -> Result<Inherited> {
+    if takes_over {
+        let before = Inherited::take_over(&settings.listen).context("cannot take over")?;
+        if let Some(before) = before {
+            return Ok(before);
+        }
+        tracing::warn!("there is no process to take over from: this one just starts");
+    }
+    Ok(Inherited::sockets(systemd::sockets()))
 }
 
 fn start_logging(filter: &str, format: LogFormat) -> Result<()> {
@@ -66,18 +89,16 @@ fn start_logging(filter: &str, format: LogFormat) -> Result<()> {
 }
 
 /// Stops the proxy at the first signal to do so and the process at the second; SIGHUP has the
-/// certificates read again.
-fn obey(mut signals: Signals, stopper: Stopper, certificates: Certificates) {
+/// settings read again.
+fn obey(mut signals: Signals, stopper: Stopper, reloader: Reloader) {
     std::thread::spawn(move || {
         let mut stopping = false;
         for signal in signals.forever() {
             if signal == SIGHUP {
-                match certificates.reload() {
-                    Ok(()) => tracing::info!(
-                        "certificates and HBA file are read again, for new connections"
-                    ),
-                    Err(error) => tracing::error!(%error, "what is wrong stays as it was"),
-                }
+                systemd::tell_reloading();
+                // It has logged what has come of it.
+                let _ = reloader.reload();
+                systemd::tell_ready();
                 continue;
             }
             if stopping {
@@ -85,6 +106,7 @@ fn obey(mut signals: Signals, stopper: Stopper, certificates: Certificates) {
                 exit(128 + signal);
             }
             tracing::info!(signal, "stopping; a second signal stops at once");
+            systemd::tell_stopping();
             stopper.stop();
             stopping = true;
         }

@@ -73,7 +73,7 @@ pub(super) static GLOBAL: &[Row<Draft>] = &[
     })),
     row("job_name", Kind::Text, "pgbouncer", NoEffect("it names a service of Windows")),
     row("service_name", Kind::Text, "pgbouncer", NoEffect("it names a service of Windows")),
-    row("conffile", Kind::Text, "", NotYet("settings are not read again while pgherd runs, yet")),
+    row("conffile", Kind::Text, "", NoEffect("settings are read again from the file that was named at the start")),
     row("resolv_conf", Kind::Text, "", NotYet("names are looked up as the system does")),
     row("dns_max_ttl", Kind::Seconds, "15", Becomes("`pool.dns_ttl`", "0 becomes 1s", |d, v, r| d.settings.pool.dns_ttl = r.at_least(v, Duration::from_secs(1)))),
     row("dns_nxdomain_ttl", Kind::Seconds, "15", NoEffect("a name that was not found is looked up again after dns_max_ttl")),

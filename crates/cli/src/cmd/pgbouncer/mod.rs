@@ -10,20 +10,22 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::{ArgAction, Args};
 use pgherd_core::pgbouncer::Converted;
-use pgherd_server::{Certificates, Pauser, Server, Stopper};
+use pgherd_server::{Pauser, Reloader, Server, Stopper};
 use rustix::process::geteuid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use self::log::Log;
 use self::pidfile::PidFile;
-use crate::pgbouncer_files;
+use super::serve::inherited;
+use crate::{pgbouncer_files, systemd};
 
 /// Serve in PgBouncer's place, straight from its files
 ///
 /// Takes the ini file and the options of PgBouncer. SIGTERM and SIGINT stop it: clients in a
 /// transaction may finish it. A second one, or SIGQUIT, stops it at once; SIGUSR1 pauses it
-/// and SIGUSR2 has it go on; SIGHUP opens the log file anew and reads certificates again. What has no
+/// and SIGUSR2 has it go on; SIGHUP opens the log file anew and reads settings and certificates again:
+/// docs/restarts.md says which settings hold then. What has no
 /// effect here, or another one, is logged as a warning at the start: docs/coming-from-pgbouncer.md has
 /// it for each setting.
 #[derive(Debug, Args)]
@@ -34,7 +36,8 @@ pub(crate) struct Pgbouncer {
     /// Run in the background: needs `pidfile`
     #[arg(short, long)]
     daemon: bool,
-    /// Take the place of a running process: not supported yet, and only accepted
+    /// Take the place of the process that serves on the same Unix socket, if there is one: it hands
+    /// over its listening sockets, serves its clients until they leave, and ends
     #[arg(short = 'R', long)]
     reboot: bool,
     /// Log to `logfile` only, and not to standard error too
@@ -77,22 +80,28 @@ impl Pgbouncer {
         for warning in &warnings {
             tracing::warn!("{warning}");
         }
-        if self.reboot {
-            tracing::warn!(
-                "-R: a running process cannot hand its clients over yet; if it still has the port, \
-                 this one does not start"
-            );
-        }
         let signals = [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2];
         let signals = Signals::new(signals).context("cannot take signals")?;
-        let pidfile = process.pidfile.as_deref().map(PidFile::write).transpose()?;
-        let server = Server::start(&settings)?;
-        obey(
-            signals,
-            (server.stopper(), server.pauser(), server.certificates()),
-            log,
-            pidfile.clone(),
-        );
+        let inherited = inherited(&settings, self.reboot)?;
+        // That of the process that is taken over names it until this one serves.
+        let early = if inherited.takes_over() { None } else { process.pidfile.as_deref() };
+        let early = early.map(PidFile::write).transpose()?;
+        let server = Server::start_inheriting(&settings, inherited)?;
+        let pidfile = match (early, process.pidfile.as_deref()) {
+            (None, Some(path)) => Some(PidFile::replace(path)?),
+            (early, _) => early,
+        };
+        let ini = self.ini;
+        let reloader = server.reload_from(move || {
+            let Converted { settings, warnings, .. } =
+                pgbouncer_files::load(&ini).map_err(|error| format!("{error:#}"))?;
+            for warning in &warnings {
+                tracing::warn!("{warning}");
+            }
+            Ok(settings)
+        });
+        obey(signals, (server.stopper(), server.pauser(), reloader), log, pidfile.clone());
+        systemd::tell_ready();
         if self.detached {
             daemon::tell_ready()?;
         }
@@ -107,7 +116,7 @@ impl Pgbouncer {
 /// Does what signals say, in a thread of its own.
 fn obey(
     mut signals: Signals,
-    (stopper, pauser, certificates): (Stopper, Pauser, Certificates),
+    (stopper, pauser, reloader): (Stopper, Pauser, Reloader),
     log: Log,
     pidfile: Option<PidFile>,
 ) {
@@ -117,10 +126,10 @@ fn obey(
             match signal {
                 SIGHUP => {
                     log.reopen();
-                    if let Err(error) = certificates.reload() {
-                        tracing::error!("certificates are as they were: {error:#}");
-                    }
-                    tracing::warn!("SIGHUP: settings cannot be read again while pgherd runs, yet");
+                    systemd::tell_reloading();
+                    // It has logged what has come of it.
+                    let _ = reloader.reload();
+                    systemd::tell_ready();
                 }
                 SIGUSR1 if pauser.pause() => tracing::info!("paused: SIGUSR2 resumes"),
                 SIGUSR2 if pauser.resume() => tracing::info!("resumed"),
@@ -128,6 +137,7 @@ fn obey(
                 SIGTERM | SIGINT if !is_stopping => {
                     is_stopping = true;
                     tracing::info!(signal, "stopping; a second signal stops at once");
+                    systemd::tell_stopping();
                     stopper.stop();
                 }
                 _ => {

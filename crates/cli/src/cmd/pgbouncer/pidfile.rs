@@ -33,6 +33,20 @@ impl PidFile {
         Ok(Self(path))
     }
 
+    /// Writes it in the place of that of a process which this one has taken over.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn replace(path: &str) -> Result<Self> {
+        let what = || format!("cannot write the pidfile {path}");
+        // At once: whoever reads it finds one of the two.
+        let (path, new) = (PathBuf::from(path), format!("{path}.new"));
+        fs::write(&new, format!("{}\n", std::process::id()))
+            .and_then(|()| fs::rename(&new, &path))
+            .with_context(what)?;
+        Ok(Self(path))
+    }
+
     /// Removes it, unless another process has written it since.
     pub(super) fn remove(&self) {
         if process_in(&self.0) == i32::try_from(std::process::id()).ok() {
