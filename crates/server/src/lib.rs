@@ -27,9 +27,9 @@ mod takeover;
 pub mod tls;
 mod web;
 
+pub use admin::Reloaded;
 pub use peers::Peers;
 pub use pins::{Pin, Pins};
-pub use admin::Reloaded;
 pub use reactor::ReloadError;
 pub use serve::{Certificates, Pauser, Reloader, ServeError, Server, Stopper};
 pub use statistics::NodeStatistics;

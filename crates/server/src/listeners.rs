@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -42,9 +42,11 @@ impl AsFd for Listener {
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
-    // Device and inode.
-    is: (u64, u64),
+    is: Option<Identity>,
 }
+
+/// Device, inode, and when it was made: the number of an inode is soon given to another file.
+type Identity = (u64, u64, i64, i64);
 
 impl SocketFile {
     fn at(path: &Path) -> io::Result<Self> {
@@ -53,21 +55,23 @@ impl SocketFile {
 
     /// It belongs to another process from now on.
     pub(crate) fn leave(mut self) {
-        self.is = (0, 0);
+        self.is = None;
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|is| is == self.is) {
+        if self.is.is_some() && identity(&self.path).is_ok_and(|is| is == self.is) {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
+/// Which socket it is, if it is one.
+fn identity(path: &Path) -> io::Result<Option<Identity>> {
     let file = fs::symlink_metadata(path)?;
-    Ok((file.dev(), file.ino()))
+    let is = (file.dev(), file.ino(), file.mtime(), file.mtime_nsec());
+    Ok(file.file_type().is_socket().then_some(is))
 }
 
 /// All sockets of a process.

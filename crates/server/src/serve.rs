@@ -249,8 +249,7 @@ impl Server {
             // It may not be there yet: its name is looked up again.
             tracing::warn!(name, %host, %error, "cannot look up a peer");
         }
-        let Listeners { all, addresses: on, unix } =
-            Listeners::open(&settings.listen, sockets)?;
+        let Listeners { all, addresses: on, unix } = Listeners::open(&settings.listen, sockets)?;
         let http = listen_http(&settings.http.listen)?;
         let count = match settings.listen.workers {
             0 => std::thread::available_parallelism().map_or(1, NonZero::get).min(MOST_CORES),
@@ -361,9 +360,7 @@ impl Server {
         &self,
         source: impl Fn() -> Result<Settings, String> + Send + Sync + 'static,
     ) -> Reloader {
-        let with_passwords = move || {
-            with_passwords(&source()?).map_err(|error| error.to_string())
-        };
+        let with_passwords = move || with_passwords(&source()?).map_err(|error| error.to_string());
         self.proxy.admin.set_source(Box::new(with_passwords));
         Reloader { proxy: Arc::clone(&self.proxy), mailboxes: Arc::clone(&self.stopper.0) }
     }

@@ -180,11 +180,11 @@ impl Conversion<'_> {
                 Fate::Becomes(ours, _, set) => {
                     let mut remarks = Remarks::default();
                     set(target, &value, &mut remarks);
-                    let Remarks { notes, always, problems } = remarks;
+                    let Remarks { notes, problems } = remarks;
                     let line = |text: String| at(format!("{}: {text}", label(row.name)));
                     self.problems.extend(problems.into_iter().map(line));
                     let notes = notes.into_iter().filter(|_| last.is_some());
-                    self.warnings.extend(notes.chain(always).map(line));
+                    self.warnings.extend(notes.map(line));
                     if let (Some(Given { place, .. }), true) = (last, of.is_empty()) {
                         for path in ours.split('`').filter(|path| path.contains('.')) {
                             let set = (Place::clone(place), row.name.to_owned());

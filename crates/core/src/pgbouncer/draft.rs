@@ -44,18 +44,12 @@ pub(super) struct DatabaseDraft {
 pub(super) struct Remarks {
     /// For who has set it.
     pub(super) notes: Vec<String>,
-    /// For everybody.
-    pub(super) always: Vec<String>,
     pub(super) problems: Vec<String>,
 }
 
 impl Remarks {
     pub(super) fn note(&mut self, text: impl Into<String>) {
         self.notes.push(text.into());
-    }
-
-    pub(super) fn always(&mut self, text: impl Into<String>) {
-        self.always.push(text.into());
     }
 
     pub(super) fn problem(&mut self, text: impl Into<String>) {

@@ -7,8 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use super::section::Range;
 use super::value::Value;
 use super::{
-    ANY_DATABASE, AuthMethod, ChannelBinding, DatabaseSettings, ListenSettings, NodeSettings, Settings, TlsMode,
-    TlsSettings, UserSettings, peer, sections,
+    ANY_DATABASE, AuthMethod, ChannelBinding, DatabaseSettings, ListenSettings, NodeSettings,
+    Settings, TlsMode, TlsSettings, UserSettings, peer, sections,
 };
 use crate::id::ShardId;
 use crate::pgbouncer::StoredPassword;

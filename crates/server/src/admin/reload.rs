@@ -97,11 +97,7 @@ fn of_database(old: &DatabaseSettings, new: &DatabaseSettings) -> DatabaseSettin
 }
 
 fn of_user(old: &UserSettings, new: &UserSettings) -> UserSettings {
-    UserSettings {
-        pool_size: new.pool_size,
-        acquire_timeout: new.acquire_timeout,
-        ..old.clone()
-    }
+    UserSettings { pool_size: new.pool_size, acquire_timeout: new.acquire_timeout, ..old.clone() }
 }
 
 #[cfg(test)]
@@ -109,15 +105,14 @@ mod tests {
     use super::*;
 
     fn settings(more: &str) -> Settings {
-        let text = format!(
-            "node = [{{ host = \"h\", role = \"coordinator\" }}]\n{more}\n"
-        );
+        let text = format!("node = [{{ host = \"h\", role = \"coordinator\" }}]\n{more}\n");
         Settings::from_toml(&text, "test").unwrap()
     }
 
     #[test]
     fn what_can_be_changed_is_and_the_rest_is_named() {
-        let old = settings("user = [{ name = \"a\" }, { name = \"b\" }]\ndatabase = [{ name = \"d\" }]");
+        let old =
+            settings("user = [{ name = \"a\" }, { name = \"b\" }]\ndatabase = [{ name = \"d\" }]");
         let new = settings(
             "user = [{ name = \"c\" }, { name = \"a\", pool_size = 7 }]\n\
              database = [{ name = \"d\", min_idle = 2, database = \"other\" }]\n\
@@ -134,7 +129,10 @@ mod tests {
         );
         assert_eq!((held.pool.size, held.listen.port), (30, 6432));
         assert_eq!((held.users[0].name.as_str(), held.users[0].pool_size), ("a", Some(7)));
-        assert_eq!((held.databases[0].min_idle, held.databases[0].database.as_str()), (Some(2), ""));
+        assert_eq!(
+            (held.databases[0].min_idle, held.databases[0].database.as_str()),
+            (Some(2), "")
+        );
         assert_eq!(merge(&held, &held), (held.clone(), Reloaded::default()));
     }
 }

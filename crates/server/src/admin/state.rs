@@ -7,8 +7,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use pgherd_core::Settings;
 
-use super::reload::{self, Reloaded, Source};
 use super::live;
+use super::reload::{self, Reloaded, Source};
 
 /// Whether all databases are held up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,8 +20,8 @@ use super::outbox::Outbox;
 use super::{Driver, Mail, Readiness, Requester, Token, Worker};
 use crate::peers::{Direction, Holder};
 use crate::tls::ToNode;
-use forwarding::{Forward, To};
 pub(crate) use forwarding::MOST_FORWARDED;
+use forwarding::{Forward, To};
 
 /// One request on its way.
 #[derive(Debug)]

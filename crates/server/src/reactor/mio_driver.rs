@@ -354,7 +354,9 @@ impl Acceptor {
 
     fn lend(&self) -> io::Result<Vec<OwnedFd>> {
         let lend = |door: &Door| match door {
-            Door::Tcp(listener) | Door::Successor(listener) => listener.as_fd().try_clone_to_owned(),
+            Door::Tcp(listener) | Door::Successor(listener) => {
+                listener.as_fd().try_clone_to_owned()
+            }
             Door::Unix(listener, _) => listener.as_fd().try_clone_to_owned(),
         };
         self.doors.iter().map(lend).collect()

@@ -1,0 +1,246 @@
+//! Clients on a Unix socket; settings that are read again, and a new process in the place of the old
+//! one, while clients are at work.
+
+// Clippy's leave for tests does not reach the helpers of integration tests.
+#![allow(clippy::unwrap_used)]
+
+mod world;
+
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
+
+use pgherd_core::Settings;
+use pgherd_lab::{Cluster, ClusterSpec, Engine, Pgbench, PgbenchReport, cluster};
+use pgherd_server::{Inherited, Server};
+use pgherd_wire::{frontend, startup};
+use tempfile::TempDir;
+use world::raw::{Raw, send_cancel, text_of};
+use world::{World, feed, text, until};
+
+/// A proxy with a Unix socket in a folder that everybody may see.
+fn with_unix_socket(more: &str) -> (World, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let more = format!(
+        "[listen]\nport = 0\nworkers = 2\nadmin_users = [\"app\"]\nunix_socket_dir = \"{}\"\n\
+         address = \"127.0.0.1, 127.0.0.2\"\n{more}",
+        folder.path().display()
+    );
+    let cluster = Cluster::start(&ClusterSpec::default()).unwrap();
+    (World::before(cluster, |_| {}, &more), folder)
+}
+
+/// The settings that a world was started with, with the port that it was given.
+fn settings_of(world: &World, folder: &Path) -> Settings {
+    let more = format!(
+        "[listen]\nport = {}\nworkers = 2\nadmin_users = [\"app\"]\nunix_socket_dir = \"{}\"\n\
+         address = \"127.0.0.1, 127.0.0.2\"\n",
+        world.address().port(),
+        folder.display()
+    );
+    Settings::from_toml(&world.cluster.settings_toml(&more), "test").unwrap()
+}
+
+fn psql(host: &str, port: u16, database: &str, sql: &str) -> String {
+    let output = psql_output(host, port, database, sql);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout).trim().to_owned()
+}
+
+fn psql_output(host: &str, port: u16, database: &str, sql: &str) -> Output {
+    let mut psql = Command::new(Engine::find().unwrap().program("psql"));
+    psql.args(["-XAtq", "-h", host, "-p", &port.to_string(), "-U", cluster::USER, "-d", database])
+        .env("PGPASSWORD", cluster::PASSWORD);
+    feed(&mut psql, sql)
+}
+
+#[test]
+fn clients_come_over_a_unix_socket_and_over_each_address() {
+    let (mut world, folder) = with_unix_socket("");
+    let (host, port) = (folder.path().to_str().unwrap(), world.address().port());
+    for host in [host, "127.0.0.1", "127.0.0.2"] {
+        assert_eq!(psql(host, port, cluster::DATABASE, "select 1"), "1");
+    }
+    let clients = psql(host, port, "pgbouncer", "show clients");
+    assert!(clients.contains("|unix|"), "{clients}");
+    // There is no TLS on it, and a client that would like some goes on without.
+    assert_eq!(psql(host, port, "pgbouncer", "show clients").matches("TLS").count(), 0);
+
+    let file = folder.path().join(format!(".s.PGSQL.{port}"));
+    UnixStream::connect(&file).unwrap();
+    world.server().stopper().stop();
+    world.wait_stopped();
+    assert!(!file.exists(), "the file stays");
+}
+
+/// Starts another proxy in the place of a world's.
+fn take_over(settings: &Settings) -> Server {
+    let before = Inherited::take_over(&settings.listen).unwrap();
+    let before = before.expect("somebody is there");
+    Server::start_inheriting(settings, before).unwrap()
+}
+
+#[test]
+fn old_clients_stay_with_the_old_process_which_ends_with_the_last() {
+    let (mut world, folder) = with_unix_socket("auth = \"trust\"\n");
+    let settings = settings_of(&world, folder.path());
+    let mut client = Raw::start_at(world.address(), startup::PROTOCOL_3_0, &[]);
+    client.until('Z');
+
+    let second = take_over(&settings);
+    assert_eq!(second.addresses(), world.server().addresses());
+    sleep(&world, &mut client);
+    // It arrives at the new process, and is for a client of the old one.
+    send_cancel(world.address(), client.key());
+    let said: Vec<String> = client.until('Z').into_iter().filter_map(text_of).collect();
+    assert_eq!(said, ["57014: canceling statement due to user request"]);
+
+    // A third one, after the second has served: the key travels over both.
+    let third = take_over(&settings);
+    second.wait().unwrap();
+    let port = world.address().port();
+    for host in [folder.path().to_str().unwrap(), "127.0.0.1", "127.0.0.2"] {
+        assert_eq!(psql(host, port, cluster::DATABASE, "select 1"), "1");
+    }
+    let served: u64 = third.statistics().iter().map(|node| node.batches).sum();
+    assert!(served > 0, "the third has served nobody");
+
+    drop(client);
+    world.wait_stopped();
+    third.stopper().stop();
+    third.wait().unwrap();
+}
+
+/// Begins a statement that sleeps, and returns when it runs.
+fn sleep(world: &World, client: &mut Raw) {
+    let mut out = Vec::new();
+    frontend::put_query(&mut out, "select pg_sleep(60)");
+    client.send(&out);
+    let asleep = "select count(*) from pg_stat_activity \
+                  where state = 'active' and query = 'select pg_sleep(60)'";
+    let node = world.node("coordinator");
+    until("it runs", || node.psql(asleep).unwrap() == "1");
+}
+
+#[test]
+fn a_process_that_does_not_start_takes_nothing_over() {
+    let (world, folder) = with_unix_socket("");
+    let mut settings = settings_of(&world, folder.path());
+    let before = Inherited::take_over(&settings.listen).unwrap().unwrap();
+    settings.users.clear();
+    Server::start_inheriting(&settings, before).unwrap_err();
+    let port = world.address().port();
+    assert_eq!(psql("127.0.0.1", port, cluster::DATABASE, "select 1"), "1");
+    // It can still be asked.
+    let settings = settings_of(&world, folder.path());
+    let second = take_over(&settings);
+    second.stopper().stop();
+}
+
+#[test]
+fn reload_applies_what_it_can_and_refuses_what_is_wrong() {
+    let (world, folder) = with_unix_socket("");
+    let file = Arc::new(Mutex::new(Ok(settings_of(&world, folder.path()))));
+    let source = Arc::clone(&file);
+    let reloader = world.server().reload_from(move || source.lock().unwrap().clone());
+    let port = world.address().port();
+    let at_console = |sql: &str| psql_output("127.0.0.1", port, "pgbouncer", sql);
+    let size = || {
+        let shown = text(&at_console("show config").stdout);
+        let line = shown.lines().find(|line| line.starts_with("pool.size|")).unwrap();
+        line.split('|').nth(1).unwrap().to_owned()
+    };
+    let before = size();
+
+    *file.lock().unwrap() = Err("pgherd.toml:3: pool.size: 0 is out of range".to_owned());
+    let refused = text(&at_console("reload").stderr);
+    assert!(refused.contains("RELOAD failed: pgherd.toml:3: pool.size"), "{refused}");
+    assert_eq!(size(), before);
+
+    let mut changed = settings_of(&world, folder.path());
+    changed.pool.size = 3;
+    changed.listen.workers = 1;
+    *file.lock().unwrap() = Ok(changed);
+    let done = at_console("reload");
+    assert!(done.stderr.is_empty(), "{}", text(&done.stderr));
+    assert_eq!(size(), "3");
+    // Once more, and there is nothing left but what needs a new process: the port was any free one.
+    let again = reloader.reload().unwrap();
+    assert_eq!(again.applied, Vec::<String>::new());
+    assert_eq!(again.needs_restart, ["listen.port", "listen.workers"]);
+
+    // The pools that are there have it.
+    Pgbench::initialize(world.node("coordinator").address(), 1).unwrap();
+    world.pgbench(&["-n", "-c", "8", "-t", "50", "-S"]);
+    assert!(world.backends_at("coordinator") <= 3);
+}
+
+#[test]
+fn under_load_nothing_fails_at_a_reload_and_a_take_over() {
+    for connects_anew in [false, true] {
+        let (world, folder) = with_unix_socket("max_clients = 200\n");
+        let settings = settings_of(&world, folder.path());
+        let port = world.address().port();
+        Pgbench::initialize(world.node("coordinator").address(), 1).unwrap();
+        let reloaded = settings.clone();
+        let reloader = world.server().reload_from(move || Ok(reloaded.clone()));
+
+        let (address, running) = (world.address(), Arc::new(Mutex::new(false)));
+        let is_running = Arc::clone(&running);
+        let load = std::thread::spawn(move || -> PgbenchReport {
+            let mut arguments = vec!["-n", "-c", "50", "-j", "2", "-T", "8", "-P", "1", "-N"];
+            arguments.extend(connects_anew.then_some("-C"));
+            let mark = |_: &str| *is_running.lock().unwrap() = true;
+            Pgbench::new(address, &arguments).run(mark).unwrap()
+        });
+        until("it runs", || *running.lock().unwrap());
+        reloader.reload().unwrap();
+        let second = take_over(&settings);
+        let served = || -> u64 { second.statistics().iter().map(|node| node.batches).sum() };
+        if connects_anew {
+            until("new clients come to the new process", || served() > 0);
+        }
+        assert_eq!(psql("127.0.0.1", port, cluster::DATABASE, "select 1"), "1");
+        let report = load.join().unwrap();
+        assert_eq!(report.failed, 0);
+        assert!(report.transactions > 0);
+        second.stopper().stop();
+    }
+}
+
+#[test]
+fn at_a_stop_no_transaction_is_cut() {
+    let (mut world, folder) = with_unix_socket("");
+    let node = world.node("coordinator");
+    node.psql("create table halves (x int); grant all on halves to app").unwrap();
+    let script = folder.path().join("halves.sql");
+    std::fs::write(
+        &script,
+        "begin;\ninsert into halves values (1);\ninsert into halves values (2);\nend;\n",
+    )
+    .unwrap();
+    let mut pgbench = Command::new(Engine::find().unwrap().program("pgbench"));
+    let child = pgbench
+        .args(["-n", "-c", "50", "-j", "2", "-T", "60", "-h", "127.0.0.1"])
+        .args(["-p", &world.address().port().to_string(), "-U", cluster::USER])
+        .args(["-f", script.to_str().unwrap(), cluster::DATABASE])
+        .env("PGPASSWORD", cluster::PASSWORD)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("it runs", || node.psql("select count(*) > 500 from halves").unwrap() == "t");
+    world.server().stopper().stop();
+    let output = child.wait_with_output().unwrap();
+    world.wait_stopped();
+    let (said, errors) = (text(&output.stdout), text(&output.stderr));
+    let processed = "number of transactions actually processed: ";
+    let processed = said.lines().find_map(|line| line.strip_prefix(processed)).unwrap();
+    let processed: u64 = processed.split('/').next().unwrap().trim().parse().unwrap();
+    let rows = world.node("coordinator").psql("select count(*) from halves").unwrap();
+    assert_eq!(rows.parse::<u64>().unwrap(), 2 * processed, "{errors}");
+    // Each was told why, and between two transactions.
+    let told = errors.matches("terminating connection because pgherd is shutting down").count();
+    assert_eq!(told, 50, "{errors}");
+}
