@@ -1,8 +1,8 @@
 //! Where clients come in: sockets that listen on TCP and on Unix sockets.
 //!
-//! In: `[listen]`, and sockets that somebody else has opened. Out: one socket for each address and
-//! for the Unix socket, opened here where none was inherited. What is inherited and not in the
-//! settings is closed.
+//! In: `[listen]` and `http.listen`, and sockets that somebody else has opened. Out: one socket for each
+//! address and for the Unix socket, opened here where none was inherited. What is inherited and not in
+//! the settings is closed.
 
 use std::fs;
 use std::io;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pgherd_core::settings::ListenSettings;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::serve::ServeError;
 
@@ -92,9 +92,8 @@ impl Listeners {
     /// [`ServeError::Listen`] says where, and what the system says.
     pub(crate) fn open(
         settings: &ListenSettings,
-        inherited: Vec<OwnedFd>,
+        mut inherited: Vec<OwnedFd>,
     ) -> Result<Self, ServeError> {
-        let mut inherited: Vec<Socket> = inherited.into_iter().map(Socket::from).collect();
         let (mut all, mut addresses) = (Vec::new(), Vec::new());
         let mut port = settings.port;
         // Alone, `::` is every address of IPv4, too.
@@ -126,7 +125,7 @@ impl Listeners {
             };
             let heir = take(&mut inherited, |at| place.is(at));
             let listener = match heir {
-                Some(socket) => UnixListener::from(OwnedFd::from(socket)),
+                Some(socket) => UnixListener::from(socket),
                 None => place.listen(settings).map_err(failed)?,
             };
             let file = place.own_file().map_err(failed)?;
@@ -136,9 +135,36 @@ impl Listeners {
     }
 }
 
+/// Listens for HTTP, where the settings name an address: on what was `inherited`, if that fits, which is
+/// none of the clients' then.
+///
+/// # Errors
+/// [`ServeError::ListenHttp`] says where, and what the system says.
+pub(crate) fn http(
+    at: &str,
+    inherited: &mut Vec<OwnedFd>,
+) -> Result<Option<TcpListener>, ServeError> {
+    let try_listen = || -> io::Result<_> {
+        let at: SocketAddr =
+            at.parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let listener = match take(inherited, |one| one.as_socket() == Some(at)) {
+            Some(socket) => TcpListener::from(socket),
+            None => TcpListener::bind(at)?,
+        };
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    if at.is_empty() {
+        return Ok(None);
+    }
+    let listened = try_listen();
+    listened.map(Some).map_err(|source| ServeError::ListenHttp { at: at.to_owned(), source })
+}
+
 /// The first of the sockets whose address is the one.
-fn take(sockets: &mut Vec<Socket>, is_it: impl Fn(&SockAddr) -> bool) -> Option<Socket> {
-    let at = sockets.iter().position(|one| one.local_addr().is_ok_and(|at| is_it(&at)))?;
+fn take(sockets: &mut Vec<OwnedFd>, is_it: impl Fn(&SockAddr) -> bool) -> Option<OwnedFd> {
+    let is_it = |one: &OwnedFd| SockRef::from(one).local_addr().is_ok_and(|at| is_it(&at));
+    let at = sockets.iter().position(is_it)?;
     Some(sockets.swap_remove(at))
 }
 
@@ -316,6 +342,17 @@ mod tests {
         assert!(place.file().is_none());
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
         socket.connect(&place.address().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn what_is_inherited_for_http_is_not_taken_for_clients() {
+        let opened = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = opened.local_addr().unwrap();
+        let mut inherited = vec![OwnedFd::from(opened)];
+        let heir = http(&at.to_string(), &mut inherited).unwrap().unwrap();
+        assert_eq!((heir.local_addr().unwrap(), inherited.len()), (at, 0));
+        let taken = http(&at.to_string(), &mut inherited).unwrap_err();
+        assert!(taken.to_string().contains("which http.listen is"), "{taken}");
     }
 
     #[test]

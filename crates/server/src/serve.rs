@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::num::NonZero;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::thread::JoinHandle;
@@ -22,14 +23,14 @@ use crate::admin::{Admin, Pause, Reloaded};
 use crate::auth::{Credentials, Hba, HbaError, LoginGuard, Users};
 use crate::control::ControlPlane;
 use crate::databases::Databases;
-use crate::listeners::Listeners;
+use crate::listeners::{self, Listeners};
 use crate::peers::Peers;
 use crate::pins::{Pin, Pins};
 use crate::reactor::mio_driver::{Acceptor, Mailbox, cores};
 use crate::reactor::{Counts, Failures, Mail, Proxy, Questions, ReloadError, Shares};
 use crate::relay::StatementTable;
 use crate::statistics::{NodeStatistics, statistics};
-use crate::takeover::{Desk, Inherited};
+use crate::takeover::{Inherited, TakeoverDesk, WebDoor};
 use crate::tls::{ClientTls, NodeTls};
 use crate::web::Web;
 
@@ -228,7 +229,7 @@ impl Server {
 
     fn start_with(
         settings: &Settings,
-        Inherited { sockets, predecessor }: Inherited,
+        Inherited { mut sockets, predecessor }: Inherited,
         look_up: LookUp,
     ) -> Result<Self, ServeError> {
         let topology = settings.topology()?;
@@ -249,8 +250,8 @@ impl Server {
             // It may not be there yet: its name is looked up again.
             tracing::warn!(name, %host, %error, "cannot look up a peer");
         }
+        let http = listeners::http(&settings.http.listen, &mut sockets)?;
         let Listeners { all, addresses: on, unix } = Listeners::open(&settings.listen, sockets)?;
-        let http = listen_http(&settings.http.listen)?;
         let count = match settings.listen.workers {
             0 => std::thread::available_parallelism().map_or(1, NonZero::get).min(MOST_CORES),
             workers => usize::from(workers),
@@ -280,9 +281,11 @@ impl Server {
         let proxy = Arc::new(proxy);
         let stopper = Stopper(Arc::clone(&mailboxes));
         let http_address = http.as_ref().map(TcpListener::local_addr).transpose()?;
+        let mut web_door = None;
         if let Some(listener) = http {
             let web = Web::new(Arc::clone(&proxy), Arc::clone(&mailboxes), control.monitor());
-            control.answer(listener, web)?;
+            let socket = OwnedFd::from(listener.try_clone()?);
+            web_door = Some(WebDoor { socket, answering: control.answer(listener, web)? });
         }
         let mut acceptor = Some(Acceptor::new(all, settings.listen.tcp_user_timeout)?);
         let mut threads = Vec::new();
@@ -302,8 +305,8 @@ impl Server {
             tracing::warn!(%error, "the process that was here may still accept clients");
         }
         let port = on.first().map_or(settings.listen.port, SocketAddr::port);
-        match Desk::open(&settings.listen, port) {
-            Ok(Some(desk)) => control.spawn(desk.serve(Arc::clone(&mailboxes))),
+        match TakeoverDesk::open(&settings.listen, port) {
+            Ok(Some(desk)) => control.spawn(desk.serve(Arc::clone(&mailboxes), web_door)),
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, "no other process can take over from this one"),
         }
@@ -489,22 +492,6 @@ pub(crate) fn addresses_of(topology: &Topology, balance: HostBalance) -> Address
         (node.name.clone(), hosts)
     };
     Addresses::new(balance, topology.nodes().iter().map(place))
-}
-
-/// Listens for HTTP, where the settings name an address.
-fn listen_http(at: &str) -> Result<Option<TcpListener>, ServeError> {
-    let try_listen = || -> io::Result<_> {
-        let at: SocketAddr =
-            at.parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        let listener = TcpListener::bind(at)?;
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    };
-    if at.is_empty() {
-        return Ok(None);
-    }
-    let listened = try_listen();
-    listened.map(Some).map_err(|source| ServeError::ListenHttp { at: at.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ use rustix::net::{
 use rustix::process::geteuid;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader as AsyncReader, Interest};
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 use crate::listeners::{SocketFile, UnixPlace};
 use crate::reactor::Mail;
@@ -132,14 +133,23 @@ fn receive(stream: &UnixStream) -> io::Result<(String, Vec<OwnedFd>)> {
     Ok((String::from_utf8_lossy(&text[..received.bytes]).into_owned(), sockets))
 }
 
+/// Where this process answers over HTTP, until another one does.
+#[derive(Debug)]
+pub(crate) struct WebDoor {
+    /// What listens.
+    pub(crate) socket: OwnedFd,
+    /// What accepts.
+    pub(crate) answering: AbortHandle,
+}
+
 /// Where other processes ask for the place of this one.
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(crate) struct TakeoverDesk {
     listener: std::os::unix::net::UnixListener,
     file: Option<SocketFile>,
 }
 
-impl Desk {
+impl TakeoverDesk {
     /// Opens it, if the settings have a Unix socket beside which it can be.
     pub(crate) fn open(settings: &ListenSettings, port: u16) -> io::Result<Option<Self>> {
         let Some(place) = UnixPlace::desk(settings, port) else { return Ok(None) };
@@ -149,7 +159,7 @@ impl Desk {
     }
 
     /// Serves those who ask, until one has taken the place of this process.
-    pub(crate) async fn serve(self, mailboxes: Arc<[Mailbox]>) {
+    pub(crate) async fn serve(self, mailboxes: Arc<[Mailbox]>, web: Option<WebDoor>) {
         let Self { listener, file } = self;
         let listener = match tokio::net::UnixListener::from_std(listener) {
             Ok(listener) => listener,
@@ -164,7 +174,7 @@ impl Desk {
                     continue;
                 }
             };
-            match hand_over(stream, &mailboxes).await {
+            match hand_over(stream, &mailboxes, web.as_ref()).await {
                 Ok((mut stream, pid)) => {
                     tracing::info!(pid, "taken over: this process ends with its last client");
                     // Before the other one is told: it opens its own there.
@@ -186,6 +196,7 @@ type Reader = AsyncReader<tokio::net::UnixStream>;
 async fn hand_over(
     stream: tokio::net::UnixStream,
     mailboxes: &[Mailbox],
+    web: Option<&WebDoor>,
 ) -> io::Result<(Reader, Option<i32>)> {
     let peer = stream.peer_cred()?;
     if !may_take_part(peer.uid()) {
@@ -202,7 +213,8 @@ async fn hand_over(
     let sockets: Vec<OwnedFd> = lent.await.map_err(stopping)?;
     let cancels = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let text = format!("cancels {}\n", cancels.local_addr()?);
-    let borrowed: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
+    let of_web = web.map(|web| web.socket.as_fd());
+    let borrowed: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).chain(of_web).collect();
     stream.get_ref().writable().await?;
     stream.get_ref().try_io(Interest::WRITABLE, || send(stream.get_ref(), &text, &borrowed))?;
     drop(sockets);
@@ -213,6 +225,9 @@ async fn hand_over(
     mailboxes[0].post(Mail::HandedOver(Some((cancels, done))));
     mailboxes[1..].iter().for_each(|mailbox| mailbox.post(Mail::HandedOver(None)));
     is_done.await.map_err(stopping)?;
+    if let Some(web) = web {
+        web.answering.abort();
+    }
     Ok((stream, peer.pid()))
 }
 
