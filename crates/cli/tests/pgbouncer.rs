@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use pgherd_lab::{Cluster, ClusterSpec, PgBouncer, Pooler, PoolerSpec, RunsAs, cluster, pooler};
@@ -215,33 +215,56 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// The files of a pgherd, which the servers' account may write beside, and its port.
+fn installed(world: &World, more: &str) -> (PathBuf, u16) {
+    let folder = open_folder(world);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let more = format!(
+        "auth_type = scram-sha-256\npidfile = pgherd.pid\nlogfile = pgherd.log\nadmin_users = app\n\
+         {more}"
+    );
+    fs::write(folder.join("pgbouncer.ini"), world.ini(port, &more)).unwrap();
+    fs::write(folder.join("userlist.txt"), &world.userlist).unwrap();
+    (folder, port)
+}
+
+fn run(world: &World, folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(&world.program);
+    command.arg("pgbouncer").args(arguments).current_dir(folder).stdin(Stdio::null());
+    command.output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// How it is started in the background, under an account that it runs as.
+fn in_background() -> Vec<&'static str> {
+    match geteuid().is_root() {
+        true => vec!["-d", "-q", "-u", "postgres", "pgbouncer.ini"],
+        false => vec!["--daemon", "--quiet", "pgbouncer.ini"],
+    }
+}
+
+fn pid_in(pidfile: &Path) -> i32 {
+    fs::read_to_string(pidfile).unwrap().trim().parse().unwrap()
+}
+
 #[test]
 fn it_runs_in_the_background_under_another_user_and_obeys_signals() {
     let world = World::start();
-    let folder = open_folder(&world);
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let more = "auth_type = scram-sha-256\npidfile = pgherd.pid\nlogfile = pgherd.log\npkt_buf = 1\n\
-                admin_users = app\n";
-    fs::write(folder.join("pgbouncer.ini"), world.ini(port, more)).unwrap();
-    fs::write(folder.join("userlist.txt"), &world.userlist).unwrap();
-    let run = |arguments: &[&str]| -> Output {
-        let mut command = Command::new(&world.program);
-        command.arg("pgbouncer").args(arguments).current_dir(&folder).stdin(Stdio::null());
-        command.output().unwrap()
-    };
-    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let (folder, port) = installed(&world, "pkt_buf = 1\n");
+    let run = |arguments: &[&str]| run(&world, &folder, arguments);
     let is_root = geteuid().is_root();
-    let start = if is_root {
+    if is_root {
         let refused = run(&["pgbouncer.ini"]);
         assert!(said(&refused).contains("does not run as root"), "{}", said(&refused));
-        ["-d", "-q", "-u", "postgres", "pgbouncer.ini"].to_vec()
-    } else {
-        ["--daemon", "--quiet", "pgbouncer.ini"].to_vec()
-    };
+    }
+    let start = in_background();
     let started = run(&start);
     assert!(started.status.success(), "{}", said(&started));
     let pidfile = folder.join("pgherd.pid");
-    let read_pid = || fs::read_to_string(&pidfile).unwrap().trim().parse::<i32>().unwrap();
+    let read_pid = || pid_in(&pidfile);
     let pid = read_pid();
     assert_eq!(world.ask(port, APP, "app", "select 1").as_deref(), Ok("1"));
     if is_root {
@@ -282,4 +305,28 @@ fn it_runs_in_the_background_under_another_user_and_obeys_signals() {
     let refused = run(&start);
     assert_eq!(refused.status.code(), Some(1));
     assert!(said(&refused).contains("pgbouncer.ini:2: foo: unknown"), "{}", said(&refused));
+}
+
+#[test]
+fn a_reboot_takes_the_place_of_the_process_in_the_background() {
+    let world = World::start();
+    let (folder, port) = installed(&world, "unix_socket_dir = .\n");
+    let start = in_background();
+    let started = run(&world, &folder, &start);
+    assert!(started.status.success(), "{}", said(&started));
+    let pidfile = folder.join("pgherd.pid");
+    let first = pid_in(&pidfile);
+    assert_eq!(world.ask(port, APP, "app", "select 1").as_deref(), Ok("1"));
+
+    let rebooted = run(&world, &folder, &[&["-R"][..], &start].concat());
+    assert!(rebooted.status.success(), "{}", said(&rebooted));
+    let second = pid_in(&pidfile);
+    assert_ne!(first, second);
+    // It has no clients.
+    eventually("the first runs on", || is_gone(first));
+    assert_eq!(pid_in(&pidfile), second, "the first has removed what names the second");
+    assert_eq!(world.ask(port, APP, "app", "select 2").as_deref(), Ok("2"));
+    signal(second, Signal::TERM);
+    eventually("the second runs on", || is_gone(second));
+    assert!(!pidfile.exists());
 }

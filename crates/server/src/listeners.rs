@@ -144,7 +144,7 @@ pub(crate) fn http(
     at: &str,
     inherited: &mut Vec<OwnedFd>,
 ) -> Result<Option<TcpListener>, ServeError> {
-    let try_listen = || -> io::Result<_> {
+    let mut try_listen = || -> io::Result<_> {
         let at: SocketAddr =
             at.parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         let listener = match take(inherited, |one| one.as_socket() == Some(at)) {

@@ -81,7 +81,7 @@ pub struct Readiness {
 }
 
 /// Where the control plane waits for the report of a core: an empty one if none was asked for.
-pub type ReportSender = tokio::sync::oneshot::Sender<Report>;
+pub type ReportSender = oneshot::Sender<Report>;
 
 /// A message from one core to another.
 #[derive(Debug)]

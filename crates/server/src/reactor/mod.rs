@@ -42,6 +42,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use pgherd::TlsError;
 use pgherd_core::balance::Balancer;
 use pgherd_core::id::{Generation, NodeId};
 use pgherd_core::route::{Loads, RoutePolicy, pick_replica};
