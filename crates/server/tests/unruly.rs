@@ -333,16 +333,18 @@ fn a_goodbye_in_the_place_of_copy_data_frees_the_backend() {
     assert_eq!(Raw::log_in(&world, &[]).query("select count(*) from t"), ["0"]);
 }
 
-/// A node that lets anybody in, and goes down behind its answer to the first query that is not a
-/// probe.
-fn dying_node(last_words: fn(&mut Vec<u8>)) -> std::net::SocketAddr {
+/// A node that lets anybody in, and goes down behind its answers to the first queries that are no
+/// probes.
+fn dying_node(deaths: usize, last_words: fn(&mut Vec<u8>)) -> std::net::SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let served = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let served = served.clone();
-            std::thread::spawn(move || serve_as_dying_node(stream.unwrap(), &served, last_words));
+            std::thread::spawn(move || {
+                serve_as_dying_node(stream.unwrap(), deaths, &served, last_words);
+            });
         }
     });
     address
@@ -350,6 +352,7 @@ fn dying_node(last_words: fn(&mut Vec<u8>)) -> std::net::SocketAddr {
 
 fn serve_as_dying_node(
     mut stream: std::net::TcpStream,
+    deaths: usize,
     served: &std::sync::atomic::AtomicUsize,
     last_words: fn(&mut Vec<u8>),
 ) {
@@ -367,7 +370,7 @@ fn serve_as_dying_node(
     stream.write_all(&out).unwrap();
     while stream.read(&mut bytes).is_ok_and(|read| read > 0) {
         let mut out = Vec::new();
-        if !is_probe && served.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
+        if !is_probe && served.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < deaths {
             last_words(&mut out);
             // In one write, so that it is read together.
             let _ = stream.write_all(&out);
@@ -385,7 +388,7 @@ fn answer(out: &mut Vec<u8>) {
 
 #[test]
 fn a_farewell_behind_one_clients_answer_is_not_the_next_ones() {
-    let address = dying_node(|out| {
+    let address = dying_node(1, |out| {
         answer(out);
         Report {
             severity: Severity::Fatal,
@@ -411,7 +414,7 @@ fn a_farewell_behind_one_clients_answer_is_not_the_next_ones() {
 
 #[test]
 fn nothing_is_said_in_the_middle_of_a_row_that_its_backend_did_not_finish() {
-    let address = dying_node(|out| {
+    let address = dying_node(1, |out| {
         pgherd_wire::frame::put(out, b'T', |out| out.extend_from_slice(&[0, 0]));
         let row = out.len();
         pgherd_wire::frame::put(out, b'D', |out| out.extend_from_slice(&[0; 50]));
@@ -425,6 +428,24 @@ fn nothing_is_said_in_the_middle_of_a_row_that_its_backend_did_not_finish() {
     client.send(&out);
     assert_eq!(client.next(), Some(('T', vec![0, 0])));
     assert_eq!(client.next(), None, "the end, and no message made of whatever");
+}
+
+#[test]
+fn who_was_tried_often_enough_is_told_where_to_look() {
+    let address = dying_node(usize::MAX, |_| {});
+    let cluster = pgherd_lab::Cluster::start(&pgherd_lab::ClusterSpec::default()).unwrap();
+    let settings = format!("{ONE}failures = 100\n");
+    let world =
+        World::before(cluster, |settings| settings.nodes[0].port = address.port(), &settings);
+    // Each backend is lost while it is told the client's time zone.
+    let mut client = Raw::start(&world, &[("TimeZone", "UTC")]);
+    let (_, told) = client.until('E').pop().unwrap();
+    let told = String::from_utf8_lossy(&told).into_owned();
+    for part in
+        ["C08001", "no node could serve the statement after 5 tries", "SHOW NODES at the console"]
+    {
+        assert!(told.contains(part), "{told:?}");
+    }
 }
 
 #[test]

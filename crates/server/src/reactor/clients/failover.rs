@@ -105,7 +105,7 @@ impl<D: Driver> Worker<D> {
             let node = self.node_name(pool_key);
             let message = format!("no node could serve the statement after {TRIES} tries");
             let detail = format!("the last one tried was {node}");
-            let hint = "see the nodes' health with `pgherd health`";
+            let hint = "SHOW NODES at the console tells why";
             return self.dismiss(key, &fatal(sqlstate::CANNOT_CONNECT, &message, &detail, hint));
         }
         self.acquire(key, access);
