@@ -8,6 +8,8 @@ mod command;
 #[cfg(test)]
 mod examples;
 mod fuzz;
+#[cfg(test)]
+mod links;
 mod mutants;
 mod package;
 mod setup;
