@@ -58,7 +58,7 @@ const TASKS: [Task; 13] = [
     Task { name: "fmt", about: "format the code", run: fmt },
     Task {
         name: "reference",
-        about: "write docs/: settings, environment, metrics, console, coming-from-pgbouncer; and config/ anew",
+        about: "write docs/: settings, environment, metrics, console, cli, coming-from-pgbouncer; and config/ anew",
         run: reference,
     },
     Task {
@@ -190,8 +190,9 @@ fn reference(_: &[String]) -> Result<()> {
     command::cargo(&["test", "--package", "pgherd-core", "--test", "reference"], &environment)?;
     let console = ["test", "--package", "pgherd-server", "--lib", "the_console_reference_is_fresh"];
     command::cargo(&console, &environment)?;
-    let samples = ["test", "--package", "pgherd-cli", "--bin", "pgherd", "the_samples_are_fresh"];
-    command::cargo(&samples, &environment)
+    // The samples in config/, and docs/cli.md.
+    let program = ["test", "--package", "pgherd-cli", "--bin", "pgherd", "fresh"];
+    command::cargo(&program, &environment)
 }
 
 fn bindings(rest: &[String]) -> Result<()> {

@@ -7,6 +7,8 @@ mod args;
 mod cmd;
 mod output;
 mod pgbouncer_files;
+#[cfg(test)]
+mod reference;
 mod settings;
 mod systemd;
 
