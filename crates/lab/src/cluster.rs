@@ -546,7 +546,10 @@ fn start_on_some_port(node: &mut Node) -> Result<()> {
 }
 
 /// A port on which nobody listens now.
-pub(crate) fn free_port() -> Result<u16> {
+///
+/// # Errors
+/// If there is none among a thousand.
+pub fn free_port() -> Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Programs that start at the same time begin at different places.
     let time = SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos();

@@ -99,7 +99,13 @@ pub use pgherd_core::{GroupId, Key, NodeId, NodeRole, QueryType, ShardId, Topolo
 pub use tokio_postgres;
 pub use tokio_postgres::IsolationLevel;
 
-/// The example in the README compiles.
+/// The examples in the README and in other documents compile.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../../docs/quickstart.md")]
+    struct QuickStart;
+    #[doc = include_str!("../../../docs/architecture/connection-architecture.md")]
+    struct ConnectionArchitecture;
+}
