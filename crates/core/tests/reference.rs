@@ -19,9 +19,9 @@ once for each server, login, database and other process. Every setting has a def
 of the wrong type or out of range is refused, with its line, and every problem is reported in\n\
 one run.\n\
 \n\
-Durations are written `\"250ms\"`, `\"5s\"`, `\"10m\"`, `\"1h\"`, `\"7d\"`; sizes `\"64KiB\"`, `\"8MiB\"`. The\n\
-reload class says what a change will need once settings can be reloaded; today every change\n\
-needs a restart.\n\
+Durations are written `\"250ms\"`, `\"5s\"`, `\"10m\"`, `\"1h\"`, `\"7d\"`; sizes `\"64KiB\"`, `\"8MiB\"`. \"Reload:\"\n\
+says whether a change holds as soon as the settings are read again (live), or needs a new process (restart):\n\
+[restarts.md](restarts.md).\n\
 \n\
 Each setting is also an environment variable, `PGHERD_<SECTION>_<NAME>`, and nodes and the login\n\
 have some of their own: [environment.md](environment.md).\n\

@@ -20,7 +20,7 @@ pub(super) static TABLE: Table = Table {
 
 const COLUMNS: [Column; 24] = [
     text("node", "Its name."),
-    text("group", "Its group: coordinator, or shard-N."),
+    text("group", "Its group: coordinator, or shard N."),
     text("role", "What it is to its group now: coordinator, worker or replica."),
     text("host", "Its host."),
     int4("port", "Its port."),

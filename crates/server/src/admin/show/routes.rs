@@ -17,7 +17,7 @@ pub(super) static TABLE: Table = Table {
 };
 
 const COLUMNS: [Column; 6] = [
-    text("group", "The group of nodes: coordinator, or shard-N."),
+    text("group", "The group of nodes: coordinator, or shard N."),
     text("access", "write, or read: batches that only read."),
     text("node", "The node."),
     text(
