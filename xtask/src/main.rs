@@ -5,6 +5,7 @@
 
 mod bindings;
 mod command;
+mod drivers;
 #[cfg(test)]
 mod examples;
 mod fuzz;
@@ -33,7 +34,11 @@ const TASKS: [Task; 13] = [
         about: "format, lints, fast tests, examples: before each commit",
         run: check,
     },
-    Task { name: "test", about: "set up, then all tests, against real servers", run: test },
+    Task {
+        name: "test",
+        about: "set up, then all tests, against real servers; `drivers`: those only",
+        run: test,
+    },
     Task {
         name: "fuzz",
         about: "fuzz what reads from the network ([TARGET...] [--for MINUTES])",
@@ -108,6 +113,7 @@ fn setup_only(rest: &[String]) -> Result<()> {
     };
     let environment = setup::run(wheels)?;
     setup::pgbouncer(wheels)?;
+    drivers::install(wheels)?;
     for (name, value) in environment {
         println!("export {name}='{value}'");
     }
@@ -129,6 +135,11 @@ fn check(_: &[String]) -> Result<()> {
 }
 
 fn test(rest: &[String]) -> Result<()> {
+    if let Some((first, names)) = rest.split_first()
+        && first == "drivers"
+    {
+        return drivers::try_some(names);
+    }
     let environment = setup::run(setup::wants_wheels())?;
     setup::pgbouncer(setup::wants_wheels())?;
     let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
@@ -142,6 +153,7 @@ fn test(rest: &[String]) -> Result<()> {
     }
     if rest.is_empty() {
         command::cargo(&["test", "--package", "pgherd-bench"], &environment)?;
+        drivers::check()?;
     }
     Ok(())
 }

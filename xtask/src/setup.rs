@@ -68,7 +68,7 @@ fn has_postgresql() -> bool {
 }
 
 /// How to run a command as root: directly, or through sudo.
-fn rights() -> Option<&'static [&'static str]> {
+pub(crate) fn rights() -> Option<&'static [&'static str]> {
     if !tools::exists("apt-get") {
         return None;
     }
@@ -94,7 +94,7 @@ fn as_root(words: &[&str]) -> Result<()> {
     command::run(Command::new(all[0]).args(&all[1..]))
 }
 
-fn install(packages: &[&str], what: &str) -> Result<()> {
+pub(crate) fn install(packages: &[&str], what: &str) -> Result<()> {
     eprintln!("setup: installing {what} ({})", packages.join(" "));
     as_root(&["apt-get", "update", "-qq"])?;
     let install = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-qq", "-y"];
