@@ -22,7 +22,8 @@ struct World {
 impl World {
     fn start() -> Self {
         let hba = vec!["host all md 127.0.0.1/32 md5".to_owned()];
-        let cluster = Cluster::start(&ClusterSpec { hba, ..ClusterSpec::default() }).unwrap();
+        let spec = ClusterSpec { hba, shards: 1, ..ClusterSpec::default() };
+        let cluster = Cluster::start(&spec).unwrap();
         let node = cluster.coordinator();
         node.psql("set password_encryption = 'md5'; create role md login password 'right'")
             .unwrap();
@@ -38,14 +39,14 @@ impl World {
     }
 
     fn ini(&self, port: u16, more: &str) -> String {
-        let node = self.cluster.coordinator();
+        let (node, second) = (self.cluster.coordinator(), self.cluster.node("shard-0").unwrap());
         format!(
             "[databases]\napp = host={0} port={1}\nother = host={0} port={1} dbname=app pool_size=2\n\
-             shared = host={0} port={1} dbname=app user=app\n\
+             shared = host={0} port={1} dbname=app user=app\nsecond = host={0} port={2} dbname=app\n\
              [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
              auth_file = userlist.txt\nserver_login_retry = 0.1\nquery_wait_timeout = 5\n\
              ignore_startup_parameters = extra_float_digits\n{more}\n",
-            node.host, node.port
+            node.host, node.port, second.port
         )
     }
 
@@ -115,6 +116,7 @@ fn both_answer_the_same_on_the_same_files() {
             ("app", "select current_user, current_database(), 1 + 1"),
             ("other", "select current_database()"),
             ("shared", "select current_user"),
+            ("second", "select inet_server_port()"),
             ("app", "select generate_series(1, 3)"),
             ("app", "select 1/0"),
             ("app", "select nothing"),

@@ -12,8 +12,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pgherd_core::Settings;
+use pgherd_core::id::GroupId;
 use pgherd_core::settings::{DatabaseSettings, PoolMode, PoolPlan, UserSettings};
 use pgherd_core::timeouts::Timeouts;
+use pgherd_core::topology::{Group, Topology};
 
 use crate::admin::{self, Rights};
 use crate::auth::question::Place;
@@ -38,6 +40,8 @@ pub struct Database {
     pub name: Box<str>,
     /// What it is called on the nodes.
     pub on_nodes: Box<str>,
+    /// On which nodes it is.
+    pub group: GroupId,
     /// Whether the settings name it, and not `"*"`.
     pub is_listed: bool,
     clients: Places,
@@ -270,10 +274,10 @@ impl Databases {
     }
 
     /// The listed databases whose clients share a login, with that, where backends are kept open.
-    pub(crate) fn kept_ready(&self) -> impl Iterator<Item = (DatabaseId, UserId)> {
+    pub(crate) fn kept_ready(&self) -> impl Iterator<Item = (&Database, UserId)> {
         self.listed.iter().filter_map(|database| {
             let login = self.login_of_all(database)?;
-            (self.plan(database, login).min_idle > 0).then_some((database.id, login))
+            (self.plan(database, login).min_idle > 0).then_some((&**database, login))
         })
     }
 
@@ -309,8 +313,9 @@ impl Databases {
         let query = first(own.map(|own| &own.auth_query), &listen.auth_query)?;
         let named = first(own.map(|own| &own.auth_database), &listen.auth_database);
         let named = named.as_deref().unwrap_or(database);
-        let database = find(named)?.on_nodes(named).to_owned();
-        Some(Place { user, database, query })
+        let found = find(named)?;
+        let (group, database) = (found.group(), found.on_nodes(named).to_owned());
+        Some(Place { user, group, database, query })
     }
 
     /// Has these hold for plans from now on: what the settings were made of by
@@ -365,6 +370,11 @@ impl Database {
     /// What is run on a backend when it has been opened, and when it has been reset.
     pub fn connect_query(&self) -> &str {
         &self.settings.connect_query
+    }
+
+    /// The nodes that it is on.
+    pub(crate) fn nodes<'t>(&self, topology: &'t Topology) -> &'t Group {
+        topology.group(self.group).expect("settings name no database of other groups")
     }
 
     /// Its settings.
@@ -438,6 +448,7 @@ impl Database {
             id,
             name,
             on_nodes,
+            group: settings.group(),
             is_listed,
             clients,
             settings,

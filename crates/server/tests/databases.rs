@@ -6,8 +6,8 @@
 mod world;
 
 use pgherd_lab::{Cluster, ClusterSpec};
-use tokio_postgres::Client;
-use world::World;
+use tokio_postgres::{Client, SimpleQueryMessage};
+use world::{World, eventually};
 
 const LISTEN: &str = "[listen]\nport = 0\nworkers = 2\n[pool]\nacquire_timeout = \"2s\"\n";
 
@@ -102,4 +102,65 @@ async fn the_size_of_a_pool_is_its_databases_or_its_logins() {
         let said = error.as_db_error().unwrap().message();
         assert!(said.contains(&format!("{size} of {size} in use")), "{options}: {said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn databases_may_be_on_several_servers_each_with_replicas_of_its_own() {
+    let spec = ClusterSpec { shards: 1, shard_replicas: 1, ..ClusterSpec::default() };
+    let cluster = Cluster::start(&spec).unwrap();
+    for node in ["coordinator", "shard-0"] {
+        let node = cluster.node(node).unwrap();
+        let table = format!(
+            "create table place as select '{}' as name; grant all on place to app",
+            node.name
+        );
+        node.psql(&table).unwrap();
+    }
+    cluster.wait_caught_up().unwrap();
+    let more = "[[database]]\nname = \"app\"\n\
+                [[database]]\nname = \"ledger\"\ndatabase = \"app\"\nshard = 0\n\
+                [listen]\nport = 0\nworkers = 2\nadmin_users = [\"app\"]\n\
+                [pool]\nacquire_timeout = \"60s\"\n[health]\ninterval = \"100ms\"\n";
+    let world = World::before(cluster, |_| {}, more);
+    let (app, ledger) = (world.connect().await, world.try_connect("dbname=ledger").await.unwrap());
+    let health = |node: &str| {
+        let topology = world.server().topology();
+        topology.health(topology.node_named(node).unwrap().id).clone()
+    };
+    eventually("the replica is there", || health("shard-0-r1").is_healthy()).await;
+    // The same text, which is prepared in both.
+    for _ in 0..3 {
+        assert_eq!(ask(&app, "select name from place").await, "coordinator");
+        assert_eq!(ask(&ledger, "select name from place").await, "shard-0");
+    }
+    let port = world.node("shard-0-r1").port.to_string();
+    let read_at = "select inet_server_port()::text from place";
+    assert_eq!(ask(&ledger, read_at).await, port, "reads go to its own replica");
+    ledger.execute("insert into place values ('more')", &[]).await.unwrap();
+    let count = "select count(*) from place";
+    assert_eq!(world.node("shard-0").psql(count).unwrap(), "2");
+    assert_eq!(world.node("coordinator").psql(count).unwrap(), "1");
+
+    let console = world.try_connect("dbname=pgbouncer").await.unwrap();
+    let rows = console.simple_query("show databases").await.unwrap();
+    let ports: Vec<String> = rows
+        .iter()
+        .filter_map(|row| match row {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        })
+        .filter(|row| row.get("database") == Some("app"))
+        .map(|row| row.get("port").unwrap().to_owned())
+        .collect();
+    let at = |node: &str| world.node(node).port.to_string();
+    assert_eq!(ports, [at("coordinator"), at("shard-0")]);
+
+    // Its writes follow its primary; the other server's clients do not notice.
+    world.cluster.wait_caught_up().unwrap();
+    world.node("shard-0").kill().unwrap();
+    eventually("it is gone", || !health("shard-0").is_healthy()).await;
+    world.node("shard-0-r1").promote().unwrap();
+    ledger.execute("insert into place values ('after')", &[]).await.unwrap();
+    assert_eq!(world.node("shard-0-r1").psql(count).unwrap(), "3");
+    assert_eq!(ask(&app, "select name from place").await, "coordinator");
 }

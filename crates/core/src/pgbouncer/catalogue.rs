@@ -187,7 +187,7 @@ pub(super) static GLOBAL: &[Row<Draft>] = &[
 #[rustfmt::skip]
 pub(super) static DATABASE: &[Row<DatabaseDraft>] = &[
     row("dbname", Kind::Text, "", Becomes("`database`", "", |d, v, _| d.settings.database = v.text().to_owned())),
-    row("host", Kind::Text, "", Becomes("`[[node]]` `host`", "the same for all databases, so far; several hosts are ways to one server", |d, v, _| d.host = v.text().to_owned())),
+    row("host", Kind::Text, "", Becomes("`[[node]]` `host`", "several are ways to one server; each further server is a `worker` with a `shard` of its own, which its `[[database]]` name", |d, v, _| d.host = v.text().to_owned())),
     row("port", Kind::Count, "5432", Becomes("`[[node]]` `port`", "", |d, v, r| match u16::try_from(v.count()) {
         Ok(port) if port > 0 => d.port = port,
         _ => r.problem(format!("{} is no port", v.count())),

@@ -11,6 +11,7 @@ use super::ini::{Entry, IniSection, Place, read_ini};
 use super::pairs::read_pairs;
 use super::userlist::{StoredPassword, read_userlist};
 use crate::NodeRole;
+use crate::id::ShardId;
 use crate::settings::{
     ANY_DATABASE, DatabaseSettings, HostBalance, NodeSettings, PeerSettings, Secret, Settings,
     UserSettings, nearest,
@@ -107,9 +108,9 @@ impl Conversion<'_> {
         let mut draft = Draft::default();
         self.apply(GLOBAL, &global, true, "", &mut draft);
         let mut users = self.users(&draft, &global, read);
-        let databases: Vec<_> =
+        let mut databases: Vec<_> =
             of(IniSection::Databases).filter_map(|entry| self.database(entry, &draft)).collect();
-        self.node(&mut draft.settings, &databases);
+        self.nodes(&mut draft.settings, &mut databases);
         for (database, place) in &databases {
             self.login_of(database, place, &mut users);
             draft.settings.databases.retain(|known| known.name != database.settings.name);
@@ -303,8 +304,9 @@ impl Conversion<'_> {
         None
     }
 
-    /// The one node, and the database there that is asked whether it lives.
-    fn node(&mut self, settings: &mut Settings, databases: &[(DatabaseDraft, Place)]) {
+    /// A node for each server, and the database on the first that is asked whether it lives. The others
+    /// have databases of their own, so each is a group of its own.
+    fn nodes(&mut self, settings: &mut Settings, databases: &mut [(DatabaseDraft, Place)]) {
         let Some((first, _)) = databases.first() else {
             if self.problems.is_empty() {
                 self.problems.push(FileError {
@@ -315,16 +317,6 @@ impl Conversion<'_> {
             }
             return;
         };
-        for (database, place) in databases {
-            let (host, port) = (&database.host, database.port);
-            if (host, port) != (&first.host, first.port) {
-                self.problems.push(place.error(format!(
-                    "{}: it is on {host}:{port}, and `{}` on {}:{}: one pgherd serves the databases of \
-                     one server, so far; start one for each server",
-                    database.settings.name, first.settings.name, first.host, first.port
-                )));
-            }
-        }
         settings.pool.load_balance_hosts = first.balance;
         for (database, place) in databases.iter().filter(|(one, _)| one.balance != first.balance) {
             let name = &database.settings.name;
@@ -332,17 +324,29 @@ impl Conversion<'_> {
                 format!("{name}: load_balance_hosts is the same for all databases, so far");
             self.problems.push(place.error(problem));
         }
-        settings.nodes = vec![NodeSettings {
-            name: "coordinator".to_owned(),
-            host: first.host.clone(),
-            port: first.port,
-            role: NodeRole::Coordinator,
-            shard: None,
+        let mut servers: Vec<(String, u16)> = Vec::new();
+        for (database, _) in databases.iter_mut() {
+            let is_it =
+                |(host, port): &(String, u16)| (host, *port) == (&database.host, database.port);
+            let at = servers.iter().position(is_it).unwrap_or_else(|| {
+                servers.push((database.host.clone(), database.port));
+                servers.len() - 1
+            });
+            database.settings.shard = shard_of(at);
+        }
+        let node = |(at, (host, port)): (usize, (String, u16))| NodeSettings {
+            name: if at == 0 { "coordinator".to_owned() } else { format!("server-{}", at + 1) },
+            host,
+            port,
+            role: if at == 0 { NodeRole::Coordinator } else { NodeRole::Worker },
+            shard: shard_of(at),
             weight: 1,
             zone: String::new(),
             server_name: String::new(),
-        }];
-        let listed = databases.iter().map(|(database, _)| &database.settings);
+        };
+        settings.nodes = servers.into_iter().enumerate().map(node).collect();
+        let on_first = databases.iter().filter(|(database, _)| database.settings.shard.is_none());
+        let listed = on_first.map(|(database, _)| &database.settings);
         let on_node = |name: &str, there: &str| {
             if there.is_empty() { name.to_owned() } else { there.to_owned() }
         };
@@ -491,6 +495,12 @@ impl Conversion<'_> {
         }
         (settings, process)
     }
+}
+
+/// The shard that the server at this place of the list is, if it is not the first. More than there may
+/// be nodes are refused where they make a cluster.
+fn shard_of(at: usize) -> Option<ShardId> {
+    at.checked_sub(1).map(|shard| ShardId(u16::try_from(shard).unwrap_or(u16::MAX)))
 }
 
 /// Whether a host is a Unix socket, as it is where none is named.

@@ -194,6 +194,11 @@ fn check_databases(settings: &Settings) -> Vec<(String, String)> {
         if database.database == ANY_DATABASE {
             problem("`database = \"*\"` is none: leave it out".to_owned());
         }
+        if let Some(shard) = database.shard
+            && !settings.nodes.iter().any(|node| node.shard == Some(shard))
+        {
+            problem(format!("`shard = {shard}`: no [[node]] carries shard {shard}"));
+        }
         if !user.is_empty() && !settings.users.iter().any(|known| known.name == *user) {
             problem(format!("`user = \"{user}\"` is no [[user]]"));
         }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::id::{GroupId, ShardId};
+
 use super::reader::Reader;
 use super::section::{Range, Source};
 use super::value::PoolMode;
@@ -17,6 +19,9 @@ pub struct DatabaseSettings {
     pub name: String,
     /// What it is called on the nodes. Default: "", the name that the client gave.
     pub database: String,
+    /// The shard whose nodes it is on; to hold other databases than the coordinator's is reason enough for
+    /// a `worker`. Default: the coordinator's nodes.
+    pub shard: Option<ShardId>,
     /// The `[[user]]` that pgherd logs in as at the nodes, for all clients of this database: they
     /// share one pool. Default: "", the client's own.
     pub user: String,
@@ -56,6 +61,11 @@ impl DatabaseSettings {
         self.name == ANY_DATABASE
     }
 
+    /// The nodes that it is on.
+    pub fn group(&self) -> GroupId {
+        self.shard.map_or(GroupId::Coordinator, GroupId::Shard)
+    }
+
     /// What it is called on the nodes, by a client that asked for `name`.
     pub fn on_nodes<'n>(&'n self, name: &'n str) -> &'n str {
         if self.database.is_empty() { name } else { &self.database }
@@ -63,6 +73,7 @@ impl DatabaseSettings {
 
     pub(super) fn read(reader: &mut Reader<'_, '_, '_>) -> Option<Self> {
         let database = reader.take("database", String::new(), &Range::Any);
+        let shard = reader.optional("shard").map(ShardId);
         let user = reader.take("user", String::new(), &Range::Any);
         let pool_mode = reader.optional("pool_mode");
         let pool_size = reader.optional("pool_size");
@@ -80,6 +91,7 @@ impl DatabaseSettings {
         Some(Self {
             name,
             database,
+            shard,
             user,
             pool_mode,
             pool_size,

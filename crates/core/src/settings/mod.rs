@@ -40,6 +40,7 @@ pub use value::{
 
 use crate::guard::GuardConfig;
 use crate::health::HealthConfig;
+use crate::id::GroupId;
 use crate::retry::{BudgetConfig, RetryConfig};
 use crate::route::RoutePolicy;
 use crate::topology::{Node, Topology, TopologyError};
@@ -262,6 +263,34 @@ impl Settings {
             return vec![DatabaseSettings { name, ..DatabaseSettings::default() }];
         }
         self.databases.clone()
+    }
+
+    /// Who asks the nodes of a group how they do, and in which database, which has to be there: the first
+    /// that is listed with this shard, else `cluster.database`. `None` where there are no users.
+    ///
+    /// ```
+    /// use pgherd_core::Settings;
+    /// use pgherd_core::id::{GroupId, ShardId};
+    ///
+    /// let text = "user = [{ name = \"app\" }, { name = \"books\" }]\n\
+    ///     node = [{ host = \"a\", role = \"coordinator\" }, { host = \"b\", role = \"worker\", shard = 0 }]\n\
+    ///     database = [{ name = \"shop\" }, { name = \"ledger\", shard = 0, user = \"books\" }]";
+    /// let settings = Settings::from_toml(text, "pgherd.toml")?;
+    /// let asks = |group| settings.probe_login(group).map(|(user, database)| (&*user.name, database));
+    /// assert_eq!(asks(GroupId::Coordinator), Some(("app", "postgres")));
+    /// assert_eq!(asks(GroupId::Shard(ShardId(0))), Some(("books", "ledger")));
+    /// # Ok::<(), pgherd_core::settings::SettingsErrors>(())
+    /// ```
+    pub fn probe_login(&self, group: GroupId) -> Option<(&UserSettings, &str)> {
+        let first = self.users.first()?;
+        let is_there = |one: &&DatabaseSettings| one.shard.is_some() && one.group() == group;
+        let Some(there) = self.databases.iter().find(is_there) else {
+            return Some((first, &self.cluster.database));
+        };
+        let user = self.users.iter().find(|user| user.name == there.user).unwrap_or(first);
+        let nameless = there.is_any() && there.database.is_empty();
+        let database = if nameless { &*self.cluster.database } else { there.on_nodes(&there.name) };
+        Some((user, database))
     }
 
     /// How statements are routed in this cluster.

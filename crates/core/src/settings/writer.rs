@@ -129,6 +129,7 @@ fn database(database: &DatabaseSettings) -> Lines {
     let DatabaseSettings {
         name,
         database: on_nodes,
+        shard,
         user,
         pool_mode,
         pool_size,
@@ -146,6 +147,7 @@ fn database(database: &DatabaseSettings) -> Lines {
     [
         Some(("name", name.to_toml())),
         one("database", on_nodes, &none.database),
+        shard.map(|shard| ("shard", shard.0.to_string())),
         one("user", user, &none.user),
         optional("pool_mode", pool_mode.as_ref()),
         optional("pool_size", pool_size.as_ref()),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgherd_core::hosts::Host;
-use pgherd_core::settings::{ChannelBinding, Secret, Settings, TlsMode};
+use pgherd_core::id::GroupId;
+use pgherd_core::settings::{ChannelBinding, Secret, Settings, TlsMode, UserSettings};
 use pgherd_core::topology::Node;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -39,13 +40,26 @@ pub(crate) struct Login {
 impl Login {
     /// The login of the first user of the settings; `None` when there is no user.
     pub(crate) fn of(settings: &Settings, application_name: String) -> Option<Self> {
-        let user = settings.users.first()?;
-        Some(Self {
+        Some(Self::under(settings.users.first()?, &settings.cluster.database, application_name))
+    }
+
+    /// The login of who asks the nodes of a group how they do; `None` when there is no user.
+    pub(crate) fn to_probe(
+        settings: &Settings,
+        group: GroupId,
+        application_name: String,
+    ) -> Option<Self> {
+        let (user, database) = settings.probe_login(group)?;
+        Some(Self::under(user, database, application_name))
+    }
+
+    fn under(user: &UserSettings, database: &str, application_name: String) -> Self {
+        Self {
             user: user.name.clone(),
             password: Password::of(user),
-            database: settings.cluster.database.clone(),
+            database: database.to_owned(),
             application_name,
-        })
+        }
     }
 }
 

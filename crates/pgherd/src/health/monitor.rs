@@ -102,7 +102,8 @@ pub(crate) struct Follower(Arc<Shared>);
 
 impl HealthMonitor {
     /// Starts to watch the nodes of `topology`, each probed every `health.interval` under the
-    /// login of the first user of the settings. Must be called inside a tokio runtime.
+    /// login of the first user of the settings, or that of [`Settings::probe_login`] on nodes that have
+    /// databases of their own. Must be called inside a tokio runtime.
     ///
     /// Without any user in the settings every probe fails.
     ///
@@ -111,13 +112,15 @@ impl HealthMonitor {
     pub fn spawn(settings: Arc<Settings>, topology: Topology) -> Self {
         let watch = ClusterWatch::new(&topology, settings.health_config());
         let instance = crate::cluster::instance_name();
-        let login = Login::of(&settings, format!("pgherd/{instance}")).unwrap_or(Login {
-            user: String::new(),
-            password: Password::none(),
-            database: settings.cluster.database.clone(),
-            application_name: String::new(),
-        });
-        let login = Arc::new(login);
+        let login = |node: &Node| {
+            let name = format!("pgherd/{instance}");
+            Arc::new(Login::to_probe(&settings, node.group(), name).unwrap_or(Login {
+                user: String::new(),
+                password: Password::none(),
+                database: settings.cluster.database.clone(),
+                application_name: String::new(),
+            }))
+        };
         let (stop, stopped) = watch::channel(false);
         let (requests, receivers): (Vec<_>, Vec<_>) =
             topology.nodes().iter().map(|_| mpsc::channel(REQUESTS)).unzip();
@@ -127,7 +130,7 @@ impl HealthMonitor {
         let reach = |node| Arc::new(Reach::new(node, settings.pool.load_balance_hosts));
         let reaches: Vec<_> = topology.nodes().iter().map(reach).collect();
         let prober = |(node, reach): (&Node, &Arc<Reach>)| {
-            Prober::new(Dialer::new(node, reach.clone(), login.clone(), &tls, limit), limit)
+            Prober::new(Dialer::new(node, reach.clone(), login(node), &tls, limit), limit)
         };
         let probers: Vec<_> = topology.nodes().iter().zip(&reaches).map(prober).collect();
         let (published, _) = watch::channel(topology.generation());

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use pgherd_core::id::GroupId;
 use pgherd_core::settings;
 use pgherd_wire::scram::{Keys, Secret};
 
@@ -36,6 +37,8 @@ pub enum Question {
 pub struct Place {
     /// Who asks, one of the settings' users.
     pub user: String,
+    /// On which nodes: of their primary.
+    pub group: GroupId,
     /// In which database, as the nodes call it.
     pub database: String,
     /// What is asked.

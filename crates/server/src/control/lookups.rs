@@ -144,7 +144,9 @@ impl Lookups {
             self.under_way.spawn(async move { (key, Err(())) });
             return;
         };
-        let primary = self.topology.load().coordinator().primary;
+        let topology = self.topology.load();
+        let nodes = topology.group(key.1.group);
+        let primary = nodes.expect("settings name no database of other groups").primary;
         self.under_way.spawn(async move {
             let (name, place) = &key;
             let rows = inquirer.ask(primary, &place.query, name).await;

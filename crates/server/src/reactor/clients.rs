@@ -473,7 +473,7 @@ impl<D: Driver> Worker<D> {
     }
 
     fn client_idle(&mut self, key: usize, input: &[u8]) -> Option<usize> {
-        let routes = self.routes();
+        let routes = self.routes(self.clients[key].account());
         let Self { clients, judge, .. } = self;
         let client = &mut clients[key];
         // What a whole session does needs the primary.
@@ -593,7 +593,7 @@ impl<D: Driver> Worker<D> {
         let node = self.choose(access, account, client.excluded);
         let owner = client.replicating.map(|replicating| replicating.owner);
         let pool_key = PoolKey { owner, ..PoolKey::of(account, node) };
-        let routes = self.routes();
+        let routes = self.routes(account);
         let (now, nanos) = (self.now, self.nanos);
         let client = &mut self.clients[key];
         (client.since, client.waits_from) = (now, nanos);

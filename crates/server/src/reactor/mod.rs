@@ -259,9 +259,9 @@ pub struct Worker<D: Driver> {
     stale_before: Instant,
     // Up to which of their changes the nodes' addresses are followed.
     addresses: u64,
-    // The newest snapshot whose news were acted on, and its primary.
+    // The newest snapshot whose news were acted on, and the primary of each group.
     generation: Generation,
-    primary: NodeId,
+    primaries: Vec<NodeId>,
     now: Instant,
     // The same in nanoseconds after the start, for what is counted with each batch.
     nanos: u64,
@@ -296,7 +296,7 @@ impl<D: Driver> Worker<D> {
         let always = Duration::from_secs(100 * 365 * 24 * 3600);
         let stale_before = if proxy.check_after.is_zero() { now + always } else { now };
         let idle_looked_at = proxy.databases.shortest_idle_timeout().map(|limit| now + limit);
-        let (generation, primary) = (topology.generation(), topology.coordinator().primary);
+        let (generation, primaries) = (topology.generation(), primaries(&topology));
         let mut worker = Self {
             proxy,
             core,
@@ -327,7 +327,7 @@ impl<D: Driver> Worker<D> {
             stale_before,
             addresses,
             generation,
-            primary,
+            primaries,
             now,
             nanos,
         };
@@ -568,7 +568,7 @@ impl<D: Driver> Worker<D> {
     /// (by bit) that this client has just seen fail.
     fn choose(&self, access: Access, account: &Account, excluded: u64) -> NodeId {
         let topology = self.proxy.topology.load();
-        let group = topology.coordinator();
+        let group = account.database.nodes(&topology);
         let pool_of = |node: NodeId| self.pools.get(&PoolKey::of(account, node));
         let usable = |node: &NodeId| {
             let is_excluded = excluded & node_bit(*node) != 0;
@@ -590,9 +590,9 @@ impl<D: Driver> Worker<D> {
         picked.or(last.copied()).unwrap_or(group.primary)
     }
 
-    fn routes(&self) -> bool {
+    fn routes(&self, account: &Account) -> bool {
         self.proxy.policy.read_from_replicas
-            && !self.proxy.topology.load().coordinator().replicas.is_empty()
+            && !account.database.nodes(&self.proxy.topology.load()).replicas.is_empty()
     }
 
     fn pool(&mut self, key: PoolKey) -> &mut CorePool {
@@ -612,6 +612,11 @@ impl<D: Driver> Worker<D> {
             self.dismiss_if_streaming(key);
         }
     }
+}
+
+/// The primary of each group.
+fn primaries(topology: &Topology) -> Vec<NodeId> {
+    topology.groups().iter().map(|group| group.primary).collect()
 }
 
 fn node_bit(node: NodeId) -> u64 {

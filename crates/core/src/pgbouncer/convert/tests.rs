@@ -300,8 +300,6 @@ fn what_pgbouncer_refuses_or_would_be_dangerous_is_refused() {
         ("", "a = host=db load_balance_hosts=disable", "is the same for all databases"),
         ("", "[peers]\n0 = host=db", "0 is no number of a peer"),
         ("peer_id = 99999", "", "99999 is no number of a peer"),
-        ("", "a = host=other", "test.ini:9: a: it is on other:5432, and `shop` on db:5432"),
-        ("", "a = host=db port=6000", "it is on db:6000"),
         ("", "a = host=db timezone=UTC", "ALTER DATABASE"),
         ("", "a = host=db user=app password=other", "has another password in auth_file"),
         ("", "a = host=db pool_size=20000", "test.ini:9: a: pool_size: 20000 is out of range"),
@@ -420,4 +418,35 @@ proptest! {
             prop_assert_eq!(again.map_err(|errors| errors.to_string()), Ok(settings), "{}", text);
         }
     }
+}
+
+#[test]
+fn each_server_is_a_group_of_its_own() {
+    let rest = "ledger = host=db2 dbname=books user=app\nold = host=db port=5433\nmore = host=db2\n\
+                * = host=db2";
+    let settings = converted("", rest).unwrap().settings;
+    let nodes: Vec<_> = settings
+        .nodes
+        .iter()
+        .map(|node| (&*node.name, &*node.host, node.port, node.shard.map(|shard| shard.0)))
+        .collect();
+    assert_eq!(
+        nodes,
+        [
+            ("coordinator", "db", 5432, None),
+            ("server-2", "db2", 5432, Some(0)),
+            ("server-3", "db", 5433, Some(1))
+        ]
+    );
+    let of = |name: &str| {
+        let database = settings.databases.iter().find(|one| one.name == name).unwrap();
+        database.shard.map(|shard| shard.0)
+    };
+    assert_eq!(
+        ["shop", "ledger", "old", "more", "*"].map(of),
+        [None, Some(0), Some(1), Some(0), Some(0)]
+    );
+    assert_eq!(settings.cluster.database, "shop");
+    let toml = settings.to_toml();
+    assert_eq!(Settings::from_toml(&toml, "test").unwrap().databases, settings.databases, "{toml}");
 }

@@ -59,7 +59,7 @@ fn row(database: &Database, view: &View<'_>) -> Row {
     let all = view.proxy.admin.settings();
     let settings = database.settings();
     let topology = view.proxy.topology.load();
-    let primary = topology.node(topology.coordinator().primary);
+    let primary = topology.node(database.nodes(&topology).primary);
     let size = settings.pool_size.unwrap_or(all.pool.size);
     let min_idle = settings.min_idle.unwrap_or(all.pool.min_idle);
     let reserve = settings.reserve_size.unwrap_or(all.pool.reserve_size);

@@ -169,7 +169,7 @@ impl<D: Driver> Worker<D> {
     /// Waiters for a replica need not wait for it: another node serves them as well.
     pub(super) fn reroute_waiters(&mut self, pool_key: PoolKey) {
         let topology = self.proxy.topology.load_full();
-        if topology.coordinator().primary == pool_key.node {
+        if topology.group_of(pool_key.node).primary == pool_key.node {
             return;
         }
         let now = self.now;

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use pgherd_core::id::NodeId;
 use pgherd_core::pool::Slots;
 use pgherd_wire::frontend;
 
 use super::{Backend, Loss, Phase};
-use crate::reactor::{Driver, Mail, PoolKey, Worker};
+use crate::reactor::{Driver, Mail, PoolKey, Worker, primaries};
 
 impl<D: Driver> Worker<D> {
     pub(in crate::reactor) fn time_out_backends(&mut self) {
@@ -105,8 +106,11 @@ impl<D: Driver> Worker<D> {
             return;
         }
         self.generation = topology.generation();
-        let primary = topology.coordinator().primary;
-        let last_primary = std::mem::replace(&mut self.primary, primary);
+        let last_primaries = std::mem::replace(&mut self.primaries, primaries(&topology));
+        let demoted: Vec<NodeId> = last_primaries
+            .into_iter()
+            .filter(|last| topology.group_of(*last).primary != *last)
+            .collect();
         let is_left = |node| !topology.health(node).is_healthy() || topology.is_fenced(node);
         let stranded = self.backends_where(|backend| {
             is_left(backend.pool.node)
@@ -134,14 +138,15 @@ impl<D: Driver> Worker<D> {
             self.reroute_waiters(pool);
             self.balance(pool);
         }
-        if last_primary != primary {
-            let of_last = |pool: &PoolKey| pool.node == last_primary;
+        if !demoted.is_empty() {
+            let of_last = |pool: &PoolKey| demoted.contains(&pool.node);
             let pools: Vec<PoolKey> = self.pools.keys().copied().filter(of_last).collect();
             pools.into_iter().for_each(|pool| self.reroute_waiters(pool));
             // A stream of what is no primary any more may go on for ever and bring nothing.
             let streams = self.backends_where(|backend| {
                 let is_held = matches!(backend.phase, Phase::Leased { .. });
-                backend.replication.is_some() && backend.pool.node != primary && is_held
+                let is_primary = !demoted.contains(&backend.pool.node);
+                backend.replication.is_some() && !is_primary && is_held
             });
             streams.into_iter().for_each(|key| self.lose_backend(key, &Loss::Demoted));
         }
@@ -188,9 +193,10 @@ impl<D: Driver> Worker<D> {
         if self.core > 0 || self.draining {
             return;
         }
-        let (proxy, node) = (Arc::clone(&self.proxy), self.primary);
+        let (proxy, topology) = (Arc::clone(&self.proxy), self.proxy.topology.load_full());
         for (database, user) in proxy.databases.kept_ready() {
-            self.pool(PoolKey { node, database, user, owner: None });
+            let node = database.nodes(&topology).primary;
+            self.pool(PoolKey { node, database: database.id, user, owner: None });
         }
     }
 
