@@ -67,6 +67,22 @@ async fn pause_waits_for_transactions_and_holds_up_who_comes_until_resume() {
 }
 
 #[tokio::test]
+async fn who_waits_in_vain_is_told_that_it_is_paused() {
+    let world = start(0, &PATIENT.replace("1m", "1s"));
+    let dba = console(&world, ADMIN).await;
+    for order in ["PAUSE", "PAUSE app"] {
+        let waiter = world.connect().await;
+        dba.batch_execute(order).await.unwrap();
+        let error = waiter.batch_execute("select 1").await.unwrap_err();
+        let error = error.as_db_error().unwrap();
+        assert_eq!((error.code().code(), error.severity()), ("53300", "FATAL"));
+        assert!(error.detail().unwrap().contains("paused"), "{error:?}");
+        assert!(error.hint().unwrap().contains("RESUME"), "{error:?}");
+        dba.batch_execute(&order.replace("PAUSE", "RESUME")).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_done_is_said_in_pgbouncers_words() {
     let world = start(0, PATIENT);
     let dba = console(&world, ADMIN).await;

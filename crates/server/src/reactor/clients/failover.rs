@@ -132,7 +132,12 @@ impl<D: Driver> Worker<D> {
              {waiting} waiting in the pool of {pool_name})"
         );
         let pins = self.proxy.pins.described(pool_key, self.now);
-        let (detail, hint) = match &self.pool(pool_key).last_error {
+        let pool = self.pool(pool_key);
+        let (detail, hint) = match &pool.last_error {
+            _ if pool.pool.is_held() => (
+                "the database is paused, or all of them are".to_owned(),
+                "RESUME at the console lets clients go on",
+            ),
             Some(error) => (
                 match retry_at.and_then(|at| at.checked_duration_since(now)) {
                     Some(wait) => format!(
