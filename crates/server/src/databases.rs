@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use pgherd_core::Settings;
 use pgherd_core::id::GroupId;
 use pgherd_core::settings::{DatabaseSettings, PoolMode, PoolPlan, UserSettings};
@@ -38,14 +38,13 @@ pub struct Database {
     pub id: DatabaseId,
     /// What clients call it.
     pub name: Box<str>,
-    /// What it is called on the nodes.
-    pub on_nodes: Box<str>,
     /// On which nodes it is.
     pub group: GroupId,
-    /// Whether the settings name it, and not `"*"`.
-    pub is_listed: bool,
     clients: Places,
-    settings: Arc<DatabaseSettings>,
+    // Whether the settings name it now, and not `"*"`.
+    is_listed: AtomicBool,
+    // Change when settings are read again.
+    settings: ArcSwap<DatabaseSettings>,
     // What consoles have ordered.
     // 0, or the number of the order that pauses it.
     paused_by: AtomicU64,
@@ -74,7 +73,20 @@ pub struct Account {
     of_user: Arc<Places>,
 }
 
+/// What of an account is by the settings.
+#[derive(PartialEq)]
+struct Terms {
+    login: UserId,
+    mode: PoolMode,
+    timeouts: Timeouts,
+}
+
 impl Account {
+    fn is_as(&self, terms: &Terms) -> bool {
+        let Self { login, mode, timeouts, .. } = *self;
+        *terms == Terms { login, mode, timeouts }
+    }
+
     /// Takes a place for a client.
     ///
     /// # Errors
@@ -112,12 +124,11 @@ pub enum NoDatabase {
 /// when a pool is made.
 #[derive(Debug)]
 pub struct Databases {
-    // As they are, or as they were read again: databases and users stand where they stood.
+    // As they are, or as they were read again: users stand where they stood.
     settings: ArcSwap<Settings>,
-    listed: Vec<Arc<Database>>,
-    any: Option<Arc<DatabaseSettings>>,
-    logins: HashMap<String, UserId>,
-    users: Vec<Arc<Places>>,
+    listed: ArcSwap<Vec<Arc<Database>>>,
+    any: ArcSwapOption<DatabaseSettings>,
+    logins: ArcSwap<HashMap<String, UserId>>,
     consoles: HashMap<UserId, Rights>,
     // What holds for users that were looked up.
     looked_up: UserSettings,
@@ -127,49 +138,78 @@ pub struct Databases {
 #[derive(Debug, Default)]
 struct Known {
     unlisted: HashMap<Box<str>, Arc<Database>>,
+    // Those that the settings have listed, and clients or pools still have.
+    former: Vec<Arc<Database>>,
     accounts: HashMap<(DatabaseId, UserId), Arc<Account>>,
-    // Clients of users that were looked up.
-    looked_up: HashMap<UserId, Arc<Places>>,
+    // Clients of each user.
+    users: HashMap<UserId, Arc<Places>>,
     next: u32,
 }
 
 impl Databases {
     /// Those of the settings, whose users these are.
     pub fn new(settings: &Settings, users: &Users) -> Self {
+        let settings = Arc::new(settings.clone());
+        let all = Self {
+            settings: ArcSwap::new(Arc::clone(&settings)),
+            listed: ArcSwap::default(),
+            any: ArcSwapOption::empty(),
+            logins: ArcSwap::default(),
+            consoles: consoles(&settings, users),
+            looked_up: UserSettings::default(),
+            known: Mutex::default(),
+        };
+        all.follow(settings, users, 0);
+        all
+    }
+
+    /// These are the settings from now on, as [`admin::Admin::reload`] has made them of what was read.
+    /// Clients stay where they are, also in a database that is no more. Backends that were opened until
+    /// now, in the time of [`admin::Admin::nanos`], are to be closed as soon as they are free, if their
+    /// database is another one on the nodes, or begins otherwise.
+    pub(crate) fn follow(&self, settings: Arc<Settings>, users: &Users, now: u64) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.listed.load_full();
         let (mut listed, mut any) = (Vec::new(), None);
         for of_one in settings.served_databases() {
-            let of_one = Arc::new(of_one);
             if of_one.is_any() {
-                any = Some(of_one);
-            } else {
-                let name = of_one.name.clone();
-                let id = u32::try_from(listed.len()).expect("settings fit into memory");
-                let clients = Places::up_to(settings.client_limit_of_database(&of_one));
-                let id = DatabaseId(id);
-                listed.push(Arc::new(Database::new(id, &name, of_one, true, clients)));
+                any = Some(Arc::new(of_one));
+                continue;
             }
+            if let Some(database) = before.iter().find(|one| *one.name == of_one.name) {
+                database.follow(of_one, now);
+                listed.push(Arc::clone(database));
+                continue;
+            }
+            // Who came to it by `"*"` has it as it was.
+            let by_any = known.unlisted.remove(of_one.name.as_str());
+            known.former.extend(by_any);
+            let clients = Places::up_to(settings.client_limit_of_database(&of_one));
+            listed.push(known.make(&of_one.name.clone(), Arc::new(of_one), true, clients));
         }
-        let next = u32::try_from(listed.len()).expect("settings fit into memory");
+        for database in before.iter().filter(|one| !listed.iter().any(|now| now.id == one.id)) {
+            database.is_listed.store(false, Ordering::Relaxed);
+            known.former.push(Arc::clone(database));
+        }
+        known.former.retain(|database| Arc::strong_count(database) > 1);
+        if let Some(any) = &any {
+            known.unlisted.values().for_each(|one| one.follow(DatabaseSettings::clone(any), now));
+        }
         let find = |name: &String| Some((name.clone(), users.find(name)?));
-        Self {
-            settings: ArcSwap::from_pointee(settings.clone()),
-            listed,
-            any,
-            users: settings
-                .users
-                .iter()
-                .map(|user| Arc::new(Places::up_to(settings.client_limit_of_user(user))))
-                .collect(),
-            consoles: consoles(settings, users),
-            logins: settings.users.iter().filter_map(|user| find(&user.name)).collect(),
-            looked_up: UserSettings::default(),
-            known: Mutex::new(Known { next, ..Known::default() }),
-        }
+        let logins = settings.users.iter().filter_map(|user| find(&user.name)).collect();
+        self.listed.store(Arc::new(listed));
+        self.any.store(any);
+        self.logins.store(Arc::new(logins));
+        self.settings.store(settings);
+        // What holds for their clients is looked up anew; those who are there keep what they have.
+        known
+            .accounts
+            .retain(|_, account| account.is_as(&self.terms(&account.database, account.user)));
     }
 
     /// Whether clients may name it.
     pub fn serves(&self, name: &str) -> bool {
-        self.any.is_some() || self.is_console(name) || self.listed(name).is_some()
+        self.any.load().is_some() || self.is_console(name) || self.listed(name).is_some()
     }
 
     /// Whether it is the console.
@@ -189,31 +229,32 @@ impl Databases {
     pub(crate) fn find(&self, name: &str) -> Result<Arc<Database>, NoDatabase> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match self.listed(name) {
-            Some(database) => Ok(Arc::clone(database)),
-            None => known.unlisted(name, self.any.as_ref(), &self.settings.load()),
+            Some(database) => Ok(database),
+            None => known.unlisted(name, self.any.load_full(), &self.settings.load()),
         }
     }
 
     /// All that are known: those that are listed, and those that clients have named.
     pub(crate) fn all(&self) -> Vec<Arc<Database>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        self.listed.iter().chain(known.unlisted.values()).cloned().collect()
+        self.listed.load().iter().chain(known.unlisted.values()).cloned().collect()
     }
 
     /// Clients that are logged in under a user.
     pub(crate) fn clients_of(&self, user: UserId) -> usize {
-        self.users[user.index()].taken()
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.users.get(&user).map_or(0, |places| places.taken())
     }
 
     /// The name of the first that the settings list, if they list any.
-    pub fn first(&self) -> &str {
-        self.listed.first().map_or("", |database| &database.name)
+    pub fn first(&self) -> String {
+        self.listed.load().first().map_or_else(String::new, |database| database.name.to_string())
     }
 
     /// The user as whom all clients of a database are served, if it has one.
     pub fn shared_login(&self, name: &str) -> Option<UserId> {
-        let settings = self.listed(name).map(|database| &database.settings).or(self.any.as_ref());
-        self.logins.get(&settings?.user).copied()
+        let settings = self.settings_of(name)?;
+        self.logins.load().get(&settings.user).copied()
     }
 
     /// The account of a database and a user.
@@ -224,18 +265,16 @@ impl Databases {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let known = &mut *known;
         let database = match self.listed(name) {
-            Some(database) => Arc::clone(database),
-            None => known.unlisted(name, self.any.as_ref(), &self.settings.load())?,
+            Some(database) => database,
+            None => known.unlisted(name, self.any.load_full(), &self.settings.load())?,
         };
-        let Known { accounts, looked_up, .. } = known;
+        let Known { accounts, users, .. } = known;
         let account = accounts.entry((database.id, user)).or_insert_with(|| {
-            let login = self.login_of_all(&database).unwrap_or(user);
-            let mode = self.plan(&database, login).mode;
-            let settings = self.settings.load();
-            let timeouts = settings.client_timeouts(self.of_user(&settings, user));
-            let of_user = self.users.get(user.index()).unwrap_or_else(|| {
-                let limit = settings.client_limit_of_user(&self.looked_up);
-                looked_up.entry(user).or_insert_with(|| Arc::new(Places::up_to(limit)))
+            let Terms { login, mode, timeouts } = self.terms(&database, user);
+            let of_user = users.entry(user).or_insert_with(|| {
+                let settings = self.settings.load();
+                let limit = settings.client_limit_of_user(self.of_user(&settings, user));
+                Arc::new(Places::up_to(limit))
             });
             let of_user = Arc::clone(of_user);
             let clients = Places::default();
@@ -243,6 +282,14 @@ impl Databases {
             Arc::new(Account { id, database, user, login, mode, timeouts, clients, of_user })
         });
         Ok(Arc::clone(account))
+    }
+
+    /// What holds for clients that come with the two now.
+    fn terms(&self, database: &Database, user: UserId) -> Terms {
+        let login = self.login_of_all(database).unwrap_or(user);
+        let mode = self.plan(database, login).mode;
+        let settings = self.settings.load();
+        Terms { login, mode, timeouts: settings.client_timeouts(self.of_user(&settings, user)) }
     }
 
     /// The shortest time after which an idle client is dismissed, of all users.
@@ -254,12 +301,13 @@ impl Databases {
 
     /// The database with this id, which somebody has to hold.
     pub(crate) fn get(&self, id: DatabaseId) -> Arc<Database> {
-        if let Some(listed) = self.listed.get(id.0 as usize) {
+        if let Some(listed) = self.listed.load().iter().find(|database| database.id == id) {
             return Arc::clone(listed);
         }
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let unlisted = known.unlisted.values().find(|database| database.id == id);
-        Arc::clone(unlisted.expect("a database is known for as long as it is held"))
+        let mut others = known.unlisted.values().chain(&known.former);
+        let found = others.find(|database| database.id == id);
+        Arc::clone(found.expect("a database is known for as long as it is held"))
     }
 
     /// Whether a pool of a database under a login is to be kept ready: all its clients share that
@@ -274,23 +322,23 @@ impl Databases {
     }
 
     /// The listed databases whose clients share a login, with that, where backends are kept open.
-    pub(crate) fn kept_ready(&self) -> impl Iterator<Item = (&Database, UserId)> {
-        self.listed.iter().filter_map(|database| {
+    pub(crate) fn kept_ready(&self) -> Vec<(Arc<Database>, UserId)> {
+        let listed = self.listed.load();
+        let ready = listed.iter().filter_map(|database| {
             let login = self.login_of_all(database)?;
-            (self.plan(database, login).min_idle > 0).then_some((&**database, login))
-        })
+            (self.plan(database, login).min_idle > 0).then(|| (Arc::clone(database), login))
+        });
+        ready.collect()
     }
 
     fn login_of_all(&self, database: &Database) -> Option<UserId> {
-        self.logins.get(&database.settings.user).copied()
+        self.logins.load().get(&database.settings.load().user).copied()
     }
 
     /// What holds for the pools of a database under a login at the nodes.
     pub(crate) fn plan(&self, database: &Database, login: UserId) -> PoolPlan {
         let settings = self.settings.load();
-        let is_it = |one: &&DatabaseSettings| one.name == database.settings.name;
-        let now = settings.databases.iter().find(is_it).unwrap_or(&database.settings);
-        PoolPlan::new(&settings, now, self.of_user(&settings, login))
+        PoolPlan::new(&settings, &database.settings.load(), self.of_user(&settings, login))
     }
 
     /// What the settings say of a user; of one that was looked up they say nothing.
@@ -301,10 +349,10 @@ impl Databases {
     /// Where the secret of a user who is not in the settings is looked up that wants this database;
     /// `None` if it is not.
     pub fn look_up(&self, database: &str) -> Option<Place> {
-        let find = |name: &str| self.listed(name).map(|one| &one.settings).or(self.any.as_ref());
         let settings = self.settings.load();
         let listen = &settings.listen;
-        let own = find(database);
+        let own = self.settings_of(database);
+        let own = own.as_deref();
         let first = |own: Option<&String>, of_all: &String| {
             let own = own.filter(|own| !own.is_empty()).unwrap_or(of_all);
             (!own.is_empty()).then(|| own.clone())
@@ -313,19 +361,18 @@ impl Databases {
         let query = first(own.map(|own| &own.auth_query), &listen.auth_query)?;
         let named = first(own.map(|own| &own.auth_database), &listen.auth_database);
         let named = named.as_deref().unwrap_or(database);
-        let found = find(named)?;
+        let found = self.settings_of(named)?;
         let (group, database) = (found.group(), found.on_nodes(named).to_owned());
         Some(Place { user, group, database, query })
     }
 
-    /// Has these hold for plans from now on: what the settings were made of by
-    /// [`admin::Admin::reload`].
-    pub(crate) fn follow(&self, settings: Arc<Settings>) {
-        self.settings.store(settings);
+    fn listed(&self, name: &str) -> Option<Arc<Database>> {
+        self.listed.load().iter().find(|database| *database.name == *name).cloned()
     }
 
-    fn listed(&self, name: &str) -> Option<&Arc<Database>> {
-        self.listed.iter().find(|database| *database.name == *name)
+    fn settings_of(&self, name: &str) -> Option<Arc<DatabaseSettings>> {
+        let listed = self.listed(name).map(|database| database.settings.load_full());
+        listed.or_else(|| self.any.load_full())
     }
 }
 
@@ -341,7 +388,7 @@ impl Known {
     fn unlisted(
         &mut self,
         name: &str,
-        any: Option<&Arc<DatabaseSettings>>,
+        any: Option<Arc<DatabaseSettings>>,
         settings: &Settings,
     ) -> Result<Arc<Database>, NoDatabase> {
         let any = any.ok_or_else(|| NoDatabase::Unknown(name.to_owned()))?;
@@ -357,19 +404,49 @@ impl Known {
         if self.unlisted.len() >= MOST_UNLISTED {
             return Err(NoDatabase::TooMany(MOST_UNLISTED));
         }
-        let id = DatabaseId(self.next);
-        self.next += 1;
-        let clients = Places::up_to(settings.client_limit_of_database(any));
-        let database = Arc::new(Database::new(id, name, Arc::clone(any), false, clients));
+        let clients = Places::up_to(settings.client_limit_of_database(&any));
+        let database = self.make(name, any, false, clients);
         self.unlisted.insert(name.into(), Arc::clone(&database));
         Ok(database)
+    }
+
+    fn make(
+        &mut self,
+        name: &str,
+        settings: Arc<DatabaseSettings>,
+        is_listed: bool,
+        clients: Places,
+    ) -> Arc<Database> {
+        let id = DatabaseId(self.next);
+        self.next += 1;
+        Arc::new(Database::new(id, name, settings, is_listed, clients))
     }
 }
 
 impl Database {
-    /// What is run on a backend when it has been opened, and when it has been reset.
-    pub fn connect_query(&self) -> &str {
-        &self.settings.connect_query
+    /// What it is called on the nodes.
+    pub fn on_nodes(&self) -> String {
+        self.settings.load().on_nodes(&self.name).to_owned()
+    }
+
+    /// Whether the settings name it, and not `"*"`.
+    pub fn is_listed(&self) -> bool {
+        self.is_listed.load(Ordering::Relaxed)
+    }
+
+    /// What is run on a backend when it has been opened, and when it has been reset; empty: nothing.
+    pub fn connect_query(&self) -> String {
+        self.settings.load().connect_query.clone()
+    }
+
+    fn follow(&self, settings: DatabaseSettings, now: u64) {
+        let before = self.settings.swap(Arc::new(settings.clone()));
+        let begins = |one: &DatabaseSettings| {
+            (one.on_nodes(&self.name).to_owned(), one.connect_query.clone())
+        };
+        if begins(&before) != begins(&settings) {
+            self.reconnect(now);
+        }
     }
 
     /// The nodes that it is on.
@@ -378,8 +455,8 @@ impl Database {
     }
 
     /// Its settings.
-    pub(crate) fn settings(&self) -> &DatabaseSettings {
-        &self.settings
+    pub(crate) fn settings(&self) -> Arc<DatabaseSettings> {
+        self.settings.load_full()
     }
 
     /// Clients that are logged in to it.
@@ -441,17 +518,15 @@ impl Database {
         is_listed: bool,
         clients: Places,
     ) -> Self {
-        let on_nodes = settings.on_nodes(name).into();
         let name = name.into();
         let reconnect_before = AtomicU64::new(0);
         Self {
             id,
             name,
-            on_nodes,
             group: settings.group(),
-            is_listed,
             clients,
-            settings,
+            is_listed: AtomicBool::new(is_listed),
+            settings: ArcSwap::new(settings),
             paused_by: AtomicU64::new(0),
             is_disabled: AtomicBool::new(false),
             reconnect_before,

@@ -27,7 +27,7 @@ use crate::listeners::{self, Listeners};
 use crate::peers::Peers;
 use crate::pins::{Pin, Pins};
 use crate::reactor::mio_driver::{Acceptor, Mailbox, cores};
-use crate::reactor::{Counts, Failures, Mail, Proxy, Questions, ReloadError, Shares};
+use crate::reactor::{Counts, Failures, Mail, Proxy, Questions, ReloadError, Relogin, Shares};
 use crate::relay::StatementTable;
 use crate::statistics::{NodeStatistics, statistics};
 use crate::takeover::{Inherited, TakeoverDesk, WebDoor};
@@ -262,22 +262,24 @@ impl Server {
             AuthMethod::Hba => Hba::new(&settings.listen.hba_file, &settings.listen.ident_file)?,
             _ => Hba::default(),
         };
-        let watched = Arc::new(settings.clone());
+        let held = Arc::new(ArcSwap::from_pointee(settings.clone()));
         let places = peers.iter().map(Peers::addresses).chain([&addresses]).cloned();
         let (cores, mailboxes) = cores(count)?;
         let for_answers = Arc::clone(&mailboxes);
-        let control = ControlPlane::start(watched, topology, places, look_up, for_answers)?;
-        let desk = control.desk();
+        let control =
+            ControlPlane::start(Arc::clone(&held), topology, places, look_up, for_answers)?;
+        let (desk, monitor) = (control.desk(), control.monitor());
         let health = Health {
             topology: control.topology(),
             failures: Box::new(control.failures()),
             questions: Box::new(move |question, by| desk.ask(question, by)),
+            relogin: Box::new(move |settings| monitor.relogin(settings)),
         };
         let now = Instant::now();
         let before = predecessor.as_ref().map(|process| process.cancels);
         let whereabouts = Whereabouts { addresses, peers, predecessor: before };
         let doors = Doors { client_tls, node_tls, hba };
-        let proxy = proxy(settings, policy, health, whereabouts, doors, count, now);
+        let proxy = proxy(held, policy, health, whereabouts, doors, count, now);
         let proxy = Arc::new(proxy);
         let stopper = Stopper(Arc::clone(&mailboxes));
         let http_address = http.as_ref().map(TcpListener::local_addr).transpose()?;
@@ -407,6 +409,8 @@ pub(crate) struct Health {
     pub(crate) topology: Arc<ArcSwap<Topology>>,
     pub(crate) failures: Failures,
     pub(crate) questions: Questions,
+    /// Where the watch hears of other passwords.
+    pub(crate) relogin: Relogin,
 }
 
 /// Where the nodes are, and other proxies.
@@ -425,7 +429,7 @@ pub(crate) struct Doors {
 
 /// What all cores share, by the settings.
 pub(crate) fn proxy(
-    settings: &Settings,
+    held: Arc<ArcSwap<Settings>>,
     policy: RoutePolicy,
     health: Health,
     whereabouts: Whereabouts,
@@ -433,6 +437,7 @@ pub(crate) fn proxy(
     cores: usize,
     now: Instant,
 ) -> Proxy {
+    let settings = &*held.load_full();
     let random = |bytes: &mut [u8]| {
         getrandom::fill(bytes).expect("the system's random source works once it has started");
     };
@@ -456,6 +461,7 @@ pub(crate) fn proxy(
         topology: health.topology,
         failures: health.failures,
         questions: health.questions,
+        relogin: health.relogin,
         addresses: whereabouts.addresses,
         balancer: Balancer::new(policy.balance, settings.nodes.len(), 0),
         policy,
@@ -481,7 +487,7 @@ pub(crate) fn proxy(
         reset_always: pool.reset_always,
         class_cache_bytes: pool.statement_cache_bytes.0,
         classifier: Classifier::new(settings.routing.read_only_functions.iter().cloned()),
-        admin: Admin::new(settings, now),
+        admin: Admin::new(held, now),
     }
 }
 

@@ -17,7 +17,7 @@ use pgherd_server::{Inherited, Server};
 use pgherd_wire::{frontend, startup};
 use tempfile::TempDir;
 use world::raw::{Raw, send_cancel, text_of};
-use world::{World, feed, text, until};
+use world::{World, eventually, feed, text, until};
 
 /// A proxy with a Unix socket in a folder that everybody may see.
 fn with_unix_socket(more: &str) -> (World, TempDir) {
@@ -174,6 +174,61 @@ fn reload_applies_what_it_can_and_refuses_what_is_wrong() {
     Pgbench::initialize(world.node("coordinator").address(), 1).unwrap();
     world.pgbench(&["-n", "-c", "8", "-t", "50", "-S"]);
     assert!(world.backends_at("coordinator") <= 3);
+}
+
+#[tokio::test]
+async fn reload_takes_users_passwords_and_databases() {
+    let listed = "[[database]]\nname = \"app\"\n[[database]]\nname = \"old\"\ndatabase = \"app\"\n";
+    let world = World::before(Cluster::start(&ClusterSpec::default()).unwrap(), |_| {}, listed);
+    let node = world.node("coordinator");
+    node.psql("create database other").unwrap();
+    let (app, old) = (world.connect().await, world.try_connect("dbname=old").await.unwrap());
+    let name = "select current_database()::text";
+    assert_eq!(ask(&old, name).await, "app");
+
+    node.psql("alter role app password 'changed'").unwrap();
+    node.psql("create role clerk login password 'clerk-secret'").unwrap();
+    let text = world.cluster.settings_toml(
+        "[[user]]\nname = \"clerk\"\npassword = \"clerk-secret\"\n\
+         [[database]]\nname = \"app\"\ndatabase = \"other\"\n\
+         [[database]]\nname = \"new\"\ndatabase = \"app\"\nuser = \"clerk\"\n",
+    );
+    let text = text.replace(&format!("\"{}\"", cluster::PASSWORD), "\"changed\"");
+    let settings = Settings::from_toml(&text, "test").unwrap();
+    let outcome = world.server().reload_from(move || Ok(settings.clone())).reload().unwrap();
+    let applied = ["user app", "user clerk", "database app", "database new"];
+    assert_eq!(outcome.applied[..4], applied, "{outcome:?}");
+
+    // Who was there stays, also in a database that is no more; and has what its name means now.
+    assert_eq!(ask(&old, name).await, "app");
+    assert_eq!(ask(&app, name).await, "other");
+    let refused = |options: &str| {
+        let options = options.to_owned();
+        let world = &world;
+        async move {
+            let error = world.try_connect(&options).await.err().unwrap();
+            error.code().unwrap().code().to_owned()
+        }
+    };
+    assert_eq!(refused("").await, "28P01", "by the password that it had");
+    assert_eq!(refused("password=changed dbname=old").await, "3D000");
+    let again = world.try_connect("password=changed").await.unwrap();
+    assert_eq!(ask(&again, name).await, "other");
+    for who in ["password=changed", "user=clerk password=clerk-secret"] {
+        let new = world.try_connect(&format!("{who} dbname=new")).await.unwrap();
+        let both = "select current_database() || ' ' || session_user";
+        assert_eq!(ask(&new, both).await, "app clerk");
+    }
+
+    // The node is still watched: by the password that it has now.
+    node.psql("select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'pgherd/%'")
+        .unwrap();
+    let is_watched = "select count(*) from pg_stat_activity where application_name like 'pgherd/%'";
+    eventually("it is watched again", || node.psql(is_watched).unwrap() == "1").await;
+}
+
+async fn ask(client: &tokio_postgres::Client, sql: &str) -> String {
+    client.query_one(sql, &[]).await.unwrap().get(0)
 }
 
 #[test]

@@ -80,6 +80,8 @@ struct Shared {
     topology: Arc<ArcSwap<Topology>>,
     // Also held while a snapshot is published, so that generations go up.
     watch: Mutex<ClusterWatch>,
+    // As whom each node is asked, by its id.
+    logins: Vec<Arc<Login>>,
     // Told the generation of each new snapshot.
     published: watch::Sender<Generation>,
     requests: Vec<mpsc::Sender<Request>>,
@@ -129,16 +131,19 @@ impl HealthMonitor {
         let tls = Tls::of(&settings);
         let reach = |node| Arc::new(Reach::new(node, settings.pool.load_balance_hosts));
         let reaches: Vec<_> = topology.nodes().iter().map(reach).collect();
-        let prober = |(node, reach): (&Node, &Arc<Reach>)| {
-            Prober::new(Dialer::new(node, reach.clone(), login(node), &tls, limit), limit)
+        let logins: Vec<_> = topology.nodes().iter().map(login).collect();
+        let prober = |((node, reach), login): ((&Node, &Arc<Reach>), &Arc<Login>)| {
+            Prober::new(Dialer::new(node, reach.clone(), login.clone(), &tls, limit), limit)
         };
-        let probers: Vec<_> = topology.nodes().iter().zip(&reaches).map(prober).collect();
+        let probers: Vec<_> =
+            topology.nodes().iter().zip(&reaches).zip(&logins).map(prober).collect();
         let (published, _) = watch::channel(topology.generation());
         let shared = Arc::new(Shared {
             published,
             topology: Arc::new(ArcSwap::from_pointee(topology)),
             watch: Mutex::new(watch),
             requests,
+            logins,
             names,
             reaches,
             lines: OnceLock::new(),
@@ -153,6 +158,22 @@ impl HealthMonitor {
             })
             .collect();
         Self { shared, stop, tasks: Mutex::new(tasks) }
+    }
+
+    /// Has nodes asked with the passwords of these settings from now on, where it has opened a connection
+    /// anew. A password that was read from a file, or printed by a command, is not given up for one.
+    ///
+    /// ```no_run
+    /// # fn f(monitor: &pgherd::HealthMonitor, read_again: &pgherd::Settings) {
+    /// monitor.relogin(read_again);
+    /// # }
+    /// ```
+    pub fn relogin(&self, settings: &Settings) {
+        for login in &self.shared.logins {
+            if let Some(user) = settings.users.iter().find(|user| user.name == login.user) {
+                login.password.change(&user.password);
+            }
+        }
     }
 
     /// The newest snapshot.

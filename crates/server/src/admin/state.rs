@@ -8,6 +8,8 @@ use arc_swap::ArcSwap;
 use pgherd_core::Settings;
 
 use super::live;
+use crate::auth::MOST_ADDED;
+
 use super::reload::{self, Reloaded, Source};
 
 /// Whether all databases are held up.
@@ -22,7 +24,9 @@ pub(crate) enum Pause {
 /// What consoles know of the process beside what its cores tell.
 pub struct Admin {
     // What it was started with, but for what a console has changed since.
-    settings: ArcSwap<Settings>,
+    settings: Arc<ArcSwap<Settings>>,
+    // Users that there is room for.
+    most_users: usize,
     // Where they are read again, where somebody has said it.
     source: OnceLock<Source>,
     // Held while they are read again: one after the other.
@@ -49,9 +53,10 @@ impl std::fmt::Debug for Admin {
 
 impl Admin {
     /// For a proxy with these settings, started now.
-    pub(crate) fn new(settings: &Settings, now: Instant) -> Self {
+    pub(crate) fn new(settings: Arc<ArcSwap<Settings>>, now: Instant) -> Self {
         Self {
-            settings: ArcSwap::from_pointee(settings.clone()),
+            most_users: settings.load().users.len() + MOST_ADDED,
+            settings,
             source: OnceLock::new(),
             reloading: Mutex::new(()),
             started: (now, SystemTime::now()),
@@ -99,7 +104,7 @@ impl Admin {
         let source = self.source.get().ok_or("settings are read at the start only")?;
         let new = source()?;
         new.check().map_err(|errors| errors.to_string())?;
-        let (held, outcome) = reload::merge(&self.settings(), &new);
+        let (held, outcome) = reload::merge(&self.settings(), &new, self.most_users);
         let held = Arc::new(held);
         self.settings.store(Arc::clone(&held));
         Ok((held, outcome))

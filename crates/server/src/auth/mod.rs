@@ -27,6 +27,9 @@ pub use question::{Answer, Question};
 /// Users that were looked up and have logged in, at most: each keeps its place.
 const MOST_FOUND: usize = 10_000;
 
+/// Users that settings which are read again may add, at most.
+pub(crate) const MOST_ADDED: usize = 1000;
+
 /// How clients prove who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
@@ -191,8 +194,8 @@ impl std::fmt::Debug for Credential {
 pub struct User {
     /// The name, the same on both sides.
     pub name: String,
-    nodes_only: bool,
-    // That of one who was looked up may change.
+    nodes_only: AtomicBool,
+    // That of one who was looked up may change, and that of others when settings are read again.
     credential: ArcSwap<Credential>,
 }
 
@@ -201,18 +204,28 @@ impl User {
     pub fn credential(&self) -> Arc<Credential> {
         self.credential.load_full()
     }
+
+    fn new(name: String, nodes_only: bool, credential: Credential) -> Self {
+        let nodes_only = AtomicBool::new(nodes_only);
+        Self { name, nodes_only, credential: ArcSwap::from_pointee(credential) }
+    }
+
+    fn is_of_clients(&self) -> bool {
+        !self.nodes_only.load(Ordering::Relaxed)
+    }
 }
 
 /// Everybody who may log in.
 #[derive(Debug)]
 pub struct Users {
-    users: Vec<User>,
-    by_name: HashMap<String, UserId>,
+    // In the order of the settings, and behind them room for those that are added.
+    listed: Box<[OnceLock<User>]>,
+    by_name: ArcSwap<HashMap<String, UserId>>,
     // Makes up the salts of users that do not exist.
     mock_key: [u8; 32],
     // Of those that can prove who they are: the iterations of their secrets, and whether SCRAM is all
     // that they can be asked for.
-    asked: Vec<(u32, bool)>,
+    asked: ArcSwap<Vec<(u32, bool)>>,
     // Those that were looked up, in places behind those of the others; none if nobody is.
     found: Box<[OnceLock<User>]>,
     // Held for a look at it, at a login.
@@ -237,36 +250,52 @@ impl Users {
     ) -> Self {
         let logins: Vec<Credentials> = logins.into_iter().collect();
         let mock_key = mock_key(&logins, random);
-        let mut all = Self {
-            users: Vec::new(),
-            by_name: HashMap::new(),
+        let room = (logins.len() + MOST_ADDED).min(usize::from(u16::MAX));
+        let all = Self {
+            listed: (0..room).map(|_| OnceLock::new()).collect(),
+            by_name: ArcSwap::default(),
             mock_key,
-            asked: Vec::new(),
+            asked: ArcSwap::default(),
             found: Box::default(),
             found_by_name: Mutex::default(),
             found_by_scram: AtomicBool::new(true),
         };
-        for Credentials { name, known, nodes_only } in logins {
-            let credential = Credential::new(&name, known, &mock_key);
+        all.follow(logins);
+        all
+    }
+
+    /// These are the users from now on: those that there are already, in their order, and others behind
+    /// them. Who is logged in stays so. Costs a key derivation for each password that is new.
+    ///
+    /// # Panics
+    /// If more are added than there is room for.
+    pub(crate) fn follow(&self, logins: impl IntoIterator<Item = Credentials>) {
+        let (mut by_name, mut asked) = (HashMap::new(), Vec::new());
+        for (Credentials { name, known, nodes_only }, place) in logins.into_iter().zip(0..) {
+            let slot = self.listed.get(usize::from(place)).expect("there is room for so many");
+            let user = slot.get_or_init(|| {
+                let credential = Credential::new(&name, known.clone(), &self.mock_key);
+                User::new(name.clone(), nodes_only, credential)
+            });
+            user.nodes_only.store(nodes_only, Ordering::Relaxed);
+            if user.credential.load().known != known {
+                user.credential.store(Arc::new(Credential::new(&name, known, &self.mock_key)));
+            }
+            let credential = user.credential.load();
             if !nodes_only && !matches!(credential.known, Known::Nothing) {
                 let iterations = credential.secret().map(|secret| secret.iterations);
                 let by_scram = matches!(credential.known, Known::Scram(_));
-                all.asked.push((iterations.unwrap_or(DEFAULT_ITERATIONS), by_scram));
+                asked.push((iterations.unwrap_or(DEFAULT_ITERATIONS), by_scram));
             }
-            let id = u16::try_from(all.users.len()).expect("settings hold fewer than 65536 users");
-            all.by_name.insert(name.clone(), UserId(id));
-            all.users.push(User {
-                name,
-                nodes_only,
-                credential: ArcSwap::from_pointee(credential),
-            });
+            by_name.insert(name, UserId(place));
         }
-        all
+        self.by_name.store(Arc::new(by_name));
+        self.asked.store(Arc::new(asked));
     }
 
     /// The same, with room for users that are looked up.
     pub fn with_room(self) -> Self {
-        let room = (usize::from(u16::MAX) - self.users.len()).min(MOST_FOUND);
+        let room = (usize::from(u16::MAX) - self.listed.len()).min(MOST_FOUND);
         Self { found: (0..room).map(|_| OnceLock::new()).collect(), ..self }
     }
 
@@ -299,9 +328,9 @@ impl Users {
         let place = by_name.len();
         let slot = self.found.get(place).ok_or(NoPlace)?;
         let id =
-            UserId(u16::try_from(self.users.len() + place).expect("there is room for so many"));
+            UserId(u16::try_from(self.listed.len() + place).expect("there is room for so many"));
         let credential = ArcSwap::new(Arc::clone(found));
-        let user = User { name: name.to_owned(), nodes_only: false, credential };
+        let user = User { name: name.to_owned(), nodes_only: AtomicBool::new(false), credential };
         assert!(slot.set(user).is_ok(), "places are given out in turn, under the lock");
         by_name.insert(name.to_owned(), id);
         Ok(id)
@@ -319,20 +348,19 @@ impl Users {
 
     /// The user of the settings with this name.
     pub fn find(&self, name: &str) -> Option<UserId> {
-        self.by_name.get(name).copied()
+        self.by_name.load().get(name).copied()
     }
 
     /// The user with this name, if clients may be it.
     pub fn find_client(&self, name: &str) -> Option<UserId> {
-        self.find(name).filter(|id| !self.get(*id).nodes_only)
+        self.find(name).filter(|id| self.get(*id).is_of_clients())
     }
 
     /// The user with this id.
     pub fn get(&self, id: UserId) -> &User {
-        self.users.get(id.index()).unwrap_or_else(|| {
-            let found = self.found.get(id.index() - self.users.len()).and_then(OnceLock::get);
-            found.expect("an id is that of a user")
-        })
+        let (listed, found) = (&self.listed, &self.found);
+        let slot = listed.get(id.index()).unwrap_or_else(|| &found[id.index() - listed.len()]);
+        slot.get().expect("an id is that of a user")
     }
 
     /// What is known of a client's password under this name.
@@ -365,13 +393,14 @@ impl Users {
         if self.has_room() {
             return (DEFAULT_ITERATIONS, self.found_by_scram.load(Ordering::Relaxed));
         }
-        let Some(count) = u64::try_from(self.asked.len()).ok().filter(|count| *count > 0) else {
+        let asked = self.asked.load();
+        let Some(count) = u64::try_from(asked.len()).ok().filter(|count| *count > 0) else {
             return (DEFAULT_ITERATIONS, false);
         };
         let salt = Secret::mock(name, &self.mock_key).salt;
         let number = salt.iter().take(4).fold(0u64, |all, byte| all << 8 | u64::from(*byte));
         let place = usize::try_from(number % count).expect("it is below the length");
-        self.asked[place]
+        asked[place]
     }
 
     /// Whether this is what a user's password gives with this salt.

@@ -43,7 +43,8 @@ type Found = Result<Option<Arc<Credential>>, ()>;
 /// See the module's header.
 #[derive(Debug)]
 pub(super) struct Lookups {
-    settings: Arc<Settings>,
+    // May be read again.
+    settings: Arc<ArcSwap<Settings>>,
     topology: Arc<ArcSwap<Topology>>,
     young: HashMap<Key, Kept>,
     old: HashMap<Key, Kept>,
@@ -51,11 +52,14 @@ pub(super) struct Lookups {
     waiting: HashMap<Key, (Vec<Requester>, bool)>,
     under_way: JoinSet<(Key, Found)>,
     inquirers: HashMap<Place, (Arc<Inquirer>, Instant)>,
+    // By which settings they are.
+    inquire_by: Arc<Settings>,
 }
 
 impl Lookups {
-    pub(super) fn new(settings: Arc<Settings>, topology: Arc<ArcSwap<Topology>>) -> Self {
+    pub(super) fn new(settings: Arc<ArcSwap<Settings>>, topology: Arc<ArcSwap<Topology>>) -> Self {
         Self {
+            inquire_by: settings.load_full(),
             settings,
             topology,
             young: HashMap::new(),
@@ -169,7 +173,12 @@ impl Lookups {
     }
 
     fn inquirer(&mut self, place: &Place) -> Option<Arc<Inquirer>> {
-        let now = Instant::now();
+        let (now, settings) = (Instant::now(), self.settings.load_full());
+        if !Arc::ptr_eq(&settings, &self.inquire_by) {
+            // Those who ask may have other passwords.
+            self.inquirers.clear();
+            self.inquire_by = Arc::clone(&settings);
+        }
         if let Some((inquirer, used)) = self.inquirers.get_mut(place) {
             *used = now;
             return Some(Arc::clone(inquirer));
@@ -177,16 +186,16 @@ impl Lookups {
         if self.inquirers.len() >= MOST_PLACES {
             self.inquirers.clear();
         }
-        let user = self.settings.users.iter().find(|user| user.name == place.user)?;
+        let user = settings.users.iter().find(|user| user.name == place.user)?;
         let topology = self.topology.load();
-        let inquirer = Inquirer::new(&self.settings, &topology, user, &place.database);
+        let inquirer = Inquirer::new(&settings, &topology, user, &place.database);
         let inquirer = Arc::new(inquirer);
         self.inquirers.insert(place.clone(), (Arc::clone(&inquirer), now));
         Some(inquirer)
     }
 
     fn keep(&mut self, key: Key, found: Option<Arc<Credential>>) {
-        let life = self.settings.listen.auth_cache;
+        let life = self.settings.load().listen.auth_cache;
         if life.is_zero() {
             return;
         }

@@ -44,19 +44,20 @@ impl ControlPlane {
     /// # Errors
     /// When the system gives no thread or no descriptors.
     pub(crate) fn start(
-        settings: Arc<Settings>,
+        held: Arc<ArcSwap<Settings>>,
         topology: Topology,
         addresses: impl IntoIterator<Item = Arc<Addresses>>,
         look_up: LookUp,
         mailboxes: Arc<[Mailbox]>,
     ) -> io::Result<Self> {
+        let settings = held.load_full();
         let ttl = settings.pool.dns_ttl;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let monitor = {
             let _inside = runtime.enter();
-            Arc::new(HealthMonitor::spawn(Arc::clone(&settings), topology))
+            Arc::new(HealthMonitor::spawn(settings, topology))
         };
-        let lookups = Lookups::new(settings, monitor.shared());
+        let lookups = Lookups::new(held, monitor.shared());
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
         let (desk, questions) = desk::desk();

@@ -17,7 +17,7 @@ fn without_a_list_there_is_the_clusters_database() {
     assert!(databases.serves("app") && !databases.serves("postgres"));
     let unknown = databases.account("postgres", UserId(0)).unwrap_err();
     assert_eq!(unknown.to_string(), "database \"postgres\" does not exist");
-    assert_eq!(&*databases.account("app", UserId(0)).unwrap().database.on_nodes, "app");
+    assert_eq!(databases.account("app", UserId(0)).unwrap().database.on_nodes(), "app");
 }
 
 #[test]
@@ -27,10 +27,10 @@ fn a_database_has_another_name_and_one_login_for_all_at_the_nodes() {
     );
     let [one, two] = ["one", "two"].map(|name| users.find(name).unwrap());
     let shared = databases.account("a", one).unwrap();
-    assert_eq!((&*shared.database.on_nodes, shared.login), ("b", two));
+    assert_eq!((&*shared.database.on_nodes(), shared.login), ("b", two));
     assert_eq!(databases.plan(&shared.database, shared.login).size, 2);
     let own = databases.account("c", one).unwrap();
-    assert_eq!((&*own.database.on_nodes, own.login), ("c", one));
+    assert_eq!((&*own.database.on_nodes(), own.login), ("c", one));
     assert_eq!(databases.plan(&own.database, own.login).size, 20);
     assert!(Arc::ptr_eq(&own, &databases.account("c", one).unwrap()));
 }
@@ -42,7 +42,7 @@ fn any_other_name_leads_to_a_database_of_its_own_while_there_is_room() {
     let account = |name: &str| databases.account(name, user);
     assert!(databases.serves("anything"));
     let (listed, first) = (account("c").unwrap(), account("0").unwrap());
-    assert!(listed.database.is_listed && !first.database.is_listed);
+    assert!(listed.database.is_listed() && !first.database.is_listed());
     assert_eq!(databases.get(first.database.id).name, first.database.name);
 
     let mut held: Vec<_> = (1..MOST_UNLISTED).map(|n| account(&n.to_string()).unwrap()).collect();

@@ -46,14 +46,14 @@ use pgherd::TlsError;
 use pgherd_core::balance::Balancer;
 use pgherd_core::id::{Generation, NodeId};
 use pgherd_core::route::{Loads, RoutePolicy, pick_replica};
-use pgherd_core::settings::PinPolicy;
+use pgherd_core::settings::{PinPolicy, Settings};
 use pgherd_core::sql::{ClassCache, Classified, Classifier};
 use pgherd_core::topology::Topology;
 use slab::Slab;
 
 use crate::addresses::Addresses;
 use crate::admin::{Admin, Live, Pause, Reloaded};
-use crate::auth::{Hba, HbaError, LoginGuard, Method, Question, UserId, Users};
+use crate::auth::{Credentials, Hba, HbaError, LoginGuard, Method, Question, UserId, Users};
 use crate::backend::KeyCache;
 use crate::databases::{Account, DatabaseId, Databases};
 use crate::peers::Peers;
@@ -74,6 +74,9 @@ const READS_PER_TURN: usize = 8;
 
 /// Told of a node that failed a client, and why.
 pub type Failures = Box<dyn Fn(NodeId, &str) + Send + Sync>;
+
+/// Told of settings that were read again.
+pub type Relogin = Box<dyn Fn(&Settings) + Send + Sync>;
 
 /// Asked what a login has to know; the answer comes by mail. Whether it is: `false` if too many are.
 pub type Questions = Box<dyn Fn(Question, Requester) -> bool + Send + Sync>;
@@ -100,6 +103,8 @@ pub struct Proxy {
     pub failures: Failures,
     /// The control plane's desk, for what takes long.
     pub questions: Questions,
+    /// Told of settings that were read again: what watches the nodes logs in by them.
+    pub relogin: Relogin,
     /// Where each node of the topology is, by its id.
     pub addresses: Arc<Addresses>,
     /// Which reads go to replicas.
@@ -166,7 +171,10 @@ impl Proxy {
     /// What is wrong with them. The settings stay as they were then.
     pub(crate) fn reload(&self) -> Result<Reloaded, String> {
         let done = self.admin.reload().and_then(|(settings, outcome)| {
-            self.databases.follow(settings);
+            self.users.follow(settings.users.iter().map(Credentials::from));
+            let now = self.admin.nanos(Instant::now());
+            self.databases.follow(Arc::clone(&settings), &self.users, now);
+            (self.relogin)(&settings);
             self.reload_files().map(|()| outcome).map_err(|error| error.to_string())
         });
         match &done {

@@ -55,6 +55,9 @@ impl<D: Driver> Worker<D> {
         let proxy = Arc::clone(&self.proxy);
         let keys: Vec<PoolKey> = self.pools.keys().copied().collect();
         for key in keys {
+            if self.pool(key).is_to_reconnect() {
+                self.reconnect(Some(key.database));
+            }
             if self.pool(key).follow(&proxy.databases, key) {
                 // There may be room for those who wait.
                 self.balance(key);

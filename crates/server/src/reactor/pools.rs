@@ -179,6 +179,8 @@ pub(super) struct CorePool {
     pub(super) pool: Pool<usize, usize>,
     pub(super) database: Arc<Database>,
     pub(super) plan: PoolPlan,
+    // See `Database::reconnect_before`, as it was looked at last.
+    reconnected: u64,
     has_owner: bool,
     /// Whether there are limits over several pools, of which this is one.
     pub(super) shares_a_limit: bool,
@@ -208,6 +210,7 @@ impl CorePool {
         pool.hold(database.is_paused());
         Self {
             pool,
+            reconnected: database.reconnect_before(),
             database,
             shares_a_limit: plan.database_limit.is_some() || plan.login_limit.is_some(),
             plan,
@@ -228,6 +231,13 @@ impl CorePool {
             self.plan = PoolPlan { mode: self.plan.mode, reserve: self.plan.reserve, ..now };
         }
         is_change
+    }
+
+    /// Whether its backends are others since this was asked last: those that are open now are to be
+    /// closed.
+    pub(super) fn is_to_reconnect(&mut self) -> bool {
+        let now = self.database.reconnect_before();
+        std::mem::replace(&mut self.reconnected, now) < now
     }
 
     /// The same, held where that is so.
@@ -254,7 +264,7 @@ impl CorePool {
     /// Whether nothing would be lost with it, and it may never be needed again.
     pub(super) fn is_done(&self, now: Instant) -> bool {
         let is_for_once =
-            self.has_owner || !self.database.is_listed && !self.pool.is_backing_off(now);
+            self.has_owner || !self.database.is_listed() && !self.pool.is_backing_off(now);
         is_for_once && self.pool.load() == PoolLoad::default()
     }
 

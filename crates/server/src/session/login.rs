@@ -555,7 +555,7 @@ fn accept(pending: Pending, rules: Rules<'_>) -> Result<LoginStep, Refusal> {
     }
     if replication == Some(Replication::Physical) && !rules.databases.serves(&database) {
         // It is of no database. This one is what its limits are taken from.
-        rules.databases.first().clone_into(&mut database);
+        database = rules.databases.first();
     }
     // Whoever has no name is served as the database's own user.
     let user = named.or_else(|| rules.databases.shared_login(&database));

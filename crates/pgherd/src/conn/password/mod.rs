@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use pgherd_core::Settings;
 use pgherd_core::settings::{PasswordCommand, Secret, UserSettings};
 use tracing::warn;
@@ -105,7 +106,7 @@ pub async fn with_passwords(mut settings: Settings) -> Result<Settings, Password
             return Err(PasswordError::ManyPasswords { user: user.name.clone() });
         }
         let password = match Password::of(user).0 {
-            Source::Given(password) => password,
+            Source::Given(password) => Arc::unwrap_or_clone(password.into_inner()),
             Source::File(file) => read_in_background(file).await?,
             Source::Passfile(_) => Secret::default(),
             Source::Command(command) => command.run().await?,
@@ -126,7 +127,7 @@ pub(crate) struct Password(Source);
 
 #[derive(Debug)]
 enum Source {
-    Given(Secret),
+    Given(ArcSwap<Secret>),
     File(Arc<PasswordFile>),
     Passfile(PathBuf),
     Command(Arc<Command>),
@@ -142,12 +143,12 @@ impl Password {
         } else if !user.passfile.is_empty() {
             Source::Passfile(user.passfile.clone().into())
         } else {
-            Source::Given(user.password.clone())
+            Source::Given(ArcSwap::from_pointee(user.password.clone()))
         })
     }
 
     pub(crate) fn none() -> Self {
-        Self(Source::Given(Secret::default()))
+        Self(Source::Given(ArcSwap::default()))
     }
 
     /// Whether its file is as it has to be now. Waits for the disk, and runs no command.
@@ -164,7 +165,7 @@ impl Password {
     /// Dropping the future does not end a command that runs: its answer is for the next.
     pub(super) async fn get(&self, place: Place<'_>) -> Result<Secret, PasswordError> {
         match &self.0 {
-            Source::Given(password) => Ok(password.clone()),
+            Source::Given(password) => Ok(Secret::clone(&password.load())),
             Source::File(file) => read_in_background(file.clone()).await,
             Source::Passfile(path) => {
                 let path = path.clone();
@@ -172,6 +173,13 @@ impl Password {
                 Ok(passfile::find(&text, place).map(Secret::new).unwrap_or_default())
             }
             Source::Command(command) => command.clone().answer().await,
+        }
+    }
+
+    /// It is another one now, unless it is read where it is kept.
+    pub(crate) fn change(&self, to: &Secret) {
+        if let Source::Given(password) = &self.0 {
+            password.store(Arc::new(to.clone()));
         }
     }
 

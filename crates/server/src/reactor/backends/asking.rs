@@ -1,5 +1,6 @@
 //! What a session holds when its client has nothing more to run: asked, carried along, pinned.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use pgherd_core::held::{self, Held};
@@ -266,13 +267,13 @@ impl<D: Driver> Worker<D> {
         let database = Arc::clone(&backend.database);
         while let Phase::Cleaning { rest } = &mut backend.phase {
             let (left, sql) = match rest {
-                Rest::Queries => (Rest::ConnectQuery, &*proxy.reset_query),
-                Rest::ConnectQuery => (Rest::Nothing, database.connect_query()),
+                Rest::Queries => (Rest::ConnectQuery, Cow::Borrowed(&*proxy.reset_query)),
+                Rest::ConnectQuery => (Rest::Nothing, Cow::Owned(database.connect_query())),
                 Rest::Nothing => break,
             };
             *rest = left;
             if !sql.is_empty() {
-                return self.ask(key, sql);
+                return self.ask(key, &sql);
             }
         }
         backend.relay.suspicion.cleaned();

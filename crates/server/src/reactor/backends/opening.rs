@@ -129,11 +129,12 @@ impl<D: Driver> Worker<D> {
     fn begin_login(&mut self, key: usize) {
         let Self { proxy, backends, .. } = self;
         let backend = &mut backends[key];
+        let database = backend.database.on_nodes();
         let replication = backend.replication.map(|kind| ("replication", kind.value()));
         let asked = backend.applied.iter().chain(replication);
         let mut out = Vec::new();
         let user = &proxy.users.get(backend.pool.user).name;
-        let login = Login::start_with(user, &backend.database.on_nodes, asked, &mut out);
+        let login = Login::start_with(user, &database, asked, &mut out);
         backend.phase = Phase::LoggingIn(Box::new(login));
         if let Err(error) = backend.outbox.write(&mut backend.link, [&out[..]].into_iter()) {
             self.write_failed(key, error);
@@ -145,12 +146,16 @@ impl<D: Driver> Worker<D> {
         let backend = &mut backends[key];
         let Phase::LoggingIn(login) = &mut backend.phase else { return Ok(0) };
         let user = proxy.users.get(backend.pool.user);
-        let database = &backend.database.on_nodes;
+        let database = backend.database.on_nodes();
         let credential = user.credential();
         let hash = backend.link.peer_certificate().and_then(tls::end_point);
         let end_point = end_point(proxy.node_tls.channel_binding(), hash.as_deref());
-        let identity =
-            Identity { user: &user.name, proof: credential.proof(), database, end_point };
+        let identity = Identity {
+            user: &user.name,
+            proof: credential.proof(),
+            database: &database,
+            end_point,
+        };
         let mut out = Vec::new();
         let mut random = |bytes: &mut [u8]| driver.random(bytes);
         let step = login.on_bytes(input, identity, keys, &mut random, &mut out);
@@ -175,7 +180,7 @@ impl<D: Driver> Worker<D> {
             return self.introduced(key);
         }
         self.backends[key].phase = Phase::Introducing;
-        self.ask(key, database.connect_query());
+        self.ask(key, &database.connect_query());
     }
 
     /// A new backend is fit for clients.

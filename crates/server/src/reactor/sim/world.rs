@@ -157,10 +157,22 @@ impl World {
         assert!(addresses.look_up(&look_up).is_empty(), "each host is found");
         let addresses = Arc::new(addresses);
         let peers = Peers::of(&settings);
-        let health =
-            Health { topology, failures: Box::new(|_, _| {}), questions: Box::new(|_, _| false) };
+        let health = Health {
+            topology,
+            failures: Box::new(|_, _| {}),
+            questions: Box::new(|_, _| false),
+            relogin: Box::new(|_| {}),
+        };
         let whereabouts = Whereabouts { addresses, peers, predecessor: None };
-        let proxy = proxy(&settings, policy, health, whereabouts, doors, plan.cores, start);
+        let proxy = proxy(
+            Arc::new(ArcSwap::from_pointee(settings.clone())),
+            policy,
+            health,
+            whereabouts,
+            doors,
+            plan.cores,
+            start,
+        );
         let proxy = Arc::new(proxy);
         let network = Network::new(plan.cores, start, random.fork());
         let network: SharedNetwork = Rc::new(network.into());
