@@ -115,6 +115,22 @@ pub enum LoginError {
     Unexpected(char),
 }
 
+impl LoginError {
+    /// Whether the next try goes the same way, as long as nobody changes anything: who waits for a
+    /// backend waits for nothing. What the node says of it is for others to judge.
+    pub fn will_last(&self) -> bool {
+        match self {
+            Self::Scram(_)
+            | Self::Method(_)
+            | Self::Unprovable(..)
+            | Self::NoClientYet
+            | Self::NotBound(_)
+            | Self::OtherSecret => true,
+            Self::Refused { .. } | Self::Protocol(_) | Self::Unexpected(_) => false,
+        }
+    }
+}
+
 /// What to do after a call of [`Login::on_bytes`]; what it wrote is to be sent first.
 #[derive(Debug)]
 pub enum LoginStep {

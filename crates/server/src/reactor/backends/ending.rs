@@ -142,7 +142,7 @@ impl<D: Driver> Worker<D> {
         pool.last_error = Some(loss.to_string());
         let final_word = match loss {
             Loss::Login(LoginError::Refused { code, raw, .. }) if !may_pass(code) => Some(&raw[..]),
-            Loss::Login(LoginError::Method(_) | LoginError::Scram(_)) => Some(&[][..]),
+            Loss::Login(error) if error.will_last() => Some(&[][..]),
             _ => None,
         };
         match final_word {

@@ -89,6 +89,17 @@ impl Loss {
             | Self::Demoted => false,
         }
     }
+
+    /// The SQLSTATE for a client that has waited for this backend in vain.
+    pub(in crate::reactor) fn code(&self) -> &'static str {
+        match self {
+            // As of a node that has said so itself.
+            Self::Login(
+                LoginError::Unprovable(..) | LoginError::NoClientYet | LoginError::OtherSecret,
+            ) => sqlstate::INVALID_PASSWORD,
+            _ => sqlstate::CANNOT_CONNECT,
+        }
+    }
 }
 
 impl From<std::io::Error> for Loss {

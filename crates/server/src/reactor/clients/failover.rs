@@ -199,7 +199,7 @@ impl<D: Driver> Worker<D> {
         self.counts(pool_key.node).errors.add_one();
         if raw.is_empty() {
             let message = format!("node {} cannot be used: {loss}", self.node_name(pool_key));
-            return self.dismiss(key, &fatal(sqlstate::CANNOT_CONNECT, &message, "", ""));
+            return self.dismiss(key, &fatal(loss.code(), &message, "", ""));
         }
         if let Some(client) = self.clients.get_mut(key) {
             client.send([raw].into_iter());
