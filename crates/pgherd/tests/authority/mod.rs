@@ -46,6 +46,14 @@ impl Authority {
         self.issue(params)
     }
 
+    /// The same, which was good for some time and is not any more.
+    pub fn expired_client(&self, role: &str) -> (String, String) {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, role);
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        self.issue(params)
+    }
+
     fn issue(&self, params: CertificateParams) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, &self.issuer).unwrap();

@@ -1,11 +1,12 @@
 //! A client that logs in by whatever it is asked for, and tells how it went.
 
-use std::io::{Read, Write};
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use pgherd_wire::backend::{Authentication, ErrorFields};
+use pgherd_wire::backend::{self, Authentication, ErrorFields};
 use pgherd_wire::frontend::{self, SaslInitial};
 use pgherd_wire::scram::{self, ClientExchange, Keys};
 use pgherd_wire::{Frame, HEADER, md5, startup};
@@ -24,11 +25,14 @@ pub struct Asks<'a> {
 /// How it went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
+    /// A backend has answered it.
     In,
     /// The SQLSTATE.
     Refused(String),
     /// It was asked for a password and had none.
     Left,
+    /// There was no agreement on TLS.
+    NoTls,
 }
 
 impl Outcome {
@@ -37,13 +41,19 @@ impl Outcome {
     }
 }
 
-/// How it went, and what it was told: the kinds of messages, and the words of an error with its own name
-/// left out.
+/// How it went, and what it was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
     pub outcome: Outcome,
+    /// The kinds of messages.
     pub kinds: Vec<String>,
+    /// The words of an error, with its own name left out.
     pub words: String,
+    /// Each byte until it was in or refused, but for its own name, and for what is random: of that the
+    /// length.
+    pub heard: Vec<String>,
+    /// Who it is at the node.
+    pub role: String,
 }
 
 trait Stream: Read + Write {}
@@ -53,6 +63,7 @@ impl<S: Read + Write> Stream for S {}
 pub fn log_in(at: SocketAddr, tls: Option<&Arc<ClientConfig>>, asks: Asks<'_>) -> Told {
     let mut stream = TcpStream::connect(at).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_nodelay(true).unwrap();
     let mut stream: Box<dyn Stream> = match tls {
         None => Box::new(stream),
         Some(config) => {
@@ -70,17 +81,31 @@ pub fn log_in(at: SocketAddr, tls: Option<&Arc<ClientConfig>>, asks: Asks<'_>) -
     startup::put_startup(&mut out, startup::PROTOCOL_3_0, [("user", user), ("database", database)]);
     let (exchange, first) = ClientExchange::start(b"a nonce of ours");
     let (mut exchange, mut proved) = (Some(exchange), None);
-    let mut told = Told { outcome: Outcome::Left, kinds: Vec::new(), words: String::new() };
+    let mut told = Told {
+        outcome: Outcome::Left,
+        kinds: Vec::new(),
+        words: String::new(),
+        heard: Vec::new(),
+        role: String::new(),
+    };
     let mut unread = Vec::new();
     loop {
-        stream.write_all(&out).unwrap();
+        let exchanged = stream.write_all(&out).and_then(|()| next(&mut *stream, &mut unread));
         out.clear();
-        let message = next(&mut *stream, &mut unread);
+        let message = match exchanged {
+            Ok(message) => message,
+            Err(_) if tls.is_some() && told.kinds.is_empty() => {
+                told.outcome = Outcome::NoTls;
+                return told;
+            }
+            Err(error) => panic!("in the middle of a login, after {told:?}: {error}"),
+        };
         let body = &message[HEADER..];
         match message[0] {
             b'R' => {
                 let request = Authentication::read(body).unwrap();
                 told.kinds.push(kind(&request).to_owned());
+                told.heard.push(lasting(&request, body));
                 if !matches!(request, Authentication::Ok) && password.is_none() {
                     return told;
                 }
@@ -96,7 +121,7 @@ pub fn log_in(at: SocketAddr, tls: Option<&Arc<ClientConfig>>, asks: Asks<'_>) -
                         SaslInitial { mechanism: scram::MECHANISM, data }.put(&mut out);
                     }
                     Authentication::SaslContinue(challenge) => {
-                        let derive = |salt: &[u8], rounds| Keys::derive(password, salt, rounds);
+                        let derive = |salt: &[u8], rounds| derived(password, salt, rounds);
                         let exchange = exchange.take().unwrap();
                         let (next, proof) = exchange.prove(challenge, derive).unwrap();
                         proved = Some(next);
@@ -112,12 +137,15 @@ pub fn log_in(at: SocketAddr, tls: Option<&Arc<ClientConfig>>, asks: Asks<'_>) -
                 told.kinds.push("error".to_owned());
                 told.outcome = Outcome::refused(error.code);
                 told.words = error.message.replace(user, "NAME");
+                told.heard.push(format!("E{}", text(body).replace(user, "NAME")));
                 return told;
             }
+            b'Z' if told.role.is_empty() => frontend::put_query(&mut out, "select current_user"),
             b'Z' => {
                 told.outcome = Outcome::In;
                 return told;
             }
+            b'D' => told.role = text(backend::data_row(body).unwrap()[0].unwrap()),
             _ => {}
         }
     }
@@ -134,16 +162,53 @@ fn kind(request: &Authentication<'_>) -> &'static str {
     }
 }
 
-fn next(stream: &mut dyn Stream, unread: &mut Vec<u8>) -> Vec<u8> {
+/// What of a request is not random.
+fn lasting(request: &Authentication<'_>, body: &[u8]) -> String {
+    match request {
+        Authentication::Md5 { .. } => "md5 with a salt".to_owned(),
+        Authentication::SaslContinue(challenge) => {
+            let challenge = text(challenge);
+            let fields = challenge.split(',').map(|field| match field.split_at(2) {
+                ("i=", _) => field.to_owned(),
+                (name, random) => format!("{name}{} bytes", random.len()),
+            });
+            fields.collect::<Vec<_>>().join(",")
+        }
+        Authentication::SaslFinal(signature) => format!("{} bytes", signature.len()),
+        _ => text(body),
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Keys that were derived from a password, a salt and a number of rounds: that is most of the time of a
+/// login where nothing is optimised, and a test logs in with the same ones again and again.
+type Derived = HashMap<(String, Vec<u8>, u32), Keys>;
+
+fn derived(password: &str, salt: &[u8], rounds: u32) -> Keys {
+    static DERIVED: LazyLock<Mutex<Derived>> = LazyLock::new(Mutex::default);
+    let of = (password.to_owned(), salt.to_vec(), rounds);
+    if let Some(keys) = DERIVED.lock().unwrap().get(&of) {
+        return keys.clone();
+    }
+    let keys = Keys::derive(password, salt, rounds);
+    DERIVED.lock().unwrap().insert(of, keys.clone());
+    keys
+}
+
+fn next(stream: &mut dyn Stream, unread: &mut Vec<u8>) -> io::Result<Vec<u8>> {
     loop {
         if let Some(frame) = Frame::read(unread, u32::MAX).unwrap()
             && unread.len() >= frame.size
         {
-            return unread.drain(..frame.size).collect();
+            return Ok(unread.drain(..frame.size).collect());
         }
         let mut bytes = [0; 4096];
-        let n = stream.read(&mut bytes).unwrap();
-        assert!(n > 0, "the end of the connection in the middle of a login");
-        unread.extend_from_slice(&bytes[..n]);
+        match stream.read(&mut bytes)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            n => unread.extend_from_slice(&bytes[..n]),
+        }
     }
 }
