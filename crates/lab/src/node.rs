@@ -302,6 +302,11 @@ impl Node {
         Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
     }
 
+    /// Its Unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join(format!(".s.PGSQL.{}", self.port))
+    }
+
     /// psql, about to log in as superuser to the cluster's database through the Unix socket.
     pub fn psql_command(&self) -> Command {
         let mut psql = Command::new(program(&self.bin, "psql"));

@@ -57,6 +57,7 @@ pub(crate) fn rules<'r>(method: Method, users: &'r Users, databases: &'r Databas
         guard: None,
         address: None,
         is_local: false,
+        system_user: None,
         now: Instant::now(),
     }
 }

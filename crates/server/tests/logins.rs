@@ -5,6 +5,8 @@
 
 #[path = "../../pgherd/tests/authority/mod.rs"]
 mod authority;
+#[path = "logins/peer.rs"]
+mod peer;
 #[path = "logins/people.rs"]
 mod people;
 #[path = "logins/table.rs"]

@@ -125,6 +125,10 @@ pub(super) fn check(settings: &Settings) -> Vec<(String, String)> {
             "listen.hba_file",
             "is required, as listen.auth is \"hba\": a file of lines as in pg_hba.conf".to_owned(),
         ),
+        AuthMethod::Peer if settings.listen.unix_socket_dir.is_empty() => problem(
+            "listen.auth",
+            "\"peer\" lets in who comes over a Unix socket: set listen.unix_socket_dir".to_owned(),
+        ),
         AuthMethod::Cert if !settings.client_tls.mode.verifies() => problem(
             "listen.auth",
             "\"cert\" needs certificates that are checked: set client_tls.mode to \"verify-ca\" or \

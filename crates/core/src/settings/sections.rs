@@ -124,7 +124,8 @@ section! {
         /// is SCRAM for a user with a SCRAM secret; "plain", which sends the password as it is. "trust"
         /// lets anybody in under any name of `[[user]]`, and "any" under any name at all: each
         /// `[[database]]` then needs a `user`, as whom all are served. "cert" asks for no password: the
-        /// certificate of `client_tls` is made out to the user. "hba": each as `hba_file` says.
+        /// certificate of `client_tls` is made out to the user. "peer" neither: over the Unix socket, the
+        /// system's user has the same name, and nobody comes over TCP. "hba": each as `hba_file` says.
         ///
         /// Default: "scram-sha-256". Reload: restart.
         auth: AuthMethod = AuthMethod::ScramSha256, Range::Any;
@@ -133,8 +134,8 @@ section! {
         ///
         /// Default: "", none. Reload: new logins, at SIGHUP.
         hba_file: String = String::new(), Range::Any;
-        /// A file as PostgreSQL's `pg_ident.conf`: as whom the name of a certificate may log in. For lines
-        /// of `hba_file` that name a map.
+        /// A file as PostgreSQL's `pg_ident.conf`: as whom the name of a certificate, or the system's user,
+        /// may log in. For lines of `hba_file` that name a map.
         ///
         /// Default: "", none. Reload: new logins, at SIGHUP.
         ident_file: String = String::new(), Range::Any;

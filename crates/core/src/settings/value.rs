@@ -195,6 +195,8 @@ words! {
         Any = "any",
         /// By a certificate.
         Cert = "cert",
+        /// As the system's user at the other end of a Unix socket.
+        Peer = "peer",
         /// As a file says, by where they come from and what they want.
         Hba = "hba",
     }

@@ -35,13 +35,10 @@ pub struct Hba {
 pub struct HbaError(pub Vec<FileError>);
 
 impl HbaFiles {
-    /// Whether who has shown a certificate made out to `shown` may be `user` by a rule.
-    pub fn allow(&self, rule: &HbaRule, shown: Option<&str>, user: &str) -> bool {
-        match (shown, &rule.map) {
-            (None, _) => false,
-            (Some(shown), None) => shown == user,
-            (Some(shown), Some(map)) => self.maps.allow(map, shown, user),
-        }
+    /// Whether who has shown a certificate made out to `shown`, or is that to the system, may be `user` by
+    /// an ident map.
+    pub fn allow(&self, map: &str, shown: &str, user: &str) -> bool {
+        self.maps.allow(map, shown, user)
     }
 
     /// Reads the texts of the files, by their paths.
@@ -107,9 +104,8 @@ impl Method {
             HbaMethod::Md5 => Some(Self::Md5),
             HbaMethod::ScramSha256 => Some(Self::Scram),
             HbaMethod::Cert => Some(Self::Cert),
-            // Who is at the other end of a Unix socket is not asked of the kernel yet, so `peer` lets
-            // nobody in.
-            HbaMethod::Reject | HbaMethod::Peer => None,
+            HbaMethod::Peer => Some(Self::Peer),
+            HbaMethod::Reject => None,
         }
     }
 }

@@ -45,6 +45,8 @@ pub enum Method {
     Scram,
     /// By the certificate that they show.
     Cert,
+    /// As the system's user at the other end of a Unix socket.
+    Peer,
     /// As the HBA file says.
     Hba,
 }
@@ -58,6 +60,7 @@ impl From<AuthMethod> for Method {
             AuthMethod::Md5 => Self::Md5,
             AuthMethod::ScramSha256 => Self::Scram,
             AuthMethod::Cert => Self::Cert,
+            AuthMethod::Peer => Self::Peer,
             AuthMethod::Hba => Self::Hba,
         }
     }

@@ -28,6 +28,8 @@ pub enum Question {
         /// See [`Credential::new`].
         mock_key: MockKey,
     },
+    /// What the system's user of this number is called. As long as its directory takes.
+    SystemUser(u32),
     /// None: what was found under this name is not to serve for another login.
     Forget(String),
 }
@@ -62,6 +64,8 @@ pub enum Answer {
     Keys(Option<Keys>),
     /// What is known of the user, if there is one.
     User(Option<Arc<Credential>>),
+    /// What the system's user is called, if it has a name.
+    SystemUser(Option<String>),
     /// Nobody could be asked. Why is in the log.
     Failed,
 }

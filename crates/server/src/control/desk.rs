@@ -1,10 +1,12 @@
 //! Answers what logins ask that would hold up a core.
 //!
 //! In: questions of the cores. Out: answers, by mail. As many wait as [`MOST_WAITING`]; a derivation of
-//! keys takes a core for milliseconds, and one runs at a time.
+//! keys takes a core for milliseconds, and one runs at a time. The directory of the system's users may be
+//! somewhere in the network: a few are asked for at a time.
 
 use std::sync::Arc;
 
+use nix::unistd::{Uid, User};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::lookups::Lookups;
@@ -14,6 +16,9 @@ use crate::reactor::{Mail, Requester};
 
 /// Questions that wait at most; one more is turned away. 1000 derivations take 2 s.
 const MOST_WAITING: usize = 1000;
+
+/// The system's users that are asked for at a time: each holds a thread.
+const NAMES_AT_ONCE: usize = 10;
 
 type Asked = (Question, Requester);
 
@@ -42,8 +47,8 @@ impl Questions {
     ///
     /// Dropping the future leaves those that wait without an answer.
     pub(super) async fn answer(mut self, mailboxes: Arc<[Mailbox]>, mut lookups: Lookups) {
-        let (derive, derivations) = mpsc::channel(MOST_WAITING);
-        tokio::spawn(derive_in_turn(derivations, Arc::clone(&mailboxes)));
+        let derive = in_turn(1, &mailboxes);
+        let identify = in_turn(NAMES_AT_ONCE, &mailboxes);
         loop {
             tokio::select! {
                 asked = self.0.recv() => match asked {
@@ -56,7 +61,13 @@ impl Questions {
                     }
                     // As many as wait here wait there: there is room, or its client is told.
                     Some((Question::Keys { secret, password }, by)) => {
-                        if derive.try_send((secret, password, by)).is_err() {
+                        let work = move || Answer::Keys(secret.keys(password.expose()));
+                        if derive.try_send((Box::new(work), by)).is_err() {
+                            reply(&mailboxes, by, Answer::Failed);
+                        }
+                    }
+                    Some((Question::SystemUser(number), by)) => {
+                        if identify.try_send((Box::new(move || name(number)), by)).is_err() {
                             reply(&mailboxes, by, Answer::Failed);
                         }
                     }
@@ -69,18 +80,35 @@ impl Questions {
     }
 }
 
-type Derivation = (pgherd_wire::scram::Secret, pgherd_core::settings::Secret, Requester);
+type Work = (Box<dyn FnOnce() -> Answer + Send>, Requester);
 
-async fn derive_in_turn(mut waiting: mpsc::Receiver<Derivation>, mailboxes: Arc<[Mailbox]>) {
-    let one = Arc::new(Semaphore::new(1));
-    while let Some((secret, password, by)) = waiting.recv().await {
-        let turn = Arc::clone(&one).acquire_owned().await.expect("nobody closes it");
-        let mailboxes = Arc::clone(&mailboxes);
-        tokio::task::spawn_blocking(move || {
-            let answer = Answer::Keys(secret.keys(password.expose()));
-            drop(turn);
-            reply(&mailboxes, by, answer);
-        });
+/// Where to leave work that blocks, of which so many are done at a time. It ends with the sender.
+fn in_turn(at_once: usize, mailboxes: &Arc<[Mailbox]>) -> mpsc::Sender<Work> {
+    let (leave, mut waiting) = mpsc::channel::<Work>(MOST_WAITING);
+    let mailboxes = Arc::clone(mailboxes);
+    tokio::spawn(async move {
+        let free = Arc::new(Semaphore::new(at_once));
+        while let Some((work, by)) = waiting.recv().await {
+            let turn = Arc::clone(&free).acquire_owned().await.expect("nobody closes it");
+            let mailboxes = Arc::clone(&mailboxes);
+            tokio::task::spawn_blocking(move || {
+                let answer = work();
+                drop(turn);
+                reply(&mailboxes, by, answer);
+            });
+        }
+    });
+    leave
+}
+
+/// What the system's user of this number is called.
+fn name(number: u32) -> Answer {
+    match User::from_uid(Uid::from_raw(number)) {
+        Ok(user) => Answer::SystemUser(user.map(|user| user.name)),
+        Err(error) => {
+            tracing::error!(number, %error, "cannot look up a user of the system");
+            Answer::Failed
+        }
     }
 }
 

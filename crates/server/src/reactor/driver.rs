@@ -195,6 +195,11 @@ pub trait Driver {
     /// The addresses of a stream's two ends, the peer's first, where there are some.
     fn ends(&self, stream: &Self::Stream) -> (Option<SocketAddr>, Option<SocketAddr>);
 
+    /// The number of the system's user at the other end of a Unix socket, where the system tells.
+    fn system_user(&self, _: &Self::Stream) -> Option<u32> {
+        None
+    }
+
     /// Bytes of memory that the process holds, where the system tells.
     fn resident(&mut self) -> Option<u64> {
         None

@@ -109,6 +109,12 @@ impl Driver for MioDriver {
         (stream.peer_addr().ok(), stream.local_addr().ok())
     }
 
+    #[cfg(target_os = "linux")]
+    fn system_user(&self, stream: &TcpStream) -> Option<u32> {
+        let who = rustix::net::sockopt::socket_peercred(stream).ok()?;
+        Some(who.uid.as_raw())
+    }
+
     fn resident(&mut self) -> Option<u64> {
         resident()
     }

@@ -48,6 +48,8 @@ pub struct Rules<'a> {
     pub address: Option<IpAddr>,
     /// Whether it has come over a Unix socket.
     pub is_local: bool,
+    /// The number of the system's user that has; asked for where the method may be [`Method::Peer`].
+    pub system_user: Option<u32>,
     /// It is that late.
     pub now: Instant,
 }
@@ -123,6 +125,8 @@ pub enum LoginStep {
 #[derive(Debug)]
 enum State {
     First { encryption_asked: u8, is_direct: bool },
+    // With the ident map that tells whom the system's user may be.
+    Identifying(Pending, Option<String>),
     LookingUp(Pending),
     Password(Pending),
     Checking(Pending, settings::Secret),
@@ -168,7 +172,7 @@ impl Login {
 
     /// Whether it waits for an answer and takes no bytes.
     pub fn is_asking(&self) -> bool {
-        matches!(self.0, State::LookingUp(_) | State::Checking(..))
+        matches!(self.0, State::Identifying(..) | State::LookingUp(_) | State::Checking(..))
     }
 
     /// Goes on with what has come of its question.
@@ -181,6 +185,12 @@ impl Login {
     ) -> LoginStep {
         let state = std::mem::replace(&mut self.0, State::Over);
         let step = match (state, answer) {
+            (State::Identifying(pending, map), Answer::SystemUser(found)) => {
+                match is_allowed(rules, map.as_deref(), found.as_deref(), &pending.name) {
+                    true => self.look_up(pending, rules, random, out),
+                    false => Err(Refusal::peer(&pending.name, found.as_deref())),
+                }
+            }
             (State::LookingUp(pending), Answer::User(credential)) => {
                 if let Some(found) = &credential {
                     rules.users.looked_up(found);
@@ -196,15 +206,18 @@ impl Login {
                     _ => Err(Refusal::password(&pending.name)),
                 }
             }
-            (State::LookingUp(pending) | State::Checking(pending, _), Answer::Failed) => {
-                Err(Refusal {
-                    for_log: format!("what user \"{}\" is let in by is not known", pending.name),
-                    ..Refusal::new(
-                        sqlstate::CANNOT_CONNECT_NOW,
-                        "logins cannot be looked at now: try again",
-                    )
-                })
-            }
+            (
+                State::Identifying(pending, _)
+                | State::LookingUp(pending)
+                | State::Checking(pending, _),
+                Answer::Failed,
+            ) => Err(Refusal {
+                for_log: format!("what user \"{}\" is let in by is not known", pending.name),
+                ..Refusal::new(
+                    sqlstate::CANNOT_CONNECT_NOW,
+                    "logins cannot be looked at now: try again",
+                )
+            }),
             _ => Err(Refusal::protocol("an answer to no question")),
         };
         match step {
@@ -322,7 +335,7 @@ impl Login {
                 Ok((message.len(), Some(accept(pending, rules)?)))
             }
             // It takes nothing before that.
-            State::LookingUp(_) | State::Checking(..) => {
+            State::Identifying(..) | State::LookingUp(_) | State::Checking(..) => {
                 self.0 = state;
                 Ok((0, None))
             }
@@ -416,12 +429,30 @@ impl Login {
         let database = startup.parameter("database").filter(|name| !name.is_empty());
         let database = database.unwrap_or(name);
         let parameters = parameters(startup)?;
-        let method = method(name, database, replication, rules)?;
+        let (method, map) = method(name, database, replication, rules)?;
         let credential = rules.users.of_client(name);
         let (name, database) = (name.to_owned(), database.to_owned());
         let pending =
             Pending { name, database, replication, protocol, parameters, method, credential };
-        if method != Method::Any
+        if method == Method::Peer {
+            let Some(number) = rules.system_user else {
+                return Err(Refusal::peer(&pending.name, None));
+            };
+            self.0 = State::Identifying(pending, map);
+            return Ok(Some(LoginStep::Ask(Question::SystemUser(number))));
+        }
+        self.look_up(pending, rules, random, out)
+    }
+
+    /// Asks for what is known of the user, if it is one to be looked up.
+    fn look_up(
+        &mut self,
+        pending: Pending,
+        rules: Rules<'_>,
+        random: &mut dyn FnMut(&mut [u8]),
+        out: &mut Vec<u8>,
+    ) -> Result<Option<LoginStep>, Refusal> {
+        if pending.method != Method::Any
             && rules.users.has_room()
             && rules.users.find(&pending.name).is_none()
             && let Some(place) = rules.databases.look_up(&pending.database)
@@ -442,7 +473,7 @@ impl Login {
         out: &mut Vec<u8>,
     ) -> Result<Option<LoginStep>, Refusal> {
         self.0 = match pending.method {
-            Method::Trust | Method::Any | Method::Cert | Method::Hba => {
+            Method::Trust | Method::Any | Method::Cert | Method::Peer | Method::Hba => {
                 return Ok(Some(accept(pending, rules)?));
             }
             Method::Plain => {
@@ -471,19 +502,19 @@ fn end_point(rules: Rules<'_>) -> Option<&[u8]> {
     rules.encryption.within?.end_point
 }
 
-/// How this client has to log in. With a certificate it has, if it is not refused.
+/// How this client has to log in, and by which ident map. With a certificate it has, if it is not refused.
 fn method(
     name: &str,
     database: &str,
     replication: Option<Replication>,
     rules: Rules<'_>,
-) -> Result<Method, Refusal> {
+) -> Result<(Method, Option<String>), Refusal> {
     let shown = rules.encryption.within.and_then(|within| within.made_out_to);
     if rules.method == Method::Cert && shown != Some(name) {
         return Err(Refusal::certificate(name, shown));
     }
     if rules.method != Method::Hba {
-        return Ok(rules.method);
+        return Ok((rules.method, None));
     }
     let no = |message: String| Refusal::new(sqlstate::INVALID_AUTHORIZATION, message);
     let Some(files) = rules.hba else {
@@ -511,14 +542,23 @@ fn method(
         return Err(no(format!("no line of the HBA file is for {}", whom())));
     };
     match Method::of_rule(rule.method) {
-        Some(Method::Cert) if !files.allow(rule, shown, name) => {
+        Some(Method::Cert) if !is_allowed(rules, rule.map.as_deref(), shown, name) => {
             Err(Refusal::certificate(name, shown))
         }
-        Some(method) => Ok(method),
+        Some(method) => Ok((method, rule.map.clone())),
         None => Err(Refusal {
             for_log: format!("line {} of the HBA file rejects {}", rule.line, whom()),
             ..no(format!("the HBA file rejects {}", whom()))
         }),
+    }
+}
+
+/// Whether who is known as `shown` outside may be `name` here, by an ident map if there is one.
+fn is_allowed(rules: Rules<'_>, map: Option<&str>, shown: Option<&str>, name: &str) -> bool {
+    match (shown, map) {
+        (None, _) => false,
+        (Some(shown), None) => shown == name,
+        (Some(shown), Some(map)) => rules.hba.is_some_and(|files| files.allow(map, shown, name)),
     }
 }
 
@@ -720,6 +760,18 @@ impl Refusal {
             ..Self::new(
                 sqlstate::INVALID_AUTHORIZATION,
                 format!("certificate authentication failed for user \"{name}\""),
+            )
+        }
+    }
+
+    fn peer(name: &str, found: Option<&str>) -> Self {
+        let is = found.map_or("nobody that is known".to_owned(), |found| format!("\"{found}\""));
+        Self {
+            for_log: format!("who wants to be \"{name}\" is {is} to the system"),
+            failed_as: Some(name.to_owned()),
+            ..Self::new(
+                sqlstate::INVALID_AUTHORIZATION,
+                format!("peer authentication failed for user \"{name}\""),
             )
         }
     }

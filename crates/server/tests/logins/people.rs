@@ -1,5 +1,7 @@
 //! Who logs in, and the server, poolers and proxies that they log in at.
 
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use pgherd_core::Settings;
@@ -111,17 +113,44 @@ const fn way(
     Way { auth, postgres, pgbouncer }
 }
 
-pub(super) const WAYS: [Way; 7] = [
+pub(super) const WAYS: [Way; 8] = [
     way(AuthMethod::Trust, Some("trust"), Some("trust")),
     way(AuthMethod::Any, None, Some("any")),
     way(AuthMethod::Plain, Some("password"), Some("plain")),
     way(AuthMethod::Md5, Some("md5"), Some("md5")),
     way(AuthMethod::ScramSha256, Some("scram-sha-256"), Some("scram-sha-256")),
     way(AuthMethod::Cert, Some("cert"), None),
+    // PgBouncer 1.18 has it in HBA files only, and without maps.
+    way(AuthMethod::Peer, Some("peer"), None),
     way(AuthMethod::Hba, Some("hba"), Some("hba")),
 ];
 
-/// What stands in each of the HBA files.
+/// The database that an ident map lets nobody into.
+pub(super) const BARRED: &str = "barred";
+
+/// Who runs the test.
+pub(super) fn system_user() -> String {
+    let output = Command::new("id").arg("-un").output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// The HBA file where the system's user counts.
+fn hba_of_peers(database: &str) -> [String; 2] {
+    [format!("local {database} all peer map=lab"), format!("local {BARRED} all peer map=none")]
+}
+
+/// Whoever runs the test may be all of them.
+fn ident() -> String {
+    let (mut lines, name) = ("none another another\n".to_owned(), system_user());
+    for known in Known::ALL {
+        for is_expired in [false, true] {
+            lines += &format!("lab {name} {}\n", known.role(is_expired));
+        }
+    }
+    lines
+}
+
+/// What stands in each of the other HBA files.
 fn hba(database: &str) -> [String; 2] {
     [
         format!("hostssl {database} all 127.0.0.1/32 md5"),
@@ -133,8 +162,9 @@ impl People {
     pub(super) fn new() -> Self {
         let encrypted = Encrypted::new();
         let names: Vec<&str> = WAYS.iter().filter_map(|way| way.postgres).collect();
-        let mut lines: Vec<String> = hba("hba").into();
-        for name in names.iter().filter(|name| **name != "hba") {
+        let mut lines: Vec<String> = [hba("hba"), hba_of_peers("peer")].concat();
+        lines.push(format!("host peer,{BARRED} all 127.0.0.1/32 reject"));
+        for name in names.iter().filter(|name| !matches!(**name, "hba" | "peer")) {
             let kind = if *name == "cert" { "hostssl" } else { "host" };
             lines.push(format!("{kind} {name} all 127.0.0.1/32 {name}"));
         }
@@ -171,6 +201,9 @@ impl People {
             );
         }
         node.psql(&roles).unwrap();
+        let path = node.psql("show ident_file").unwrap();
+        std::fs::write(path, ident()).unwrap();
+        node.psql("select pg_reload_conf()").unwrap();
         for name in names {
             node.psql(&format!("create database \"{name}\"")).unwrap();
         }
@@ -228,10 +261,12 @@ impl People {
         }
         match way.auth {
             AuthMethod::Cert => settings.client_tls.mode = TlsMode::VerifyCa,
-            AuthMethod::Hba => {
-                let path = self.cluster.folder().join("proxy_hba.conf");
-                std::fs::write(&path, hba("app").join("\n")).unwrap();
-                listen.hba_file = path.display().to_string();
+            AuthMethod::Hba => listen.hba_file = self.file("hba.conf", &hba("app").join("\n")),
+            AuthMethod::Peer => {
+                listen.auth = AuthMethod::Hba;
+                listen.hba_file = self.file("peers.conf", &hba_of_peers("app").join("\n"));
+                listen.ident_file = self.file("ident.conf", &ident());
+                listen.unix_socket_dir = self.cluster.folder().display().to_string();
             }
             AuthMethod::Any => settings.databases.push(DatabaseSettings {
                 name: cluster::DATABASE.to_owned(),
@@ -242,6 +277,18 @@ impl People {
         }
         settings.check().unwrap();
         Server::start(&settings).unwrap()
+    }
+
+    /// A file of a proxy.
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.cluster.folder().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+
+    /// Where a proxy listens beside.
+    pub(super) fn socket(&self, proxy: &Server) -> PathBuf {
+        self.cluster.folder().join(format!(".s.PGSQL.{}", proxy.address().port()))
     }
 
     /// PgBouncer, which lists its users and looks up the others.

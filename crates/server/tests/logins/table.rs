@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,8 +11,8 @@ use pgherd_lab::{Engine, PgBouncer, cluster};
 use rustls::ClientConfig;
 
 use super::RIGHT;
-use super::people::{Known, LOOK, People, STRANGERS, WAYS, Way};
-use super::world::login::{Asks, Outcome, Told, log_in};
+use super::people::{BARRED, Known, LOOK, People, STRANGERS, WAYS, Way};
+use super::world::login::{Asks, At, Outcome, Told, log_in};
 
 /// What is shown: a password, or where the method is `cert` a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +59,18 @@ impl Case {
         self.way.auth == auth
     }
 
+    /// Whether it is over the Unix socket, and else over TCP; that is for the method `peer` what TLS is for
+    /// the others.
+    fn is_local(&self) -> bool {
+        self.is_by(AuthMethod::Peer) && !self.tls
+    }
+
+    /// The database, if it is not one that is barred.
+    fn database<'d>(&self, usual: &'d str) -> &'d str {
+        let is_barred = self.is_by(AuthMethod::Peer) && self.shown == Shown::Wrong;
+        if is_barred { BARRED } else { usual }
+    }
+
     fn role(&self) -> &'static str {
         self.known.role(self.shown == Shown::Expired && !self.is_by(AuthMethod::Cert))
     }
@@ -87,11 +98,12 @@ const DIFFERENCES: &[Difference] = &[
         here: "28P01",
         there: "in",
         is_it: |case| {
-            let shows_none = case.is_by(AuthMethod::Trust) || case.is_by(AuthMethod::Cert);
+            let without = [AuthMethod::Trust, AuthMethod::Cert, AuthMethod::Peer];
+            let shows_none = without.contains(&case.way.auth);
             shows_none && (is_scram(case) || case.shown == Shown::Expired)
         },
-        why: "Behind pgherd there is a node that wants a proof, too. With `trust` and `cert` the client \
-              has brought none along: a SCRAM secret alone opens no node, and nothing opens one for a \
+        why: "Behind pgherd there is a node that wants a proof, too. With `trust`, `cert` and `peer` \
+              the client has brought none along: a SCRAM secret alone opens no node, and nothing opens one for a \
               role that is expired there.",
     },
     Difference {
@@ -189,24 +201,33 @@ impl Clients {
         Self { shows_none: encrypted.client(None), show }
     }
 
-    fn log_in(&self, case: &Case, role: &str, at: SocketAddr, database: &str) -> Told {
+    fn log_in(&self, case: &Case, role: &str, at: At<'_>, database: &str) -> Told {
         let of = |role| self.show.get(&(role, case.shown));
         let shows = match case.is_by(AuthMethod::Cert) {
             true => of("").or(of(case.known.role(false))),
             false => None,
         };
         let client = case.tls.then(|| shows.unwrap_or(&self.shows_none));
-        log_in(at, client, Asks { user: role, database, password: case.shown.password() })
+        let (database, password) = (case.database(database), case.shown.password());
+        log_in(at, client, Asks { user: role, database, password })
     }
 }
 
 /// One method's part of the table.
 fn fill(way: Way, people: &People, clients: &Clients) -> Vec<Cell> {
     let proxies = [people.proxy(way, false), people.proxy(way, true)];
-    let address = |case: &Case| proxies[usize::from(case.known.is_looked_up())].address();
+    let sockets = proxies.each_ref().map(|proxy| people.socket(proxy));
+    let address = |case: &Case| {
+        let which = usize::from(case.known.is_looked_up());
+        match case.is_local() {
+            true => At::Unix(&sockets[which]),
+            false => proxies[which].address().into(),
+        }
+    };
     let pgbouncer = way.pgbouncer.filter(|_| !PgBouncer::is_missing());
     let pgbouncer = pgbouncer.map(|auth_type| people.pgbouncer(auth_type));
-    let node = people.cluster.coordinator().address();
+    let node = people.cluster.coordinator();
+    let socket = node.socket();
     let mut cells = Vec::new();
     for case in Case::all(way) {
         let tell = |at, database| clients.log_in(&case, case.role(), at, database);
@@ -215,16 +236,17 @@ fn fill(way: Way, people: &People, clients: &Clients) -> Vec<Cell> {
         assert!(ours.outcome != Outcome::In || ours.role == who, "{case:?}: {ours:?}");
         let mut theirs = Vec::new();
         if let Some(database) = way.postgres {
-            theirs.push((POSTGRESQL, tell(node, database).outcome));
+            let at = if case.is_local() { At::Unix(&socket) } else { node.address().into() };
+            theirs.push((POSTGRESQL, tell(at, database).outcome));
         }
         if let Some(pgbouncer) = &pgbouncer {
-            let at = pgbouncer.address();
+            let at = pgbouncer.address().into();
             theirs.push((PGBOUNCER, tell(at, cluster::DATABASE).outcome));
         }
         cells.push(Cell { case, ours, theirs });
     }
-    // With `trust` and `any` nobody shows anything, and the first says who is unknown, as PostgreSQL does.
-    if !matches!(way.auth, AuthMethod::Trust | AuthMethod::Any) {
+    // With these nobody shows anything, and all but `any` say who is unknown, as PostgreSQL does.
+    if !matches!(way.auth, AuthMethod::Trust | AuthMethod::Any | AuthMethod::Peer) {
         for (shown, tls) in [(Shown::Wrong, false), (Shown::Wrong, true), (Shown::Empty, true)] {
             let is_it = |cell: &&Cell| {
                 let Case { known, .. } = cell.case;
@@ -312,6 +334,7 @@ fn outcome(cells: &[Cell], way: Way, known: Known, shown: Shown) -> String {
         // Nobody's password expires.
         [] => "–".to_owned(),
         [plain, within] if plain == within => plain.to_owned(),
+        [local, tcp] if way.auth == AuthMethod::Peer => format!("{local}; over TCP {tcp}"),
         [plain, within] => format!("{within}; in plain {plain}"),
         _ => panic!("{words:?}"),
     }

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
@@ -20,6 +22,19 @@ pub struct Asks<'a> {
     pub database: &'a str,
     /// Without one it leaves when it is asked.
     pub password: Option<&'a str>,
+}
+
+/// Where it wants in.
+#[derive(Clone, Copy)]
+pub enum At<'a> {
+    Tcp(SocketAddr),
+    Unix(&'a Path),
+}
+
+impl From<SocketAddr> for At<'_> {
+    fn from(at: SocketAddr) -> Self {
+        Self::Tcp(at)
+    }
 }
 
 /// How it went.
@@ -60,12 +75,23 @@ trait Stream: Read + Write {}
 impl<S: Read + Write> Stream for S {}
 
 /// Logs in, within TLS if it is told how.
-pub fn log_in(at: SocketAddr, tls: Option<&Arc<ClientConfig>>, asks: Asks<'_>) -> Told {
-    let mut stream = TcpStream::connect(at).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    stream.set_nodelay(true).unwrap();
+pub fn log_in<'a>(at: impl Into<At<'a>>, tls: Option<&Arc<ClientConfig>>, asks: Asks<'_>) -> Told {
+    let limit = Some(Duration::from_secs(20));
+    let mut stream: Box<dyn Stream> = match at.into() {
+        At::Tcp(at) => {
+            let stream = TcpStream::connect(at).unwrap();
+            stream.set_read_timeout(limit).unwrap();
+            stream.set_nodelay(true).unwrap();
+            Box::new(stream)
+        }
+        At::Unix(path) => {
+            let stream = UnixStream::connect(path).unwrap();
+            stream.set_read_timeout(limit).unwrap();
+            Box::new(stream)
+        }
+    };
     let mut stream: Box<dyn Stream> = match tls {
-        None => Box::new(stream),
+        None => stream,
         Some(config) => {
             stream.write_all(&startup::SSL_REQUEST).unwrap();
             let mut answer = [0];

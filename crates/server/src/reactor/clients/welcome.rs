@@ -93,6 +93,10 @@ impl<D: Driver> Worker<D> {
             _ => driver.ends(client.link.socket()).0.map(|at| at.ip()),
         };
         let is_local = client.via == Via::Unix;
+        let system_user = match proxy.method {
+            Method::Peer | Method::Hba if is_local => driver.system_user(client.link.socket()),
+            _ => None,
+        };
         let Phase::LoggingIn(login) = &mut client.phase else { return None };
         let made_out_to = match mode.verifies() {
             true => client.link.peer_certificate().and_then(tls::common_name),
@@ -112,6 +116,7 @@ impl<D: Driver> Worker<D> {
             guard,
             address,
             is_local,
+            system_user,
             now: *now,
         };
         Some(work(login, rules, &mut |bytes| driver.random(bytes)))

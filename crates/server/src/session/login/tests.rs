@@ -68,6 +68,34 @@ fn without_an_hba_file_nobody_logs_in_by_it() {
 }
 
 #[test]
+fn who_comes_over_a_unix_socket_is_who_the_system_says() {
+    let (users, databases) = served();
+    let over_tcp = rules(Method::Peer, &users, &databases);
+    let rules = Rules { is_local: true, system_user: Some(7), ..over_tcp };
+    let startup = startup(PROTOCOL_3_0, &[("user", "alice"), ("database", "app")]);
+    let told = |answer: Answer| {
+        let (mut login, mut out) = (Login::default(), Vec::new());
+        let (_, step) = login.on_bytes(&startup, rules, &mut no_random, &mut out);
+        assert_eq!(step, LoginStep::Ask(Question::SystemUser(7)));
+        assert!(login.is_asking());
+        let step = login.on_answer(answer, rules, &mut no_random, &mut out);
+        (step, String::from_utf8_lossy(&out).into_owned())
+    };
+    let (step, _) = told(Answer::SystemUser(Some("alice".to_owned())));
+    assert!(matches!(step, LoginStep::Authenticated(_)), "{step:?}");
+    for other in [None, Some("mallory".to_owned())] {
+        let (step, said) = told(Answer::SystemUser(other));
+        let failed = matches!(step, LoginStep::Refused { failed_as: Some(_), .. });
+        assert!(failed && said.contains("28000"), "{step:?}: {said}");
+    }
+    let (_, said) = told(Answer::Failed);
+    assert!(said.contains("57P03"), "{said}");
+    let mut out = Vec::new();
+    let (_, step) = Login::default().on_bytes(&startup, over_tcp, &mut no_random, &mut out);
+    assert!(matches!(step, LoginStep::Refused { .. }), "{step:?}");
+}
+
+#[test]
 fn the_right_password_logs_in_however_the_bytes_are_cut() {
     for step in [1, 2, 3, 1000] {
         let (last, _) = log_in("alice", "secret", step);
