@@ -88,8 +88,10 @@ impl World {
                 let has_room = pool.pool.slots().used() < pool.pool.slots().limit();
                 let age = pool.pool.oldest_wait().map(|since| self.now() - since);
                 let is_patient = self.workers.len() > 1 && age < Some(PATIENCE);
-                // A core that cannot open backends does not tell the others.
-                let is_off = pool.pool.retry_at().is_some() || self.is_trouble();
+                // A core that cannot open backends does not tell the others, to whom its place goes.
+                let mut pools = self.workers.iter().filter_map(|worker| worker.pools.get(key));
+                let backs_off = pools.any(|pool| pool.pool.retry_at().is_some());
+                let is_off = backs_off || self.is_trouble();
                 let opens = has_room && !is_off && !has_mail && !is_patient;
                 if waiting > 0 && (said.idle > 0 || opens && said.opening < waiting) {
                     let used = pool.pool.slots().used();
