@@ -28,9 +28,10 @@ async def login():
 async def worker(number, barrier):
     connection = await connect()
     await connection.execute(f"set lock_timeout = '{lock_timeout(number)}'")
-    await barrier.wait()
     done = await connection.prepare(DONE)
     more = await connection.prepare("select $1::int + 1")
+    # It has sent no Sync behind them.
+    await barrier.wait()
     right = 0
     for n in range(TRANSACTIONS):
         async with connection.transaction():

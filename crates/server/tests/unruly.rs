@@ -24,6 +24,38 @@ fn world() -> World {
 }
 
 #[test]
+fn who_has_only_prepared_behind_a_flush_holds_no_backend() {
+    let world = world();
+    let mut clients = [Raw::log_in(&world, &[]), Raw::log_in(&world, &[])];
+    // The second time it is there already, and of its Parse nothing goes to the backend.
+    for client in &mut clients {
+        let mut out = Vec::new();
+        parse(&mut out, "xid", "select pg_current_xact_id()");
+        flush(&mut out);
+        client.send(&out);
+        client.until('1');
+    }
+    let [first, second] = &mut clients;
+    for client in [&mut *second, &mut *first] {
+        let mut out = Vec::new();
+        run(&mut out, "xid");
+        sync(&mut out);
+        client.send(&out);
+        assert_eq!(client.until('Z').into_iter().filter_map(text_of).count(), 1);
+    }
+    // What else was begun goes on, in one transaction.
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let mut out = Vec::new();
+        run(&mut out, "xid");
+        flush(&mut out);
+        first.send(&out);
+        seen.extend(first.until('C').into_iter().filter_map(text_of));
+    }
+    assert_eq!(seen[0], seen[1]);
+}
+
+#[test]
 fn what_was_begun_without_a_sync_ends_with_its_client() {
     let world = world();
     let mut client = Raw::log_in(&world, &[]);

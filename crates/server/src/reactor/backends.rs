@@ -407,6 +407,9 @@ impl<D: Driver> Worker<D> {
             return Ok(progress.consumed);
         }
         self.go_on_with_client(key);
+        if self.backends[key].relay.has_only_named() {
+            self.todo.push_back(Todo::EndLease(key));
+        }
         let (now, nanos, backend) = (self.now, self.nanos, &mut self.backends[key]);
         backend.tally.sent += progress.consumed as u64;
         if progress.stop == Stop::Ready {

@@ -578,7 +578,7 @@ impl<D: Driver> Worker<D> {
             Stop::NeedMore if progress.consumed == 0 => None,
             Stop::NeedMore | Stop::EndOfBatch => {
                 // The rest of a COPY that has failed is answered by nothing.
-                if backend.relay.is_quiet() {
+                if backend.relay.is_quiet() || backend.relay.has_only_named() {
                     todo.push_back(Todo::EndLease(backend_key));
                 }
                 Some(progress.consumed)

@@ -6,6 +6,7 @@
 //! Pure: no sockets, no clock. Messages are forwarded from the buffer they arrived in; rows
 //! are never decoded, and a message longer than the buffer passes through in parts.
 
+pub mod begun;
 pub mod downstream;
 pub mod parameters;
 pub mod splice;
@@ -15,6 +16,7 @@ pub mod suspicion;
 pub mod unnamed;
 pub mod upstream;
 
+pub use begun::Begun;
 pub use parameters::Parameters;
 pub use splice::Splice;
 pub use statements::{BackendStatements, ClientStatements, StatementTable};
@@ -64,9 +66,8 @@ pub struct BackendRelay {
     pub tells_rows: bool,
     /// Whether the client is not told that a transaction is open: it may not have one.
     pub refuses_blocks: bool,
-    /// Whether messages were sent that begin a transaction which only a Sync, still to come, will
-    /// end.
-    pub awaits_sync: bool,
+    /// What was sent that begins a transaction which only a Sync, still to come, will end.
+    pub begun: Begun,
     /// Whether the client's last command about parameters set some back. Which ones, the node
     /// reports before it is ready.
     pub resets: bool,
@@ -101,7 +102,19 @@ impl BackendRelay {
 
     /// Whether nothing is owed and nothing was begun that only a Sync will end.
     pub fn is_answered(&self) -> bool {
-        self.replies.is_empty() && !self.replies.is_skipping() && !self.awaits_sync
+        self.owes_nothing() && self.begun == Begun::Nothing
+    }
+
+    /// Whether its client has asked by a Flush for the answers to all it has sent, has them, and has
+    /// done nothing but prepare statements under names, outside of a transaction. It may be long before
+    /// it goes on, and whatever that will be is not bound to this backend.
+    pub fn has_only_named(&self) -> bool {
+        self.tx.is_idle() && self.owes_nothing() && self.begun == Begun::Naming { is_flushed: true }
+    }
+
+    /// Whether all that was sent is answered.
+    pub fn owes_nothing(&self) -> bool {
+        self.replies.is_empty() && !self.replies.is_skipping()
     }
 
     /// Whether so many replies are owed that its client is not to send more before some have come,
@@ -119,7 +132,7 @@ impl BackendRelay {
 
     /// A Query, FunctionCall or Sync is being sent, which ends what was begun before it.
     fn end_stretch(&mut self, client: &mut ClientRelay) {
-        self.awaits_sync = false;
+        self.begun = Begun::Nothing;
         self.statements.end_stretch();
         client.statements.end_stretch();
     }

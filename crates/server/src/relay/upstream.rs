@@ -6,7 +6,7 @@ use pgherd_wire::backend::{CLOSE_COMPLETE, COPY_DATA, COPY_DONE, PARSE_COMPLETE}
 use pgherd_wire::frame::MAX_MESSAGE;
 use pgherd_wire::frontend::{self, Bind, Parse, Target};
 use pgherd_wire::replies::{Expect, Show};
-use pgherd_wire::{Frame, HEADER, WireError};
+use pgherd_wire::{Frame, HEADER, WireError, frame};
 
 use super::statements::{BackendName, Readiness, Statement, StatementTable};
 use super::unnamed::Unnamed;
@@ -134,6 +134,13 @@ pub fn relay(
     Ok(Progress { consumed: at, stop })
 }
 
+/// Ends by a Sync of ours what the client has begun, and leaves it in `out`.
+pub fn end_begun(client: &mut ClientRelay, backend: &mut BackendRelay, out: &mut Vec<u8>) {
+    backend.end_stretch(client);
+    backend.replies.expect(Expect::Sync(Show::Nobody));
+    frame::put(out, frontend::SYNC, |_| ());
+}
+
 /// Whether it is about a name whose Parse or Close is unanswered and may have failed for an error that
 /// does not concern this message: its meaning cannot be told yet.
 fn is_open(client: &ClientRelay, backend: &BackendRelay, rest: &[u8], frame: Frame) -> bool {
@@ -168,13 +175,10 @@ fn message(
     at: usize,
     out: &mut Splice,
 ) -> Result<Option<usize>, Refused> {
-    backend.awaits_sync |= matches!(
-        frame.tag,
-        frontend::PARSE | frontend::BIND | frontend::DESCRIBE | frontend::EXECUTE | frontend::CLOSE
-    );
     let mut unnamed = None;
     let whole = rest.get(..frame.size);
     let body = whole.map(|message| &message[HEADER..]);
+    backend.begun.sent(frame.tag, body);
     let expect = match frame.tag {
         frontend::QUERY => {
             match body {

@@ -12,6 +12,7 @@ use super::{Backend, Loss, Phase, Rest};
 use crate::reactor::driver::Entry;
 use crate::reactor::outbox::Outbox;
 use crate::reactor::{Driver, Mail, PoolKey, Todo, Token, Worker};
+use crate::relay::{Begun, upstream};
 
 impl<D: Driver> Worker<D> {
     /// A waiter or an acquiring client gets this backend: its parameters first.
@@ -119,14 +120,27 @@ impl<D: Driver> Worker<D> {
         self.clean(key);
     }
 
-    /// Ends a lease that its client has no use for any more.
+    /// Ends a lease that its client has no use for any more, or may not have for long.
     pub(in crate::reactor) fn end_lease_if_quiet(&mut self, key: usize) {
         let Some(backend) = self.backends.get(key) else { return };
         if let Phase::Leased { client } = backend.phase
-            && backend.relay.is_quiet()
             && self.clients[client].relay.is_between_messages()
         {
-            self.end_turn(key, client);
+            if backend.relay.is_quiet() {
+                self.end_turn(key, client);
+            } else if backend.relay.has_only_named() && !backend.is_kept() {
+                self.end_begun(key, client);
+            }
+        }
+    }
+
+    /// Has the node end a transaction in which statements were prepared: the lease ends when it has.
+    fn end_begun(&mut self, key: usize, client: usize) {
+        let (backend, client) = (&mut self.backends[key], &mut self.clients[client]);
+        let mut out = Vec::new();
+        upstream::end_begun(&mut client.relay, &mut backend.relay, &mut out);
+        if let Err(error) = backend.outbox.write(&mut backend.link, [&out[..]].into_iter()) {
+            self.write_failed(key, error);
         }
     }
 
@@ -154,10 +168,10 @@ impl<D: Driver> Worker<D> {
         }
         let relay = &backend.relay;
         let pool_key = backend.pool;
-        let is_answered = relay.replies.is_empty() && !relay.replies.is_skipping();
+        let is_answered = relay.owes_nothing();
         let is_fit = is_answered
             && is_whole
-            && !relay.awaits_sync
+            && relay.begun == Begun::Nothing
             && !relay.replies.is_uncertain()
             && backend.takes_more();
         // A stream heeds a goodbye at any time.

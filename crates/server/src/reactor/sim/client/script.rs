@@ -246,8 +246,15 @@ impl Author<'_> {
         if !is_there || self.random.one_in(30) {
             messages = messages.parse(&name, text);
             if self.random.one_in(2) {
-                messages = messages.describe_statement(&name).sync();
-                let mut steps = settle(messages);
+                messages = messages.describe_statement(&name);
+                let mut steps = match self.random.one_in(2) {
+                    true => settle(messages.sync()),
+                    // The proxy ends the batch; the client may go on before it has.
+                    false => vec![Step::Send(messages.flush()), Step::Settle],
+                };
+                if self.random.one_in(3) {
+                    steps.push(self.pause(2000));
+                }
                 steps.extend(self.use_named(&name));
                 return steps;
             }
