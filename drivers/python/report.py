@@ -2,7 +2,7 @@
 
 A program prints one JSON object a line: first the driver's name and version, then one for each
 operation, with what it got, or why the driver has no such operation, or how it failed. The harness
-(drivers/src) compares.
+(drivers/src) compares. A program's name ends in _ where the driver's module would be hidden by it.
 """
 
 import json
