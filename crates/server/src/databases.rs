@@ -191,7 +191,6 @@ impl Databases {
             database.is_listed.store(false, Ordering::Relaxed);
             known.former.push(Arc::clone(database));
         }
-        known.former.retain(|database| Arc::strong_count(database) > 1);
         if let Some(any) = &any {
             known.unlisted.values().for_each(|one| one.follow(DatabaseSettings::clone(any), now));
         }
@@ -202,9 +201,12 @@ impl Databases {
         self.logins.store(Arc::new(logins));
         self.settings.store(settings);
         // What holds for their clients is looked up anew; those who are there keep what they have.
-        known
-            .accounts
-            .retain(|_, account| account.is_as(&self.terms(&account.database, account.user)));
+        let Known { former, accounts, .. } = &mut *known;
+        accounts.retain(|(id, user), account| {
+            let is_former = former.iter().any(|database| database.id == *id);
+            !is_former && account.is_as(&self.terms(&account.database, *user))
+        });
+        former.retain(|database| Arc::strong_count(database) > 1);
     }
 
     /// Whether clients may name it.

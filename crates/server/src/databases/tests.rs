@@ -55,3 +55,49 @@ fn any_other_name_leads_to_a_database_of_its_own_while_there_is_room() {
     assert_ne!(account("more").unwrap().database.id, id);
     assert_eq!(databases.get(first.database.id).name, first.database.name);
 }
+
+#[test]
+fn what_is_read_again_holds_for_new_clients_and_who_is_there_keeps_what_it_has() {
+    let listed = "database = [{ name = \"stays\" }, { name = \"goes\" }, { name = \"*\" }]";
+    let (databases, users) = databases(listed);
+    let one = UserId(0);
+    let stays = databases.account("stays", one).unwrap();
+    let goes = databases.account("goes", one).unwrap().enter("one").unwrap();
+    let by_any = databases.account("comes", one).unwrap().enter("one").unwrap();
+
+    let again = |more: &str| {
+        let text = format!(
+            "node = [{{ host = \"h\", role = \"coordinator\" }}]\n\
+             user = [{{ name = \"one\" }}, {{ name = \"two\", pool_size = 2 }}]\n{more}"
+        );
+        let settings = Settings::from_toml(&text, "test").unwrap();
+        databases.follow(Arc::new(settings), &users, 7);
+    };
+    again(
+        "database = [{ name = \"stays\", database = \"other\", pool_mode = \"session\" }, \
+         { name = \"comes\" }]",
+    );
+    // The same database, which is another one on the nodes; other terms for who comes now.
+    let now = databases.account("stays", one).unwrap();
+    assert!(Arc::ptr_eq(&now.database, &stays.database) && !Arc::ptr_eq(&now, &stays));
+    assert_eq!((&*now.database.on_nodes(), now.mode), ("other", PoolMode::Session));
+    assert_eq!(stays.mode, PoolMode::Transaction);
+    assert_eq!(now.database.reconnect_before(), 7);
+    // Who came to it by "*" is still there.
+    let comes = databases.account("comes", one).unwrap();
+    assert!(comes.database.is_listed() && comes.id != by_any.id);
+    assert_eq!(comes.database.reconnect_before(), 0);
+    databases.account("goes", one).unwrap_err();
+    assert!(!goes.database.is_listed());
+    for held in [goes.id, by_any.id, comes.id] {
+        assert_eq!(databases.get(held).id, held);
+    }
+    // Once its last client has left, nothing is kept of it.
+    drop((goes, by_any));
+    again("");
+    assert_eq!(
+        databases.known.lock().unwrap().former.len(),
+        2,
+        "`stays` and `comes`, which are held here"
+    );
+}
