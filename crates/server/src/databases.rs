@@ -183,14 +183,19 @@ impl Databases {
             }
             // Who came to it by `"*"` has it as it was.
             let by_any = known.unlisted.remove(of_one.name.as_str());
-            known.former.extend(by_any);
+            known.leave(by_any);
             let clients = Places::up_to(settings.client_limit_of_database(&of_one));
             listed.push(known.make(&of_one.name.clone(), Arc::new(of_one), true, clients));
         }
         for database in before.iter().filter(|one| !listed.iter().any(|now| now.id == one.id)) {
             database.is_listed.store(false, Ordering::Relaxed);
-            known.former.push(Arc::clone(database));
+            known.leave([Arc::clone(database)]);
         }
+        // Those who came by `"*"` stay on the nodes where they are.
+        let group = any.as_ref().map(|any: &Arc<DatabaseSettings>| any.group());
+        let elsewhere = known.unlisted.extract_if(|_, one| Some(one.group) != group);
+        let elsewhere: Vec<_> = elsewhere.map(|(_, database)| database).collect();
+        known.leave(elsewhere);
         if let Some(any) = &any {
             known.unlisted.values().for_each(|one| one.follow(DatabaseSettings::clone(any), now));
         }
@@ -201,12 +206,14 @@ impl Databases {
         self.logins.store(Arc::new(logins));
         self.settings.store(settings);
         // What holds for their clients is looked up anew; those who are there keep what they have.
-        let Known { former, accounts, .. } = &mut *known;
+        let Known { former, accounts, users, .. } = &mut *known;
         accounts.retain(|(id, user), account| {
             let is_former = former.iter().any(|database| database.id == *id);
             !is_former && account.is_as(&self.terms(&account.database, *user))
         });
         former.retain(|database| Arc::strong_count(database) > 1);
+        // Who is not there may have as many clients as the settings say now.
+        users.retain(|_, places| Arc::strong_count(places) > 1);
     }
 
     /// Whether clients may name it.
@@ -387,6 +394,14 @@ fn consoles(settings: &Settings, users: &Users) -> HashMap<UserId, Rights> {
 }
 
 impl Known {
+    /// These are found by no name any more, so no console could have them go on.
+    fn leave(&mut self, databases: impl IntoIterator<Item = Arc<Database>>) {
+        for database in databases {
+            database.resume();
+            self.former.push(database);
+        }
+    }
+
     fn unlisted(
         &mut self,
         name: &str,

@@ -12,6 +12,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgherd_core::settings::ListenSettings;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
@@ -38,11 +40,12 @@ impl AsFd for Listener {
     }
 }
 
-/// The file of a Unix socket. Dropping it removes it, if it is still the same.
+/// The file of a Unix socket. Dropping it removes it, if it is still the same and this process's own.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
     is: Option<Identity>,
+    is_own: Arc<AtomicBool>,
 }
 
 /// Device, inode, and when it was made: the number of an inode is soon given to another file.
@@ -50,18 +53,20 @@ type Identity = (u64, u64, i64, i64);
 
 impl SocketFile {
     fn at(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), is: identity(path)? })
+        let is_own = Arc::new(AtomicBool::new(true));
+        Ok(Self { path: path.to_owned(), is: identity(path)?, is_own })
     }
 
     /// It belongs to another process from now on.
-    pub(crate) fn leave(mut self) {
-        self.is = None;
+    pub(crate) fn leave(self) {
+        self.is_own.store(false, Ordering::Relaxed);
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.is.is_some() && identity(&self.path).is_ok_and(|is| is == self.is) {
+        let is_own = self.is_own.load(Ordering::Relaxed);
+        if is_own && self.is.is_some() && identity(&self.path).is_ok_and(|is| is == self.is) {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -83,6 +88,9 @@ pub(crate) struct Listeners {
     pub(crate) addresses: Vec<SocketAddr>,
     /// Where they listen beside.
     pub(crate) unix: Option<UnixPlace>,
+    /// Whether the file there is this process's own: not that of a socket that was inherited, until
+    /// whoever had it says so.
+    pub(crate) owns_file: Arc<AtomicBool>,
 }
 
 impl Listeners {
@@ -118,20 +126,25 @@ impl Listeners {
             all.push(Listener::Tcp(listener));
         }
         let place = UnixPlace::of(settings, port);
+        let owns_file: Arc<AtomicBool> = Arc::default();
         if let Some(place) = &place {
             let failed = |source| {
                 let address = place.to_string();
                 ServeError::ListenUnix { address, source }
             };
             let heir = take(&mut inherited, |at| place.is(at));
+            owns_file.store(heir.is_none(), Ordering::Relaxed);
             let listener = match heir {
                 Some(socket) => UnixListener::from(socket),
                 None => place.listen(settings).map_err(failed)?,
             };
-            let file = place.own_file().map_err(failed)?;
+            let mut file = place.own_file().map_err(failed)?;
+            if let Some(file) = &mut file {
+                file.is_own = Arc::clone(&owns_file);
+            }
             all.push(Listener::Unix(listener, file));
         }
-        Ok(Self { all, addresses, unix: place })
+        Ok(Self { all, addresses, unix: place, owns_file })
     }
 }
 
@@ -370,6 +383,10 @@ mod tests {
                 file.leave();
             }
         }
-        UnixStream::connect(second.unix.unwrap().file().unwrap()).unwrap();
+        let file = second.unix.as_ref().unwrap().file().unwrap().to_owned();
+        UnixStream::connect(&file).unwrap();
+        // Not its own before the other process has said so.
+        drop(second);
+        assert!(file.exists());
     }
 }

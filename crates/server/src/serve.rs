@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -251,7 +251,8 @@ impl Server {
             tracing::warn!(name, %host, %error, "cannot look up a peer");
         }
         let http = listeners::http(&settings.http.listen, &mut sockets)?;
-        let Listeners { all, addresses: on, unix } = Listeners::open(&settings.listen, sockets)?;
+        let Listeners { all, addresses: on, unix, owns_file } =
+            Listeners::open(&settings.listen, sockets)?;
         let count = match settings.listen.workers {
             0 => std::thread::available_parallelism().map_or(1, NonZero::get).min(MOST_CORES),
             workers => usize::from(workers),
@@ -301,10 +302,13 @@ impl Server {
                 core.run(proxy, mailboxes, acceptor, DRAIN_LIMIT)
             })?);
         }
-        if let Some(process) = predecessor
-            && let Err(error) = process.relieve()
-        {
-            tracing::warn!(%error, "the process that was here may still accept clients");
+        if let Some(process) = predecessor {
+            match process.relieve() {
+                Ok(()) => owns_file.store(true, Ordering::Relaxed),
+                Err(error) => {
+                    tracing::warn!(%error, "the process that was here may still accept clients");
+                }
+            }
         }
         let port = on.first().map_or(settings.listen.port, SocketAddr::port);
         match TakeoverDesk::open(&settings.listen, port) {
@@ -473,6 +477,7 @@ pub(crate) fn proxy(
         shares: Shares::new(cores, now),
         cores,
         clients: AtomicUsize::new(0),
+        dealt_out: AtomicUsize::new(0),
         resident: AtomicU64::new(0),
         peers: whereabouts.peers,
         predecessor: whereabouts.predecessor,

@@ -223,8 +223,9 @@ async fn hand_over(
     }
     let (done, is_done) = oneshot::channel();
     mailboxes[0].post(Mail::HandedOver(Some((cancels, done))));
-    mailboxes[1..].iter().for_each(|mailbox| mailbox.post(Mail::HandedOver(None)));
     is_done.await.map_err(stopping)?;
+    // Behind the last clients that the first has dealt out to them.
+    mailboxes[1..].iter().for_each(|mailbox| mailbox.post(Mail::HandedOver(None)));
     if let Some(web) = web {
         web.answering.abort();
     }

@@ -12,6 +12,7 @@ use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 
 use pgherd_core::Settings;
+use pgherd_core::settings::AuthMethod;
 use pgherd_lab::{Cluster, ClusterSpec, Engine, Pgbench, PgbenchReport, cluster};
 use pgherd_server::{Inherited, Server};
 use pgherd_wire::{frontend, startup};
@@ -130,8 +131,15 @@ fn a_process_that_does_not_start_takes_nothing_over() {
     let before = Inherited::take_over(&settings.listen).unwrap().unwrap();
     settings.users.clear();
     Server::start_inheriting(&settings, before).unwrap_err();
+    // Nor one that has the sockets already when it finds out.
+    let mut settings = settings_of(&world, folder.path());
+    let before = Inherited::take_over(&settings.listen).unwrap().unwrap();
+    (settings.listen.auth, settings.listen.hba_file) = (AuthMethod::Hba, "no-such-file".to_owned());
+    Server::start_inheriting(&settings, before).unwrap_err();
     let port = world.address().port();
-    assert_eq!(psql("127.0.0.1", port, cluster::DATABASE, "select 1"), "1");
+    for host in [folder.path().to_str().unwrap(), "127.0.0.1"] {
+        assert_eq!(psql(host, port, cluster::DATABASE, "select 1"), "1");
+    }
     // It can still be asked.
     let settings = settings_of(&world, folder.path());
     let second = take_over(&settings);
@@ -187,6 +195,11 @@ async fn reload_takes_users_passwords_and_databases() {
     assert_eq!(ask(&old, name).await, "app");
 
     node.psql("alter role app password 'changed'").unwrap();
+    // One more backend, which the server refuses by the password that is known yet.
+    let second = world.connect().await;
+    app.batch_execute("begin").await.unwrap();
+    second.simple_query("select 1").await.unwrap_err();
+    app.batch_execute("commit").await.unwrap();
     node.psql("create role clerk login password 'clerk-secret'").unwrap();
     let text = world.cluster.settings_toml(
         "[[user]]\nname = \"clerk\"\npassword = \"clerk-secret\"\n\

@@ -266,7 +266,7 @@ impl Settings {
     }
 
     /// Who asks the nodes of a group how they do, and in which database, which has to be there: the first
-    /// that is listed with this shard, else `cluster.database`. `None` where there are no users.
+    /// that is listed with this shard (for `"*"` it is "postgres"), else `cluster.database`. `None` where there are no users.
     ///
     /// ```
     /// use pgherd_core::Settings;
@@ -289,7 +289,7 @@ impl Settings {
         };
         let user = self.users.iter().find(|user| user.name == there.user).unwrap_or(first);
         let nameless = there.is_any() && there.database.is_empty();
-        let database = if nameless { &*self.cluster.database } else { there.on_nodes(&there.name) };
+        let database = if nameless { "postgres" } else { there.on_nodes(&there.name) };
         Some((user, database))
     }
 

@@ -33,7 +33,7 @@ pub(super) trait Value: Sized + PartialOrd {
 /// assert_eq!(secret.expose(), "swordfish");
 /// assert!(Secret::default().is_empty());
 /// ```
-#[derive(Clone, PartialEq, Eq, PartialOrd, Default)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Hash, Default)]
 pub struct Secret(String);
 
 impl Secret {

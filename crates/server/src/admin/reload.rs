@@ -5,7 +5,7 @@
 //! see [`crate::takeover`].
 
 use pgherd_core::Settings;
-use pgherd_core::settings::{DatabaseSettings, Secret, UserSettings, reference};
+use pgherd_core::settings::{DatabaseSettings, UserSettings, reference};
 
 use super::live;
 
@@ -95,13 +95,13 @@ fn databases(held: &mut Settings, new: &Settings, outcome: &mut Reloaded) {
             }
         }
     }
-    for database in &held.databases {
+    for database in held.databases.clone() {
         let is_gone = !now.iter().any(|one| one.name == database.name);
-        if is_gone && may_move {
+        if is_gone && may_move && !is_asked_in(&database.name, held, &now) {
             outcome.applied.push(format!("database {}, which is no more", database.name));
         } else if is_gone {
             outcome.needs_restart.push(format!("database {}", database.name));
-            now.push(database.clone());
+            now.push(database);
         }
     }
     held.databases = now;
@@ -116,6 +116,12 @@ impl Reloaded {
             self.applied.push(what);
         }
     }
+}
+
+/// Whether secrets are looked up in the database that clients call so.
+fn is_asked_in(name: &str, held: &Settings, databases: &[DatabaseSettings]) -> bool {
+    let of_each = databases.iter().map(|database| &database.auth_database);
+    of_each.chain([&held.listen.auth_database]).any(|asked| asked == name)
 }
 
 /// A database with what of another may change while pgherd runs: what it is, too, if it `may_move`.
@@ -133,7 +139,6 @@ fn of_database(old: &DatabaseSettings, new: &DatabaseSettings, may_move: bool) -
     DatabaseSettings {
         database: new.database.clone(),
         user: new.user.clone(),
-        pool_mode: new.pool_mode,
         connect_query: new.connect_query.clone(),
         ..live
     }
@@ -141,6 +146,7 @@ fn of_database(old: &DatabaseSettings, new: &DatabaseSettings, may_move: bool) -
 
 fn of_user(old: &UserSettings, new: &UserSettings) -> UserSettings {
     UserSettings {
+        pool_mode: old.pool_mode,
         reserve_size: old.reserve_size,
         max_backends: old.max_backends,
         max_clients: old.max_clients,
@@ -148,14 +154,9 @@ fn of_user(old: &UserSettings, new: &UserSettings) -> UserSettings {
     }
 }
 
-/// A user that is no more.
+/// A user that is no more: for whoever is still served under it.
 fn nobody(old: &UserSettings) -> UserSettings {
-    UserSettings {
-        password: Secret::default(),
-        password_hash: Secret::default(),
-        nodes_only: true,
-        ..old.clone()
-    }
+    UserSettings { nodes_only: true, ..old.clone() }
 }
 
 #[cfg(test)]
@@ -199,7 +200,7 @@ mod tests {
         assert_eq!(names, ["a", "b", "c"], "each stays in its place");
         let [a, b, _] = &held.users[..] else { panic!("three users") };
         assert_eq!((a.pool_size, a.max_clients), (Some(7), None));
-        assert!(b.nodes_only && b.password.is_empty());
+        assert!(b.nodes_only && !b.password.is_empty(), "whom it serves already it serves on");
         let [d, new_one] = &held.databases[..] else { panic!("two databases") };
         assert_eq!((d.min_idle, d.database.as_str(), d.max_clients), (Some(2), "other", None));
         assert_eq!(new_one.user, "c");

@@ -29,8 +29,12 @@ pub struct Admin {
     most_users: usize,
     // Where they are read again, where somebody has said it.
     source: OnceLock<Source>,
-    // Held while they are read again: one after the other.
+    // Held while they are read again, and until what was read holds: one after the other.
     reloading: Mutex<()>,
+    // Held while they are changed.
+    changing: Mutex<()>,
+    // How often they were read again.
+    reloads: AtomicU64,
     // The same moment on both clocks.
     started: (Instant, SystemTime),
     // A Pause in the lower byte, and above it the number of the order that it is by.
@@ -55,10 +59,12 @@ impl Admin {
     /// For a proxy with these settings, started now.
     pub(crate) fn new(settings: Arc<ArcSwap<Settings>>, now: Instant) -> Self {
         Self {
-            most_users: settings.load().users.len() + MOST_ADDED,
+            most_users: (settings.load().users.len() + MOST_ADDED).min(usize::from(u16::MAX)),
             settings,
             source: OnceLock::new(),
             reloading: Mutex::new(()),
+            changing: Mutex::new(()),
+            reloads: AtomicU64::new(0),
             started: (now, SystemTime::now()),
             pause: AtomicU64::new(0),
             orders: AtomicU64::new(0),
@@ -78,6 +84,7 @@ impl Admin {
     /// # Errors
     /// What is wrong with it, or that it cannot be changed.
     pub(crate) fn set(&self, key: &str, value: &str) -> Result<(), String> {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut settings = Settings::clone(&self.settings());
         live::set(&mut settings, key, value)?;
         self.settings.store(Arc::new(settings));
@@ -94,20 +101,29 @@ impl Admin {
         self.source.get().is_some()
     }
 
-    /// Reads the settings again; what holds from now on, and what has changed. The cores do not know
-    /// of it yet. Waits for the disk.
+    /// Reads the settings again, and has what holds from now on applied; what has changed. The cores look
+    /// at it when they see that there was a reload. Waits for the disk.
     ///
     /// # Errors
     /// What is wrong with them. Nothing is changed then.
-    pub(crate) fn reload(&self) -> Result<(Arc<Settings>, Reloaded), String> {
+    pub(crate) fn reload(&self, apply: impl FnOnce(&Arc<Settings>)) -> Result<Reloaded, String> {
         let _one_by_one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let source = self.source.get().ok_or("settings are read at the start only")?;
         let new = source()?;
         new.check().map_err(|errors| errors.to_string())?;
+        let alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let (held, outcome) = reload::merge(&self.settings(), &new, self.most_users);
         let held = Arc::new(held);
         self.settings.store(Arc::clone(&held));
-        Ok((held, outcome))
+        drop(alone);
+        apply(&held);
+        self.reloads.fetch_add(1, Ordering::Release);
+        Ok(outcome)
+    }
+
+    /// How often the settings were read again.
+    pub(crate) fn reloads(&self) -> u64 {
+        self.reloads.load(Ordering::Acquire)
     }
 
     /// Consoles that are logged in.

@@ -13,6 +13,8 @@ use pgherd_wire::scram::{
 use pgherd_wire::startup::{self, PROTOCOL_3_2};
 use pgherd_wire::{Frame, HEADER, WireError, md5};
 
+use pgherd_core::settings::Secret as Password;
+
 use crate::auth::Proof;
 use crate::relay::Parameters;
 
@@ -52,8 +54,8 @@ pub enum EndPoint<'a> {
 #[derive(Debug, Default)]
 pub struct KeyCache(HashMap<KeyOf, Keys>);
 
-/// User, salt and iterations.
-type KeyOf = (Box<str>, Box<[u8]>, u32);
+/// User, password, salt and iterations: while a password changes there are two of them.
+type KeyOf = (Box<str>, Password, Box<[u8]>, u32);
 
 impl KeyCache {
     fn keys(&mut self, user: &str, password: &str, salt: &[u8], iterations: u32) -> Keys {
@@ -61,14 +63,9 @@ impl KeyCache {
             self.0.clear();
         }
         self.0
-            .entry((user.into(), salt.into(), iterations))
+            .entry((user.into(), Password::new(password), salt.into(), iterations))
             .or_insert_with(|| Keys::derive(password, salt, iterations))
             .clone()
-    }
-
-    /// Forgets everything: a password changed.
-    pub fn clear(&mut self) {
-        self.0.clear();
     }
 }
 

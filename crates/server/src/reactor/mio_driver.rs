@@ -477,16 +477,21 @@ impl Core {
             randomness: Randomness::new(),
         };
         let started = Instant::now();
+        let shared = Arc::clone(&proxy);
         let mut worker = Worker::new(proxy, self.number, driver, started);
         let mut events = Events::with_capacity(EVENTS);
         let mut next_tick = started + TICK;
         let mut drain_until = None;
         let mut accepts_late = false;
         let number = self.number;
+        let dealt_out = &shared.dealt_out;
         let accept = |acceptor: &Acceptor, worker: &mut Worker<MioDriver>, now| {
             acceptor.accept(mailboxes.len(), |core, stream, via| match core == number {
                 true => worker.on_mail(Mail::Client(stream, via), now),
-                false => mailboxes[core].post(Mail::Client(stream, via)),
+                false => {
+                    dealt_out.fetch_add(1, Ordering::Relaxed);
+                    mailboxes[core].post(Mail::Client(stream, via));
+                }
             })
         };
         loop {
@@ -518,6 +523,10 @@ impl Core {
                                     worker.on_mail(Mail::HandedOver(None), now);
                                     // Who does not hear it has gone.
                                     let _ = done.send(());
+                                }
+                                mail @ Mail::Client(..) => {
+                                    worker.on_mail(mail, now);
+                                    dealt_out.fetch_sub(1, Ordering::Release);
                                 }
                                 mail => worker.on_mail(mail, now),
                             }
@@ -555,7 +564,9 @@ impl Core {
                     accepts_late = accept(acceptor, &mut worker, now);
                 }
             }
-            if worker.is_drained() || drain_until.is_some_and(|until| now >= until) {
+            // In this order: a client that was dealt out is counted by its core before it is not on its way.
+            let is_drained = dealt_out.load(Ordering::Acquire) == 0 && worker.is_drained();
+            if is_drained || drain_until.is_some_and(|until| now >= until) {
                 return Ok(());
             }
         }

@@ -119,6 +119,8 @@ pub struct Proxy {
     pub cores: usize,
     /// Clients connected, over all cores.
     pub clients: AtomicUsize,
+    /// Clients on their way to the core that they were dealt out to, which does not count them yet.
+    pub dealt_out: AtomicUsize,
     /// The memory held when it was last looked at.
     pub resident: AtomicU64,
     /// Other processes that cancel requests may be for.
@@ -170,13 +172,15 @@ impl Proxy {
     /// # Errors
     /// What is wrong with them. The settings stay as they were then.
     pub(crate) fn reload(&self) -> Result<Reloaded, String> {
-        let done = self.admin.reload().and_then(|(settings, outcome)| {
+        let apply = |settings: &Arc<Settings>| {
             self.users.follow(settings.users.iter().map(Credentials::from));
             let now = self.admin.nanos(Instant::now());
-            self.databases.follow(Arc::clone(&settings), &self.users, now);
-            (self.relogin)(&settings);
-            self.reload_files().map(|()| outcome).map_err(|error| error.to_string())
-        });
+            self.databases.follow(Arc::clone(settings), &self.users, now);
+            (self.relogin)(settings);
+        };
+        // First: if one of them is wrong, nothing else is to have changed.
+        let files = self.reload_files().map_err(|error| error.to_string());
+        let done = files.and_then(|()| self.admin.reload(apply));
         match &done {
             Ok(Reloaded { applied, needs_restart }) => {
                 tracing::info!(?applied, "settings are read again");
@@ -267,6 +271,8 @@ pub struct Worker<D: Driver> {
     stale_before: Instant,
     // Up to which of their changes the nodes' addresses are followed.
     addresses: u64,
+    // Of the settings: what was read again has been followed.
+    reloads: u64,
     // The newest snapshot whose news were acted on, and the primary of each group.
     generation: Generation,
     primaries: Vec<NodeId>,
@@ -300,6 +306,7 @@ impl<D: Driver> Worker<D> {
         let live = Live::of(&proxy.admin.settings());
         let topology = proxy.topology.load();
         let addresses = proxy.addresses.version();
+        let reloads = proxy.admin.reloads();
         // A hundred years: always.
         let always = Duration::from_secs(100 * 365 * 24 * 3600);
         let stale_before = if proxy.check_after.is_zero() { now + always } else { now };
@@ -334,6 +341,7 @@ impl<D: Driver> Worker<D> {
             waiting_consoles: Vec::new(),
             stale_before,
             addresses,
+            reloads,
             generation,
             primaries,
             now,
@@ -520,6 +528,7 @@ impl<D: Driver> Worker<D> {
         }
         self.note_what_is_stale();
         self.follow_addresses();
+        self.follow_reloads();
         self.time_out_backends();
         self.time_out_idle_clients();
         self.follow_topology();

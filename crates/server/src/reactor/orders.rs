@@ -1,5 +1,6 @@
 //! What consoles have a core do.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -49,15 +50,33 @@ impl<D: Driver> Worker<D> {
         Report { has_dismissed, ..self.report(scope) }
     }
 
+    /// Settings that were read again hold here, too, whoever had them read.
+    pub(super) fn follow_reloads(&mut self) {
+        let reloads = self.proxy.admin.reloads();
+        if std::mem::replace(&mut self.reloads, reloads) != reloads {
+            self.follow_orders();
+        }
+    }
+
     /// Looks again what is set, and what is paused.
     pub(super) fn follow_orders(&mut self) {
+        // Who may be idle for less long than anybody before is looked at in time.
+        let due = self.proxy.databases.shortest_idle_timeout().map(|limit| self.now + limit);
+        self.idle_looked_at = self.idle_looked_at.into_iter().chain(due).min();
         self.live = Live::of(&self.proxy.admin.settings());
         let proxy = Arc::clone(&self.proxy);
         let keys: Vec<PoolKey> = self.pools.keys().copied().collect();
+        let moved: BTreeSet<DatabaseId> = keys
+            .iter()
+            .filter(|key| self.pool(**key).is_to_reconnect())
+            .map(|key| key.database)
+            .collect();
+        for database in moved {
+            self.reconnect(Some(database));
+            // Another database may tell other parameters.
+            self.welcomes.clear();
+        }
         for key in keys {
-            if self.pool(key).is_to_reconnect() {
-                self.reconnect(Some(key.database));
-            }
             if self.pool(key).follow(&proxy.databases, key) {
                 // There may be room for those who wait.
                 self.balance(key);

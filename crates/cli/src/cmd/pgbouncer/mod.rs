@@ -88,7 +88,12 @@ impl Pgbouncer {
         let early = early.map(PidFile::write).transpose()?;
         let server = Server::start_inheriting(&settings, inherited)?;
         let pidfile = match (early, process.pidfile.as_deref()) {
-            (None, Some(path)) => Some(PidFile::replace(path)?),
+            // The other process has gone by now: this one has to go on.
+            (None, Some(path)) => PidFile::replace(path)
+                .inspect_err(|error| {
+                    tracing::error!("the pidfile names another process: {error:#}");
+                })
+                .ok(),
             (early, _) => early,
         };
         let ini = self.ini;
