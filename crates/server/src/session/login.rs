@@ -3,16 +3,19 @@
 //! In: bytes, the rules, random bytes. Out: bytes to send, and what the client turned out to
 //! be. Pure: it knows no socket; the deadline is the caller's.
 
+mod method;
+mod parameters;
+mod refusal;
+
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use pgherd_core::pgbouncer::HbaClient;
 use pgherd_core::settings::{self, TlsMode};
-use pgherd_wire::backend::{self, Authentication, Report, Severity};
+use pgherd_wire::backend::{self, Authentication};
 use pgherd_wire::frame::Frame;
 use pgherd_wire::frontend::{self, SaslInitial};
-use pgherd_wire::scram::{self, AwaitingProof, Binding, ScramError, ServerExchange};
+use pgherd_wire::scram::{self, AwaitingProof, Binding, ServerExchange};
 use pgherd_wire::startup::{self, FirstPacket, PROTOCOL_3_0, PROTOCOL_3_2, Startup};
 use pgherd_wire::{HEADER, sqlstate};
 
@@ -20,6 +23,10 @@ use crate::auth::{Answer, Credential, HbaFiles, LoginGuard, Method, Question, Us
 use crate::databases::{Databases, NoDatabase};
 use crate::relay::Parameters;
 use crate::session::Replication;
+
+use method::{is_allowed, method};
+use parameters::parameters;
+use refusal::Refusal;
 
 /// The longest message of a login behind its startup packet, which has a limit of its own: as for
 /// PostgreSQL (`PG_MAX_SASL_MESSAGE_LENGTH`), 1 KiB. Anybody can have us keep as much.
@@ -502,66 +509,6 @@ fn end_point(rules: Rules<'_>) -> Option<&[u8]> {
     rules.encryption.within?.end_point
 }
 
-/// How this client has to log in, and by which ident map. With a certificate it has, if it is not refused.
-fn method(
-    name: &str,
-    database: &str,
-    replication: Option<Replication>,
-    rules: Rules<'_>,
-) -> Result<(Method, Option<String>), Refusal> {
-    let shown = rules.encryption.within.and_then(|within| within.made_out_to);
-    if rules.method == Method::Cert && shown != Some(name) {
-        return Err(Refusal::certificate(name, shown));
-    }
-    if rules.method != Method::Hba {
-        return Ok((rules.method, None));
-    }
-    let no = |message: String| Refusal::new(sqlstate::INVALID_AUTHORIZATION, message);
-    let Some(files) = rules.hba else {
-        return Err(no("no HBA file was read".to_owned()));
-    };
-    // Who has gone has no address, and is not for that over a Unix socket.
-    if rules.address.is_none() && !rules.is_local {
-        return Err(Refusal::protocol("the client has gone"));
-    }
-    let is_encrypted = rules.encryption.within.is_some();
-    let rule = files.rules.find(HbaClient {
-        database,
-        user: name,
-        address: rules.address,
-        is_encrypted,
-        // That of a database is asked for as the database is.
-        wants_replication: replication == Some(Replication::Physical),
-    });
-    let whom = || {
-        let encryption = if is_encrypted { "SSL encryption" } else { "no encryption" };
-        let host = rules.address.map_or_else(|| "[local]".to_owned(), |at| at.to_string());
-        format!("host \"{host}\", user \"{name}\", database \"{database}\", {encryption}")
-    };
-    let Some(rule) = rule else {
-        return Err(no(format!("no line of the HBA file is for {}", whom())));
-    };
-    match Method::of_rule(rule.method) {
-        Some(Method::Cert) if !is_allowed(rules, rule.map.as_deref(), shown, name) => {
-            Err(Refusal::certificate(name, shown))
-        }
-        Some(method) => Ok((method, rule.map.clone())),
-        None => Err(Refusal {
-            for_log: format!("line {} of the HBA file rejects {}", rule.line, whom()),
-            ..no(format!("the HBA file rejects {}", whom()))
-        }),
-    }
-}
-
-/// Whether who is known as `shown` outside may be `name` here, by an ident map if there is one.
-fn is_allowed(rules: Rules<'_>, map: Option<&str>, shown: Option<&str>, name: &str) -> bool {
-    match (shown, map) {
-        (None, _) => false,
-        (Some(shown), None) => shown == name,
-        (Some(shown), Some(map)) => rules.hba.is_some_and(|files| files.allow(map, shown, name)),
-    }
-}
-
 /// Who has logged in. One that was looked up is a user from now on.
 fn named(pending: &Pending, users: &Users) -> Result<UserId, Refusal> {
     let Pending { name, credential, .. } = pending;
@@ -653,174 +600,12 @@ fn negotiate(startup: &Startup<'_>, out: &mut Vec<u8>) -> u32 {
     protocol
 }
 
-fn parameters(startup: &Startup<'_>) -> Result<Parameters, Refusal> {
-    let mut parameters = Parameters::default();
-    for (name, value) in &startup.parameters {
-        match *name {
-            "user" | "database" | "replication" => {}
-            name if name.starts_with("_pq_.") => {}
-            "options" => read_options(value, &mut parameters)?,
-            name => parameters.set(name, value),
-        }
-    }
-    Ok(parameters)
-}
-
-/// Reads `options`: `-c name=value`, `-cname=value` and `--name=value`, separated by spaces,
-/// with `\` before a space or backslash that belongs to a value.
-///
-/// Source: PostgreSQL manual, "postgres", and `pg_split_opts`; in a name given by `--`, a
-/// dash stands for an underscore.
-fn read_options(text: &str, parameters: &mut Parameters) -> Result<(), Refusal> {
-    let mut words = split_options(text).into_iter();
-    while let Some(word) = words.next() {
-        let pair = match word.strip_prefix("--") {
-            Some(long) => Some(long.to_owned()),
-            None => match word.strip_prefix("-c") {
-                Some("") => words.next(),
-                Some(short) => Some(short.to_owned()),
-                None => None,
-            },
-        };
-        let Some((name, value)) = pair.as_deref().and_then(|pair| pair.split_once('=')) else {
-            return Err(Refusal::new(
-                sqlstate::FEATURE_NOT_SUPPORTED,
-                "unsupported options startup parameter: only '-c config=val' and \
-                 '--config=val' are allowed",
-            ));
-        };
-        parameters.set(&name.replace('-', "_"), value);
-    }
-    Ok(())
-}
-
-fn split_options(text: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut letters = text.chars().peekable();
-    loop {
-        while letters.next_if(char::is_ascii_whitespace).is_some() {}
-        if letters.peek().is_none() {
-            return words;
-        }
-        let mut word = String::new();
-        while let Some(letter) = letters.next_if(|letter| !letter.is_ascii_whitespace()) {
-            match letter {
-                '\\' => word.extend(letters.next()),
-                letter => word.push(letter),
-            }
-        }
-        words.push(word);
-    }
-}
-
 fn password_message(input: &[u8]) -> Result<Option<&[u8]>, Refusal> {
     let Some(frame) = Frame::read(input, LONGEST)? else { return Ok(None) };
     if frame.tag != frontend::PASSWORD {
         return Err(Refusal::protocol("expected a password message"));
     }
     Ok(input.get(..frame.size))
-}
-
-/// Why a login ends, as the client and as the log is told.
-#[derive(Debug)]
-struct Refusal {
-    code: &'static str,
-    message: String,
-    for_log: String,
-    failed_as: Option<String>,
-}
-
-impl Refusal {
-    fn new(code: &'static str, message: impl Into<String>) -> Self {
-        let message = message.into();
-        Self { code, for_log: message.clone(), message, failed_as: None }
-    }
-
-    fn protocol(message: &str) -> Self {
-        Self::new(sqlstate::PROTOCOL_VIOLATION, message)
-    }
-
-    /// The same for a wrong password and for a user that does not exist.
-    fn password(name: &str) -> Self {
-        Self {
-            for_log: format!("password of user \"{name}\" does not fit"),
-            failed_as: Some(name.to_owned()),
-            ..Self::new(
-                sqlstate::INVALID_PASSWORD,
-                format!("password authentication failed for user \"{name}\""),
-            )
-        }
-    }
-
-    fn certificate(name: &str, shown: Option<&str>) -> Self {
-        let to = shown.map_or("nobody".to_owned(), |to| format!("\"{to}\""));
-        Self {
-            for_log: format!("user \"{name}\" has shown a certificate made out to {to}"),
-            failed_as: Some(name.to_owned()),
-            ..Self::new(
-                sqlstate::INVALID_AUTHORIZATION,
-                format!("certificate authentication failed for user \"{name}\""),
-            )
-        }
-    }
-
-    fn peer(name: &str, found: Option<&str>) -> Self {
-        let is = found.map_or("nobody that is known".to_owned(), |found| format!("\"{found}\""));
-        Self {
-            for_log: format!("who wants to be \"{name}\" is {is} to the system"),
-            failed_as: Some(name.to_owned()),
-            ..Self::new(
-                sqlstate::INVALID_AUTHORIZATION,
-                format!("peer authentication failed for user \"{name}\""),
-            )
-        }
-    }
-
-    /// Said before anything is looked at, so that it tells nothing of the user.
-    fn barred(address: Option<IpAddr>, name: &str, bar: Duration) -> Self {
-        let from = address.map_or_else(String::new, |address| format!(" from {address}"));
-        let seconds = bar.as_secs() + u64::from(bar.subsec_nanos() > 0);
-        Self {
-            for_log: format!("too many failed logins{from}, the last ones as user \"{name}\""),
-            ..Self::new(
-                sqlstate::INVALID_AUTHORIZATION,
-                format!("too many failed logins from this address: try again in {seconds} s"),
-            )
-        }
-    }
-
-    fn scram(name: &str, error: &ScramError) -> Self {
-        match error {
-            ScramError::Mismatch => Self::password(name),
-            ScramError::Downgraded | ScramError::OtherEndPoint => Self {
-                for_log: format!("user \"{name}\": {error}: somebody may stand in between"),
-                ..Self::new(sqlstate::INVALID_AUTHORIZATION, error.to_string())
-            },
-            other => Self {
-                for_log: format!("user \"{name}\": {other}"),
-                ..Self::new(sqlstate::PROTOCOL_VIOLATION, other.to_string())
-            },
-        }
-    }
-
-    /// Tells the client.
-    fn tell(self, out: &mut Vec<u8>) -> LoginStep {
-        Report {
-            severity: Severity::Fatal,
-            code: self.code,
-            message: &self.message,
-            detail: "",
-            hint: "",
-        }
-        .put(out);
-        LoginStep::Refused { reason: self.for_log, failed_as: self.failed_as }
-    }
-}
-
-impl From<pgherd_wire::WireError> for Refusal {
-    fn from(error: pgherd_wire::WireError) -> Self {
-        Self::new(sqlstate::PROTOCOL_VIOLATION, error.to_string())
-    }
 }
 
 #[cfg(test)]
