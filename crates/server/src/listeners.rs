@@ -56,11 +56,6 @@ impl SocketFile {
         let is_own = Arc::new(AtomicBool::new(true));
         Ok(Self { path: path.to_owned(), is: identity(path)?, is_own })
     }
-
-    /// It belongs to another process from now on.
-    pub(crate) fn leave(self) {
-        self.is_own.store(false, Ordering::Relaxed);
-    }
 }
 
 impl Drop for SocketFile {
@@ -378,11 +373,8 @@ mod tests {
         let second = Listeners::open(&settings, fds).unwrap();
         assert_eq!(second.addresses, first.addresses);
         // Another process has the file now.
-        for listener in first.all {
-            if let Listener::Unix(_, Some(file)) = listener {
-                file.leave();
-            }
-        }
+        first.owns_file.store(false, Ordering::Relaxed);
+        drop(first.all);
         let file = second.unix.as_ref().unwrap().file().unwrap().to_owned();
         UnixStream::connect(&file).unwrap();
         // Not its own before the other process has said so.

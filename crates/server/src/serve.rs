@@ -311,7 +311,7 @@ impl Server {
             }
         }
         let port = on.first().map_or(settings.listen.port, SocketAddr::port);
-        match TakeoverDesk::open(&settings.listen, port) {
+        match TakeoverDesk::open(&settings.listen, port, owns_file) {
             Ok(Some(desk)) => control.spawn(desk.serve(Arc::clone(&mailboxes), web_door)),
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, "no other process can take over from this one"),

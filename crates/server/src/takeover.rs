@@ -7,7 +7,7 @@
 //!
 //! What is said: the new process `pgherd take-over 1`; the old one `cancels` and an address, with the
 //! sockets; the new one, once it serves, `ready`; the old one, once it accepts no more, `bye`. Until
-//! `ready` both may give up, and nothing has changed.
+//! `ready` both may give up, and nothing has changed: after a minute without it the old one does.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, IoSlice, IoSliceMut, Write};
 use std::mem::MaybeUninit;
@@ -15,6 +15,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pgherd_core::settings::ListenSettings;
@@ -38,6 +39,9 @@ const BYE: &str = "bye";
 
 /// How long one side waits for the next word of the other, but for `ready`.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a new process may take to start: it reads its files, and derives keys of its passwords.
+const STARTS_WITHIN: Duration = Duration::from_secs(60);
 
 /// Sockets handed over at most: more than a process has.
 const MOST_SOCKETS: usize = 64;
@@ -93,6 +97,10 @@ impl Inherited {
         stream.set_read_timeout(Some(PATIENCE))?;
         writeln!(&stream, "{HELLO}")?;
         let (line, sockets) = receive(&stream)?;
+        if line.is_empty() {
+            // It is stopping, and has closed its sockets.
+            return Ok(None);
+        }
         let cancels = line.trim().strip_prefix("cancels ").and_then(|at| at.parse().ok());
         let strange = || io::Error::new(ErrorKind::InvalidData, format!("{place} says `{line}`"));
         let predecessor = Some(Predecessor { cancels: cancels.ok_or_else(strange)?, stream });
@@ -147,20 +155,26 @@ pub(crate) struct WebDoor {
 pub(crate) struct TakeoverDesk {
     listener: std::os::unix::net::UnixListener,
     file: Option<SocketFile>,
+    // Whether the file of the clients' socket is this process's own.
+    owns_file: Arc<AtomicBool>,
 }
 
 impl TakeoverDesk {
     /// Opens it, if the settings have a Unix socket beside which it can be.
-    pub(crate) fn open(settings: &ListenSettings, port: u16) -> io::Result<Option<Self>> {
+    pub(crate) fn open(
+        settings: &ListenSettings,
+        port: u16,
+        owns_file: Arc<AtomicBool>,
+    ) -> io::Result<Option<Self>> {
         let Some(place) = UnixPlace::desk(settings, port) else { return Ok(None) };
         let listener = place.bind(0o600, None)?;
         listener.set_nonblocking(true)?;
-        Ok(Some(Self { listener, file: place.own_file()? }))
+        Ok(Some(Self { listener, file: place.own_file()?, owns_file }))
     }
 
     /// Serves those who ask, until one has taken the place of this process.
     pub(crate) async fn serve(self, mailboxes: Arc<[Mailbox]>, web: Option<WebDoor>) {
-        let Self { listener, file } = self;
+        let Self { listener, file, owns_file } = self;
         let listener = match tokio::net::UnixListener::from_std(listener) {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "nobody can take over"),
@@ -174,6 +188,9 @@ impl TakeoverDesk {
                     continue;
                 }
             };
+            // From before another process has the sockets: whenever this one is told to stop, the file is
+            // left to it.
+            let owned = owns_file.swap(false, Ordering::Relaxed);
             match hand_over(stream, &mailboxes, web.as_ref()).await {
                 Ok((mut stream, pid)) => {
                     tracing::info!(pid, "taken over: this process ends with its last client");
@@ -184,7 +201,10 @@ impl TakeoverDesk {
                     let _ = stream.write_all(bye.as_bytes()).await;
                     return;
                 }
-                Err(error) => tracing::warn!(%error, "a take-over has come to nothing"),
+                Err(error) => {
+                    owns_file.store(owned, Ordering::Relaxed);
+                    tracing::warn!(%error, "a take-over has come to nothing");
+                }
             }
         }
     }
@@ -218,7 +238,7 @@ async fn hand_over(
     stream.get_ref().writable().await?;
     stream.get_ref().try_io(Interest::WRITABLE, || send(stream.get_ref(), &text, &borrowed))?;
     drop(sockets);
-    if line(&mut stream).await? != READY {
+    if tokio::time::timeout(STARTS_WITHIN, line(&mut stream)).await?? != READY {
         return Err(io::Error::new(ErrorKind::UnexpectedEof, "the other process has not started"));
     }
     let (done, is_done) = oneshot::channel();

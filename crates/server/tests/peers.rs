@@ -11,9 +11,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use pgherd_core::Settings;
 use pgherd_lab::{Cluster, ClusterSpec};
 use pgherd_server::{Server, Stopper};
-use pgherd_wire::{frontend, startup};
+use pgherd_wire::startup;
+use world::World;
 use world::raw::{Raw, send_cancel, text_of};
-use world::{World, until};
 
 /// A port that was free a moment ago.
 fn free_port() -> u16 {
@@ -48,17 +48,6 @@ fn two_proxies() -> (World, Stops, SocketAddr) {
     (world, Stops(second.stopper()), second.address())
 }
 
-/// Begins a statement that sleeps, and returns when it runs.
-fn sleep(world: &World, client: &mut Raw) {
-    let mut out = Vec::new();
-    frontend::put_query(&mut out, "select pg_sleep(60)");
-    client.send(&out);
-    let asleep = "select count(*) from pg_stat_activity \
-                  where state = 'active' and query = 'select pg_sleep(60)'";
-    let node = world.node("coordinator");
-    until("it runs", || node.psql(asleep).unwrap() == "1");
-}
-
 fn assert_cancelled(client: &mut Raw) {
     let said: Vec<String> = client.until('Z').into_iter().filter_map(text_of).collect();
     assert_eq!(said, ["57014: canceling statement due to user request"]);
@@ -75,7 +64,7 @@ fn a_cancel_request_that_arrives_at_a_peer_is_sent_on() {
             let length = if protocol == startup::PROTOCOL_3_0 { 8 } else { 36 };
             assert_eq!(client.key().len(), length);
             for at in [wrong, own] {
-                sleep(&world, &mut client);
+                client.sleep(&world);
                 send_cancel(at, client.key());
                 assert_cancelled(&mut client);
             }
@@ -88,7 +77,7 @@ fn a_request_with_a_wrong_secret_cancels_nothing() {
     let (world, _stops, second) = two_proxies();
     let mut client = Raw::start_at(world.address(), startup::PROTOCOL_3_2, &[]);
     client.until('Z');
-    sleep(&world, &mut client);
+    client.sleep(&world);
     let key = client.key().to_vec();
     let all_bits = (0..key.len()).flat_map(|byte| (0..8).map(move |bit| (byte, bit)));
     for (byte, bit) in all_bits.filter(|(byte, bit)| (byte + bit) % 7 == 0) {

@@ -91,7 +91,7 @@ fn old_clients_stay_with_the_old_process_which_ends_with_the_last() {
 
     let second = take_over(&settings);
     assert_eq!(second.addresses(), world.server().addresses());
-    sleep(&world, &mut client);
+    client.sleep(&world);
     // It arrives at the new process, and is for a client of the old one.
     send_cancel(world.address(), client.key());
     let said: Vec<String> = client.until('Z').into_iter().filter_map(text_of).collect();
@@ -111,17 +111,6 @@ fn old_clients_stay_with_the_old_process_which_ends_with_the_last() {
     world.wait_stopped();
     third.stopper().stop();
     third.wait().unwrap();
-}
-
-/// Begins a statement that sleeps, and returns when it runs.
-fn sleep(world: &World, client: &mut Raw) {
-    let mut out = Vec::new();
-    frontend::put_query(&mut out, "select pg_sleep(60)");
-    client.send(&out);
-    let asleep = "select count(*) from pg_stat_activity \
-                  where state = 'active' and query = 'select pg_sleep(60)'";
-    let node = world.node("coordinator");
-    until("it runs", || node.psql(asleep).unwrap() == "1");
 }
 
 #[test]
@@ -144,6 +133,37 @@ fn a_process_that_does_not_start_takes_nothing_over() {
     let settings = settings_of(&world, folder.path());
     let second = take_over(&settings);
     second.stopper().stop();
+}
+
+#[test]
+fn a_process_that_stops_leaves_its_place_to_who_has_asked_for_it() {
+    let (mut world, folder) = with_unix_socket("");
+    let mut settings = settings_of(&world, folder.path());
+    settings.listen.auth = AuthMethod::Trust;
+    let before = Inherited::take_over(&settings.listen).unwrap().unwrap();
+    world.server().stopper().stop();
+    world.wait_stopped();
+    let second = Server::start_inheriting(&settings, before).unwrap();
+    let port = world.address().port();
+    for host in [folder.path().to_str().unwrap(), "127.0.0.1"] {
+        assert_eq!(psql(host, port, cluster::DATABASE, "select 1"), "1");
+    }
+
+    // From one that is stopping already there is nothing to be had: another one just starts.
+    let mut client = Raw::start_at(world.address(), startup::PROTOCOL_3_0, &[]);
+    client.until('Z');
+    let mut out = Vec::new();
+    frontend::put_query(&mut out, "begin");
+    client.send(&out);
+    client.until('Z');
+    second.stopper().stop();
+    until("it accepts no more", || std::net::TcpStream::connect(world.address()).is_err());
+    assert!(Inherited::take_over(&settings.listen).unwrap().is_none());
+    let third = Server::start(&settings).unwrap();
+    drop(client);
+    second.wait().unwrap();
+    assert_eq!(psql("127.0.0.1", port, cluster::DATABASE, "select 1"), "1");
+    third.stopper().stop();
 }
 
 #[test]

@@ -157,7 +157,7 @@ pub(super) static GLOBAL: &[Row<Draft>] = &[
     row("client_idle_timeout", Kind::Seconds, "0", Becomes("`listen.client_idle_timeout`", "", |d, v, _| d.settings.listen.client_idle_timeout = v.duration())),
     row("idle_transaction_timeout", Kind::Seconds, "0", Becomes("`listen.idle_transaction_timeout`", "", |d, v, _| d.settings.listen.idle_transaction_timeout = v.duration())),
     row("transaction_timeout", Kind::Seconds, "0", Becomes("`listen.transaction_timeout`", "", |d, v, _| d.settings.listen.transaction_timeout = v.duration())),
-    row("suspend_timeout", Kind::Seconds, "10", NotYet("SUSPEND waits until each client has taken what it is sent, however long that is")),
+    row("suspend_timeout", Kind::Seconds, "10", NotYet("SUSPEND waits for 10 s at most until each client has taken what it is sent")),
     // Logging.
     row("syslog", Kind::Flag, "0", NotYet("the log goes to standard error or `logfile`; systemd hands it on")),
     row("syslog_ident", Kind::Text, "pgbouncer", NotYet("it counts with syslog only")),

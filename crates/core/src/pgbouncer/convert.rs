@@ -1,6 +1,6 @@
 //! A whole `pgbouncer.ini` as our settings.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use pgherd_wire::{md5, scram};
 
@@ -110,10 +110,14 @@ impl Conversion<'_> {
         let mut users = self.users(&draft, &global, read);
         let mut databases: Vec<_> =
             of(IniSection::Databases).filter_map(|entry| self.database(entry, &draft)).collect();
+        // Of two lines for one name the later counts.
+        let mut names = HashSet::new();
+        databases.reverse();
+        databases.retain(|(database, _)| names.insert(database.settings.name.clone()));
+        databases.reverse();
         self.nodes(&mut draft.settings, &mut databases);
         for (database, place) in &databases {
             self.login_of(database, place, &mut users);
-            draft.settings.databases.retain(|known| known.name != database.settings.name);
             draft.settings.databases.push(database.settings.clone());
             let path = format!("database.{}", database.settings.name);
             self.places.insert(path, (place.clone(), database.settings.name.clone()));

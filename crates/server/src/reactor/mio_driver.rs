@@ -306,7 +306,10 @@ pub struct Acceptor {
 enum Door {
     Tcp(TcpListener),
     // The file is gone with it.
-    Unix(UnixListener, Option<SocketFile>),
+    Unix(
+        UnixListener,
+        #[expect(dead_code, reason = "it is removed when it is dropped")] Option<SocketFile>,
+    ),
     Successor(TcpListener),
 }
 
@@ -370,15 +373,10 @@ impl Acceptor {
 
     /// Accepts no more. A socket that another process has as well would go on to tell this one of
     /// who comes, were it not deregistered.
-    fn close(mut self, registry: &mio::Registry, is_handed_over: bool) {
+    fn close(mut self, registry: &mio::Registry) {
         for mut door in self.doors.drain(..) {
             // Fails only if it was not registered.
             let _ = registry.deregister(door.source());
-            if let Door::Unix(_, Some(file)) = door
-                && is_handed_over
-            {
-                file.leave();
-            }
         }
     }
 
@@ -517,7 +515,7 @@ impl Core {
                                 Mail::LendDoors(to) => lend(acceptor.as_ref(), to),
                                 Mail::HandedOver(Some((cancels, done))) => {
                                     if let Some(before) = acceptor.take() {
-                                        before.close(self.poll.registry(), true);
+                                        before.close(self.poll.registry());
                                     }
                                     acceptor = cancel_door(cancels, self.poll.registry());
                                     worker.on_mail(Mail::HandedOver(None), now);
@@ -552,7 +550,7 @@ impl Core {
             if worker.accepts_no_more()
                 && let Some(acceptor) = acceptor.take()
             {
-                acceptor.close(self.poll.registry(), false);
+                acceptor.close(self.poll.registry());
             }
             if worker.is_draining() && drain_until.is_none() {
                 drain_until = Some(now + drain_limit);

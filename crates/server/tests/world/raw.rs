@@ -7,7 +7,7 @@ use std::time::Duration;
 use pgherd_wire::frontend::{self, Bind, Target};
 use pgherd_wire::{Frame, frame, startup};
 
-use super::World;
+use super::{World, until};
 
 /// Connected and logged in; the proxy has to trust it.
 pub struct Raw<S = TcpStream> {
@@ -38,6 +38,17 @@ impl Raw {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         Self::over(stream, protocol, parameters)
+    }
+
+    /// Begins a statement that sleeps, and returns when it runs.
+    pub fn sleep(&mut self, world: &World) {
+        let mut out = Vec::new();
+        frontend::put_query(&mut out, "select pg_sleep(60)");
+        self.send(&out);
+        let asleep = "select count(*) from pg_stat_activity \
+                      where state = 'active' and query = 'select pg_sleep(60)'";
+        let node = world.node("coordinator");
+        until("it runs", || node.psql(asleep).unwrap() == "1");
     }
 
     /// Asks to cancel what it runs, and returns once the request was taken.

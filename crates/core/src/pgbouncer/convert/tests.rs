@@ -422,8 +422,8 @@ proptest! {
 
 #[test]
 fn each_server_is_a_group_of_its_own() {
-    let rest = "ledger = host=db2 dbname=books user=app\nold = host=db port=5433\nmore = host=db2\n\
-                * = host=db2";
+    let rest = "old = host=nowhere\nledger = host=db2 dbname=books user=app\n\
+                old = host=db port=5433\nmore = host=db2\n* = host=db2";
     let settings = converted("", rest).unwrap().settings;
     let nodes: Vec<_> = settings
         .nodes
