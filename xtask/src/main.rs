@@ -142,6 +142,7 @@ fn test(rest: &[String]) -> Result<()> {
     }
     let environment = setup::run(setup::wants_wheels())?;
     setup::pgbouncer(setup::wants_wheels())?;
+    setup::curl()?;
     let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
     if tools::exists("cargo-nextest") {
         let nextest = [&["nextest", "run"], &ALL[..], &rest[..]].concat();

@@ -58,6 +58,22 @@ pub(crate) fn cpp_compiler() -> Result<()> {
     }
 }
 
+/// Installs curl, by which documents ask over HTTP, where Debian's packages can be had; else says what will be
+/// missing.
+pub(crate) fn curl() -> Result<()> {
+    if tools::exists("curl") {
+        return Ok(());
+    }
+    if rights().is_none() {
+        eprintln!(
+            "setup: no curl here, and only Debian's package is known (apt-get as root or with sudo): what \
+             documents ask over HTTP is SKIPPED"
+        );
+        return Ok(());
+    }
+    install(&["curl"], "curl")
+}
+
 fn has_postgresql() -> bool {
     let named = std::env::var_os("PGHERD_PG_BIN").map(PathBuf::from);
     let configured = command::output(Command::new("pg_config").arg("--bindir")).map(PathBuf::from);

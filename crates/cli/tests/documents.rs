@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use pgherd_core::Settings;
 use pgherd_core::settings::reference;
-use pgherd_lab::{Engine, cluster};
+use pgherd_lab::{Engine, cluster, pooler};
 
 /// How long anything may take that should happen soon.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -213,6 +213,13 @@ fn run(name: &str) {
             continue;
         }
         if block.told.starts_with("not run: ") {
+            continue;
+        }
+        if matches!(&*block.language, "sh" | "console")
+            && text.contains("curl ")
+            && pooler::find("curl").is_none()
+        {
+            eprintln!("{at}: SKIPPED: there is no curl here");
             continue;
         }
         match &*block.language {
