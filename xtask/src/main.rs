@@ -113,6 +113,7 @@ fn setup_only(rest: &[String]) -> Result<()> {
     };
     let environment = setup::run(wheels)?;
     setup::pgbouncer(wheels)?;
+    setup::curl()?;
     drivers::install(wheels)?;
     for (name, value) in environment {
         println!("export {name}='{value}'");
