@@ -9,6 +9,7 @@
 
 mod addresses;
 pub mod admin;
+mod allowance;
 pub mod auth;
 pub mod backend;
 mod control;

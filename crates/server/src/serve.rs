@@ -21,7 +21,7 @@ use pgherd_core::topology::{Node, Topology, TopologyError};
 use crate::addresses::{self, Addresses, LookUp, NotFound};
 use crate::admin::{Admin, Pause, Reloaded};
 use crate::auth::{Credentials, Hba, HbaError, LoginGuard, Users};
-use crate::control::ControlPlane;
+use crate::control::{ControlPlane, write_statistics};
 use crate::databases::Databases;
 use crate::listeners::{self, Listeners};
 use crate::peers::Peers;
@@ -290,6 +290,7 @@ impl Server {
             let socket = OwnedFd::from(listener.try_clone()?);
             web_door = Some(WebDoor { socket, answering: control.answer(listener, web)? });
         }
+        control.spawn(write_statistics(Arc::clone(&proxy), Arc::clone(&mailboxes)));
         let mut acceptor = Some(Acceptor::new(all, settings.listen.tcp_user_timeout)?);
         let mut threads = Vec::new();
         for (number, core) in cores.into_iter().enumerate() {

@@ -98,7 +98,7 @@ pub(super) static GLOBAL: &[Row<Draft>] = &[
     row("ignore_startup_parameters", Kind::Text, "", NoEffect("what a client asks for at its login is set for it; PostgreSQL refuses what it does not know")),
     row("application_name_add_host", Kind::Flag, "0", NotYet("`application_name` is what the client says")),
     row("disable_pqexec", Kind::Flag, "0", Refused("simple queries cannot be refused yet: take it out if several statements in one query are no danger")),
-    row("stats_period", Kind::Seconds, "60", Becomes("`listen.stats_period`", "at least 1s; no statistics are written to the log yet", |d, v, r| d.settings.listen.stats_period = r.at_least(v, Duration::from_secs(1)))),
+    row("stats_period", Kind::Seconds, "60", Becomes("`listen.stats_period`", "at least 1s", |d, v, r| d.settings.listen.stats_period = r.at_least(v, Duration::from_secs(1)))),
     // Authentication.
     row("auth_type", AUTH_TYPES, "md5", Becomes("`listen.auth`", "but for ldap and pam", |d, v, r| d.settings.listen.auth = auth(v.text(), r))),
     row("auth_file", Kind::Text, "", Becomes("`[[user]]`", "one for each login", |d, v, _| d.auth_file = v.text().to_owned())),
@@ -162,10 +162,10 @@ pub(super) static GLOBAL: &[Row<Draft>] = &[
     row("syslog", Kind::Flag, "0", NotYet("the log goes to standard error or `logfile`; systemd hands it on")),
     row("syslog_ident", Kind::Text, "pgbouncer", NotYet("it counts with syslog only")),
     row("syslog_facility", Kind::Text, "daemon", NotYet("it counts with syslog only")),
-    row("log_connections", Kind::Flag, "1", NoEffect("what is logged is chosen by `verbose`, or the option --log of `pgherd serve`")),
-    row("log_disconnections", Kind::Flag, "1", NoEffect("what is logged is chosen by `verbose`, or the option --log of `pgherd serve`")),
-    row("log_pooler_errors", Kind::Flag, "1", NoEffect("what is logged is chosen by `verbose`, or the option --log of `pgherd serve`")),
-    row("log_stats", Kind::Flag, "1", NoEffect("no statistics are written to the log yet")),
+    row("log_connections", Kind::Flag, "1", Becomes("`log.connections`", "at most `log.lines_per_second` lines about clients, those that were left out are counted", |d, v, _| d.settings.log.connections = v.flag())),
+    row("log_disconnections", Kind::Flag, "1", Becomes("`log.disconnections`", "of those that were logged in", |d, v, _| d.settings.log.disconnections = v.flag())),
+    row("log_pooler_errors", Kind::Flag, "1", Becomes("`log.client_errors`", "", |d, v, _| d.settings.log.client_errors = v.flag())),
+    row("log_stats", Kind::Flag, "1", Becomes("`log.statistics`", "", |d, v, _| d.settings.log.statistics = v.flag())),
     row("verbose", Kind::Count, "0", Becomes("`pgherd pgbouncer`", "1 logs at debug, 2 and more at trace; `pgherd convert` leaves it out", |d, v, _| d.process.verbose = v.count())),
     // Network.
     row("pkt_buf", Kind::Count, "4096", NoEffect("buffers grow and shrink with what is in them")),

@@ -30,8 +30,9 @@ pub use peer::PeerSettings;
 pub use plan::PoolPlan;
 pub use section::{SettingInfo, reference};
 pub use sections::{
-    ClientTlsSettings, ClusterSettings, HealthSettings, HttpSettings, ListenSettings, NodeSettings,
-    PoolSettings, RetrySettings, RoutingSettings, TlsSettings, TransactionSettings, UserSettings,
+    ClientTlsSettings, ClusterSettings, HealthSettings, HttpSettings, ListenSettings, LogSettings,
+    NodeSettings, PoolSettings, RetrySettings, RoutingSettings, TlsSettings, TransactionSettings,
+    UserSettings,
 };
 pub use value::{
     AuthMethod, ByteSize, ChannelBinding, HostBalance, PasswordCommand, PinPolicy, PoolMode,
@@ -105,6 +106,8 @@ pub struct Settings {
     pub client_tls: ClientTlsSettings,
     /// `[http]`
     pub http: HttpSettings,
+    /// `[log]`
+    pub log: LogSettings,
 }
 
 impl Settings {

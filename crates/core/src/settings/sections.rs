@@ -736,6 +736,37 @@ section! {
     }
 }
 
+section! {
+    /// `[log]`: what the proxy says of its clients, and of what it does for them. At which level it
+    /// logs at all is an option of the program.
+    LogSettings["log"] {
+        /// Whether each login is told: its number in SHOW CLIENTS, address, database, user, TLS and
+        /// `application_name`.
+        ///
+        /// Default: true. Reload: live.
+        connections: bool = true, Range::Any;
+        /// Whether it is told when a client that was logged in leaves, why, and after how long.
+        ///
+        /// Default: true. Reload: live.
+        disconnections: bool = true, Range::Any;
+        /// Whether it is told what errors pgherd itself tells clients, refused logins among them. Those
+        /// that a node tells them are in the node's log.
+        ///
+        /// Default: true. Reload: live.
+        client_errors: bool = true, Range::Any;
+        /// Whether a line of statistics is written each `listen.stats_period`.
+        ///
+        /// Default: true. Reload: live.
+        statistics: bool = true, Range::Any;
+        /// Lines about single clients in one second, at most, the same part for each loop. How many
+        /// were left out is told behind them.
+        ///
+        /// Range: 1 to 1000000. Default: 500. Reload: live.
+        /// Why 500: clients that fail and come again by thousands fill no disk, and hold up nobody.
+        lines_per_second: u32 = 500, between(1, 1_000_000);
+    }
+}
+
 pub(super) fn check_all(settings: &Settings, problems: &mut Vec<(String, String)>) {
     settings.cluster.check(problems);
     settings.listen.check(problems);
@@ -747,6 +778,7 @@ pub(super) fn check_all(settings: &Settings, problems: &mut Vec<(String, String)
     settings.tls.check(problems);
     settings.client_tls.check(problems);
     settings.http.check(problems);
+    settings.log.check(problems);
 }
 
 pub(super) fn describe_all(all: &mut Vec<SettingInfo>) {
@@ -760,6 +792,7 @@ pub(super) fn describe_all(all: &mut Vec<SettingInfo>) {
     TlsSettings::describe(all);
     ClientTlsSettings::describe(all);
     HttpSettings::describe(all);
+    LogSettings::describe(all);
 }
 
 pub(super) fn values_of_all(settings: &Settings) -> Vec<String> {
@@ -774,6 +807,7 @@ pub(super) fn values_of_all(settings: &Settings) -> Vec<String> {
     settings.tls.values(&mut all);
     settings.client_tls.values(&mut all);
     settings.http.values(&mut all);
+    settings.log.values(&mut all);
     all
 }
 
@@ -793,6 +827,7 @@ pub(super) fn set(
         TransactionSettings::NAME => settings.transactions.set(name, text),
         TlsSettings::NAME => settings.tls.set(name, text),
         HttpSettings::NAME => settings.http.set(name, text),
+        LogSettings::NAME => settings.log.set(name, text),
         _ => None,
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use pgherd_core::Settings;
+use pgherd_core::settings::LogSettings;
 
 /// What each core keeps of them, and looks up anew when it is told to.
 #[derive(Debug, Clone)]
@@ -23,24 +24,45 @@ pub(crate) struct Live {
     pub(crate) idle_timeout: Duration,
     /// How far back averages reach.
     pub(crate) stats_period: Duration,
+    /// What is told of clients.
+    pub(crate) log: LogSettings,
 }
 
+/// How PgBouncer writes a value.
+#[derive(Debug, Clone, Copy)]
+enum Written {
+    AsOurs,
+    Seconds,
+    /// 0 or 1.
+    Flag,
+}
+
+use Written::{AsOurs, Flag, Seconds};
+
+/// A setting of PgBouncer's.
+type Theirs = (&'static str, Written);
+
 /// Those settings, under our names and, where it has them, PgBouncer's.
-const CHANGEABLE: [(&str, Option<&str>); 8] = [
-    ("listen.max_clients", Some("max_client_conn")),
+const CHANGEABLE: [(&str, Option<Theirs>); 13] = [
+    ("listen.max_clients", Some(("max_client_conn", AsOurs))),
     ("listen.memory_limit", None),
-    ("listen.login_timeout", Some("client_login_timeout")),
-    ("listen.wait_notice", Some("query_wait_notify")),
-    ("listen.cancel_wait_timeout", Some("cancel_wait_timeout")),
-    ("pool.connect_timeout", Some("server_connect_timeout")),
-    ("pool.idle_timeout", Some("server_idle_timeout")),
-    ("listen.stats_period", Some("stats_period")),
+    ("listen.login_timeout", Some(("client_login_timeout", Seconds))),
+    ("listen.wait_notice", Some(("query_wait_notify", Seconds))),
+    ("listen.cancel_wait_timeout", Some(("cancel_wait_timeout", Seconds))),
+    ("pool.connect_timeout", Some(("server_connect_timeout", Seconds))),
+    ("pool.idle_timeout", Some(("server_idle_timeout", Seconds))),
+    ("listen.stats_period", Some(("stats_period", Seconds))),
+    ("log.connections", Some(("log_connections", Flag))),
+    ("log.disconnections", Some(("log_disconnections", Flag))),
+    ("log.client_errors", Some(("log_pooler_errors", Flag))),
+    ("log.statistics", Some(("log_stats", Flag))),
+    ("log.lines_per_second", None),
 ];
 
 impl Live {
     /// What these settings say.
     pub(crate) fn of(settings: &Settings) -> Self {
-        let Settings { listen, pool, .. } = settings;
+        let Settings { listen, pool, log, .. } = settings;
         Self {
             max_clients: listen.max_clients as usize,
             memory_limit: listen.memory_limit.0,
@@ -50,13 +72,21 @@ impl Live {
             connect_timeout: pool.connect_timeout,
             idle_timeout: pool.idle_timeout,
             stats_period: listen.stats_period,
+            log: log.clone(),
         }
     }
 }
 
 /// Whether a setting can be changed, by one of its names.
 pub(crate) fn is_changeable(key: &str) -> bool {
-    CHANGEABLE.iter().any(|(ours, theirs)| key == *ours || Some(key) == *theirs)
+    find(key).is_some()
+}
+
+fn find(key: &str) -> Option<(&'static str, Option<Theirs>)> {
+    let has_it = |(ours, theirs): &(&str, Option<Theirs>)| {
+        key == *ours || theirs.is_some_and(|(name, _)| key == name)
+    };
+    CHANGEABLE.into_iter().find(has_it)
 }
 
 /// Settings that hold at once when the file is read again, beside those that SET changes.
@@ -73,13 +103,16 @@ pub(crate) fn is_live(path: &str) -> bool {
 /// # Errors
 /// What is wrong. Nothing is changed then.
 pub(crate) fn set(settings: &mut Settings, key: &str, value: &str) -> Result<(), String> {
-    let found = CHANGEABLE.iter().find(|(ours, theirs)| key == *ours || Some(key) == *theirs);
-    let Some((ours, theirs)) = found else {
+    let Some((ours, theirs)) = find(key) else {
         return Err(format!("{key} cannot be changed while pgherd runs"));
     };
-    // Without a unit a number of seconds, but for what is a number of clients.
-    let is_time = Some(key) == *theirs && *ours != "listen.max_clients";
-    let value = if is_time { format!("{value}s") } else { value.to_owned() };
+    let written = theirs.filter(|(name, _)| key == *name).map_or(AsOurs, |(_, written)| written);
+    let value = match (written, value) {
+        (Seconds, number) => format!("{number}s"),
+        (Flag, "0") => "false".to_owned(),
+        (Flag, "1") => "true".to_owned(),
+        (AsOurs | Flag, value) => value.to_owned(),
+    };
     settings.set(ours, &value)
 }
 
@@ -103,12 +136,15 @@ mod tests {
             let value = match ours {
                 "listen.max_clients" => "7",
                 "listen.memory_limit" => "7MiB",
+                "log.lines_per_second" => "7",
+                ours if ours.starts_with("log.") => "true",
                 _ => "7s",
             };
             set(&mut settings, ours, value).unwrap();
             assert!(is_changeable(ours));
-            if let Some(theirs) = theirs {
-                set(&mut settings, theirs, "7").unwrap();
+            if let Some((theirs, written)) = theirs {
+                let value = if matches!(written, Flag) { "0" } else { "7" };
+                set(&mut settings, theirs, value).unwrap();
             }
         }
         let live = Live::of(&settings);
@@ -123,6 +159,15 @@ mod tests {
             live.stats_period,
         ];
         assert_eq!(times, [seven; 6]);
+        let log = LogSettings {
+            connections: false,
+            disconnections: false,
+            client_errors: false,
+            statistics: false,
+            lines_per_second: 7,
+        };
+        assert_eq!(live.log, log);
+        assert!(set(&mut settings, "log_stats", "2").is_err());
         assert!(set(&mut settings, "listen.max_clients", "0").is_err());
         assert!(set(&mut settings, "server_idle_timeout", "x").is_err());
         assert!(set(&mut settings, "listen.port", "1").is_err() && !is_changeable("listen.port"));

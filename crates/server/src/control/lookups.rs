@@ -16,6 +16,7 @@ use pgherd_wire::scram::Secret;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::allowance::Allowance;
 use crate::auth::question::{MockKey, Place};
 use crate::auth::{Answer, Credential, Known};
 use crate::reactor::Requester;
@@ -38,7 +39,7 @@ type Kept = (Instant, Option<Arc<Credential>>);
 type Key = (String, Place);
 
 /// What a node has answered; nothing if it could not be asked.
-type Found = Result<Option<Arc<Credential>>, ()>;
+type Found = Result<Option<Arc<Credential>>, String>;
 
 /// See the module's header.
 #[derive(Debug)]
@@ -54,6 +55,8 @@ pub(super) struct Lookups {
     inquirers: HashMap<Place, (Arc<Inquirer>, Instant)>,
     // By which settings they are.
     inquire_by: Arc<Settings>,
+    // About look-ups that fail, in the log.
+    lines: Allowance,
 }
 
 impl Lookups {
@@ -67,6 +70,7 @@ impl Lookups {
             waiting: HashMap::new(),
             under_way: JoinSet::new(),
             inquirers: HashMap::new(),
+            lines: Allowance::new(Instant::now().into_std()),
         }
     }
 
@@ -92,7 +96,9 @@ impl Lookups {
                 return None;
             }
             Entry::Vacant(_) if is_full => {
-                tracing::warn!(most = MOST_UNDER_WAY, "too many users are looked up at once");
+                if self.has_room_for_a_line() {
+                    tracing::warn!(most = MOST_UNDER_WAY, "too many users are looked up at once");
+                }
                 return Some(Answer::Failed);
             }
             Entry::Vacant(first) => {
@@ -127,7 +133,13 @@ impl Lookups {
                     }
                     Answer::User(found)
                 }
-                Err(()) => Answer::Failed,
+                Err(error) => {
+                    if self.has_room_for_a_line() {
+                        let Place { user, database, .. } = &key.1;
+                        tracing::error!(user, database, error, "cannot look up a user");
+                    }
+                    Answer::Failed
+                }
             };
             return (answer, asked_by);
         }
@@ -143,9 +155,19 @@ impl Lookups {
         }
     }
 
+    /// Whether one more line may be written; tells how many were left out.
+    fn has_room_for_a_line(&mut self) -> bool {
+        let (most, now) = (self.settings.load().log.lines_per_second, Instant::now().into_std());
+        if let Some(lines) = self.lines.left_out(now) {
+            tracing::info!(lines, "lines about look-ups left out (limit log.lines_per_second)");
+        }
+        self.lines.admits(most, now)
+    }
+
     fn begin(&mut self, key: Key, mock_key: MockKey) {
         let Some(inquirer) = self.inquirer(&key.1) else {
-            self.under_way.spawn(async move { (key, Err(())) });
+            let error = format!("`{}` is no [[user]] any more", key.1.user);
+            self.under_way.spawn(async move { (key, Err(error)) });
             return;
         };
         let topology = self.topology.load();
@@ -160,13 +182,10 @@ impl Lookups {
                 Ok(Some(known)) => {
                     let name = name.clone();
                     let make = move || Arc::new(Credential::new(&name, known, &mock_key.0));
-                    tokio::task::spawn_blocking(make).await.map(Some).map_err(|_| ())
+                    let made = tokio::task::spawn_blocking(make).await;
+                    made.map(Some).map_err(|error| error.to_string())
                 }
-                Err(error) => {
-                    let (user, database) = (&place.user, &place.database);
-                    tracing::error!(user, database, error, "cannot look up a user");
-                    Err(())
-                }
+                Err(error) => Err(error),
             };
             (key, found)
         });

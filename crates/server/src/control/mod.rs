@@ -8,6 +8,7 @@
 
 mod desk;
 mod lookups;
+mod statistics;
 
 use std::io;
 use std::net::TcpListener;
@@ -28,6 +29,7 @@ use crate::web::Web;
 
 pub(crate) use desk::Desk;
 use lookups::Lookups;
+pub(crate) use statistics::write_statistics;
 
 /// Watches the nodes, and what their names stand for, until it is stopped.
 pub(crate) struct ControlPlane {

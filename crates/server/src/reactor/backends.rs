@@ -37,6 +37,7 @@ use pgherd_wire::backend::{Report, Severity};
 use pgherd_wire::replies::Show;
 use pgherd_wire::{WireError, sqlstate};
 
+use super::clients::SAID_GOODBYE;
 use super::link::Link;
 use super::outbox::Outbox;
 use super::{Driver, PoolKey, READ, READS_PER_TURN, Readiness, Tally, Todo, Worker};
@@ -434,7 +435,7 @@ impl<D: Driver> Worker<D> {
         // the batch was none, and nothing tells that it is answered.
         let skips = backend.relay.replies.is_skipping();
         if skips && client.is_terminating() {
-            return self.close_client(client_key);
+            return self.close_client(client_key, SAID_GOODBYE);
         }
         if client.has_its_names() || skips {
             client.resume();
@@ -520,7 +521,7 @@ impl<D: Driver> Worker<D> {
             Phase::Leased { client } => {
                 let client = *client;
                 if self.clients[client].is_terminating() {
-                    self.close_client(client);
+                    self.close_client(client, SAID_GOODBYE);
                 } else if backend.relay.is_quiet()
                     && self.clients[client].relay.is_between_messages()
                 {

@@ -195,18 +195,23 @@ impl<D: Driver> Worker<D> {
             .collect();
         for key in late {
             let to = self.cancels[key].target.kind();
-            tracing::warn!(
-                to,
-                ?limit,
-                "a cancel request was not taken in time (listen.cancel_wait_timeout)"
-            );
+            if self.has_room_for_a_line() {
+                tracing::warn!(
+                    to,
+                    ?limit,
+                    "a cancel request was not taken in time (listen.cancel_wait_timeout)"
+                );
+            }
             self.end_cancel(key);
         }
     }
 
     fn cancel_failed(&mut self, key: usize, error: &io::Error) {
+        if self.has_room_for_a_line() {
+            let to = self.cancels[key].target.kind();
+            tracing::warn!(to, %error, "a cancel request did not arrive");
+        }
         let cancel = &self.cancels[key];
-        tracing::warn!(to = cancel.target.kind(), %error, "a cancel request did not arrive");
         if matches!(cancel.target, Target::Peer(_)) && cancel.stage == Stage::Connecting {
             return self.forward_elsewhere(key);
         }

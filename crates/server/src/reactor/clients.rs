@@ -18,6 +18,7 @@ pub(super) mod census;
 mod console;
 mod failover;
 mod farewell;
+mod journal;
 mod parameters;
 mod replay;
 mod replicating;
@@ -61,6 +62,12 @@ enum Surplus {
     /// Another process has taken over.
     HandedOver,
 }
+
+/// Why a client leaves that has told that it does.
+pub(super) const SAID_GOODBYE: &str = "it has said goodbye";
+
+/// Why a client leaves whose connection has just ended.
+const HUNG_UP: &str = "its connection ended without a goodbye";
 
 /// Connections beyond `listen.max_clients` that are heard out, because they may be requests to cancel.
 const EXTRA: usize = 100;
@@ -369,12 +376,12 @@ impl<D: Driver> Worker<D> {
                 && self.backends[backend].relay.replies.is_copying_in()
             {
                 // The data that the backend waits for will never come.
-                return self.close_client(key);
+                return self.close_client(key, SAID_GOODBYE);
             }
             if blocked {
                 // One that has said goodbye is waited for, unless it does not take the answers.
                 if client.ended && !(client.has_said_goodbye() && client.takes_more()) {
-                    self.close_client(key);
+                    self.close_client(key, HUNG_UP);
                 }
                 return;
             }
@@ -410,7 +417,7 @@ impl<D: Driver> Worker<D> {
             buffer.resize(end, 0);
         }
         match client.link.read(&mut buffer[start..end]) {
-            Ok(0) => self.close_client(key),
+            Ok(0) => self.close_client(key, HUNG_UP),
             Ok(n) => {
                 // A short read has drained the socket, unless its end is behind it.
                 client.readable = client.link.may_have_more(n, READ) || client.ended;
@@ -426,15 +433,15 @@ impl<D: Driver> Worker<D> {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 client.readable = false;
                 if client.ended {
-                    self.close_client(key);
+                    self.close_client(key, HUNG_UP);
                 }
             }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => {
                 if matches!(client.phase, Phase::LoggingIn(_)) && client.link.is_encrypted() {
-                    self.has_no_tls(key, &error);
+                    self.note_no_tls(key, &error);
                 }
-                self.close_client(key);
+                self.close_client(key, &error.to_string());
             }
         }
         self.buffer = buffer;
@@ -492,7 +499,7 @@ impl<D: Driver> Worker<D> {
                 Some(bytes)
             }
             Ok(Survey::Terminate) => {
-                self.close_client(key);
+                self.close_client(key, SAID_GOODBYE);
                 Some(0)
             }
             Ok(Survey::Acquire(access)) => {
@@ -572,7 +579,7 @@ impl<D: Driver> Worker<D> {
                 Some(input.len())
             }
             Stop::Terminate => {
-                self.close_client(key);
+                self.close_client(key, SAID_GOODBYE);
                 Some(progress.consumed)
             }
             Stop::NeedMore if progress.consumed == 0 => None,

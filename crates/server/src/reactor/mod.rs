@@ -53,6 +53,7 @@ use slab::Slab;
 
 use crate::addresses::Addresses;
 use crate::admin::{Admin, Live, Pause, Reloaded};
+use crate::allowance::Allowance;
 use crate::auth::{Credentials, Hba, HbaError, LoginGuard, Method, Question, UserId, Users};
 use crate::backend::KeyCache;
 use crate::databases::{Account, DatabaseId, Databases};
@@ -254,6 +255,8 @@ pub struct Worker<D: Driver> {
     deadlines: VecDeque<(Instant, usize, u64)>,
     next_serial: u64,
     tallies: Tallies,
+    // About clients, in the log.
+    lines: Allowance,
     // When idle clients are looked through next, if they have a time limit at all.
     idle_looked_at: Option<Instant>,
     // Settings that a console may change.
@@ -332,6 +335,7 @@ impl<D: Driver> Worker<D> {
             deadlines: VecDeque::new(),
             next_serial: 0,
             tallies: Tallies::new(now),
+            lines: Allowance::new(now),
             idle_looked_at,
             live,
             draining: false,
@@ -517,6 +521,7 @@ impl<D: Driver> Worker<D> {
     /// Time went by: looks at every time-out.
     pub fn on_tick(&mut self, now: Instant) {
         self.set_now(now);
+        self.tell_what_was_left_out();
         self.look_at_memory();
         self.go_on_with_consoles();
         // Who logs in or leaves does not stand still.

@@ -62,22 +62,22 @@ impl Tally {
         self.logins += other.logins;
     }
 
-    /// What was added since it was `earlier`.
+    /// What was added since it was `earlier`; nothing where databases were forgotten meanwhile.
     #[must_use]
-    fn since(&self, earlier: &Self) -> Self {
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
         Self {
-            assignments: self.assignments - earlier.assignments,
-            transactions: self.transactions - earlier.transactions,
-            queries: self.queries - earlier.queries,
-            received: self.received - earlier.received,
-            sent: self.sent - earlier.sent,
-            transaction_nanos: self.transaction_nanos - earlier.transaction_nanos,
-            query_nanos: self.query_nanos - earlier.query_nanos,
-            wait_nanos: self.wait_nanos - earlier.wait_nanos,
-            client_parses: self.client_parses - earlier.client_parses,
-            server_parses: self.server_parses - earlier.server_parses,
-            binds: self.binds - earlier.binds,
-            logins: self.logins - earlier.logins,
+            assignments: self.assignments.saturating_sub(earlier.assignments),
+            transactions: self.transactions.saturating_sub(earlier.transactions),
+            queries: self.queries.saturating_sub(earlier.queries),
+            received: self.received.saturating_sub(earlier.received),
+            sent: self.sent.saturating_sub(earlier.sent),
+            transaction_nanos: self.transaction_nanos.saturating_sub(earlier.transaction_nanos),
+            query_nanos: self.query_nanos.saturating_sub(earlier.query_nanos),
+            wait_nanos: self.wait_nanos.saturating_sub(earlier.wait_nanos),
+            client_parses: self.client_parses.saturating_sub(earlier.client_parses),
+            server_parses: self.server_parses.saturating_sub(earlier.server_parses),
+            binds: self.binds.saturating_sub(earlier.binds),
+            logins: self.logins.saturating_sub(earlier.logins),
         }
     }
 

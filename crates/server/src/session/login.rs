@@ -122,6 +122,8 @@ pub enum LoginStep {
     Ask(Question),
     /// It was refused; close.
     Refused {
+        /// The SQLSTATE that it is told.
+        code: &'static str,
         /// For the log.
         reason: String,
         /// The name that it has failed to prove to be its own, if it has tried.

@@ -106,6 +106,10 @@ const BECOMES: &[(&str, &str)] = &[
     ("client_idle_timeout = 3", "client_idle_timeout = \"3s\""),
     ("idle_transaction_timeout = 3", "idle_transaction_timeout = \"3s\""),
     ("transaction_timeout = 3", "transaction_timeout = \"3s\""),
+    ("log_connections = 0", "[log]\nconnections = false"),
+    ("log_disconnections = 0", "[log]\ndisconnections = false"),
+    ("log_pooler_errors = 0", "[log]\nclient_errors = false"),
+    ("log_stats = 0", "[log]\nstatistics = false"),
     ("tcp_user_timeout = 1500", "tcp_user_timeout = \"1500ms\""),
 ];
 

@@ -49,7 +49,7 @@ fn rows(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
 
 /// Those of PgBouncer's that mean the same as some of ours.
 fn theirs(settings: &Settings) -> Vec<(&'static str, String)> {
-    let Settings { listen, pool, .. } = settings;
+    let Settings { listen, pool, log, .. } = settings;
     let seconds = |duration: Duration| super::view::seconds(duration);
     let flag = |is_set: bool| u8::from(is_set).to_string();
     vec![
@@ -62,6 +62,10 @@ fn theirs(settings: &Settings) -> Vec<(&'static str, String)> {
         ("dns_max_ttl", seconds(pool.dns_ttl)),
         ("idle_transaction_timeout", seconds(listen.idle_transaction_timeout)),
         ("listen_addr", listen.address.clone()),
+        ("log_connections", flag(log.connections)),
+        ("log_disconnections", flag(log.disconnections)),
+        ("log_pooler_errors", flag(log.client_errors)),
+        ("log_stats", flag(log.statistics)),
         ("listen_port", listen.port.to_string()),
         ("so_reuseport", flag(listen.reuse_port)),
         ("unix_socket_dir", listen.unix_socket_dir.clone()),

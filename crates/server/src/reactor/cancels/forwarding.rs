@@ -55,10 +55,10 @@ impl<D: Driver> Worker<D> {
         let is_forwarded =
             |(_, cancel): &(usize, &CancelConnection<_>)| matches!(cancel.target, Target::Peer(_));
         if self.cancels.iter().filter(is_forwarded).count() >= MOST_FORWARDED {
-            tracing::warn!(
-                most = MOST_FORWARDED,
-                "too many cancel requests for peers: one is dropped"
-            );
+            if self.has_room_for_a_line() {
+                let most = MOST_FORWARDED;
+                tracing::warn!(most, "too many cancel requests for peers: one is dropped");
+            }
             return self.cancelled(by);
         }
         self.forward_over_next(to, request, by, self.now);
@@ -100,7 +100,9 @@ impl<D: Driver> Worker<D> {
                     return;
                 }
                 Err(error) => {
-                    tracing::warn!(%address, %error, "cannot reach a peer for a cancel request");
+                    if self.has_room_for_a_line() {
+                        tracing::warn!(%address, %error, "cannot reach a peer for a cancel request");
+                    }
                     self.peer_failed(&to);
                 }
             }

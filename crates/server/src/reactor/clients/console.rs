@@ -93,6 +93,7 @@ impl<D: Driver> Worker<D> {
         mut said: Vec<u8>,
     ) {
         let (pid, console) = (self.give_key(key), Console::new(rights));
+        let parameters = self.intern(request.parameters.clone());
         let client = &mut self.clients[key];
         client.greeting = false;
         client.long_key = request.protocol >= PROTOCOL_3_2;
@@ -107,6 +108,9 @@ impl<D: Driver> Worker<D> {
         };
         self.proxy.admin.console_opened();
         client.phase = Phase::Console(Box::new(at));
+        client.at_login = parameters;
+        self.note_login(key);
+        let client = &mut self.clients[key];
         Authentication::Ok.put(&mut said);
         Console::put_welcome(&mut said);
         backend::put_key_data(&mut said, pid, client.told_secret());
@@ -134,7 +138,7 @@ impl<D: Driver> Worker<D> {
         let needs_more = used == 0 && step == Step::NeedMore;
         match step {
             Step::NeedMore => {}
-            Step::Close => self.leave(key),
+            Step::Close => self.leave(key, "its console is closed"),
             Step::Rest => self.rest(key),
             Step::Ask(ask) => {
                 if let Some(outcome) = self.begin_ask(key, ask) {

@@ -36,7 +36,7 @@ impl<D: Driver> Worker<D> {
         {
             if !client.parameters.has_prepared() {
                 client.send([&raw[..]].into_iter());
-                return self.leave(key);
+                return self.leave(key, &format!("its parameters cannot be set: {said}"));
             }
             // What a statement names may be gone. Whoever runs it is told that it is, too.
             tracing::info!(%said, "what a client made with PREPARE cannot be made again");
@@ -62,9 +62,13 @@ impl<D: Driver> Worker<D> {
         let node = self.node_name(pool_key);
         let (during, detail, hint) = match last {
             // Nobody understands what is said in the middle of a message.
-            LastSeen::Goodbye | LastSeen::HalfAMessage => return self.leave(key),
+            LastSeen::Goodbye | LastSeen::HalfAMessage => {
+                return self.leave(key, &format!("its connection to node {node} was lost: {loss}"));
+            }
             // A node that stops ends its streams and closes: that is all that there is to say.
-            LastSeen::EndOfStream => return self.leave(key),
+            LastSeen::EndOfStream => {
+                return self.leave(key, &format!("node {node} has ended the stream"));
+            }
             LastSeen::Replication => (
                 "while it served replication",
                 "whatever was not confirmed is sent again",
@@ -203,7 +207,8 @@ impl<D: Driver> Worker<D> {
         }
         if let Some(client) = self.clients.get_mut(key) {
             client.send([raw].into_iter());
-            self.leave(key);
+            let node = self.node_name(pool_key);
+            self.leave(key, &format!("node {node} refused the login: {loss}"));
         }
     }
 }

@@ -24,6 +24,9 @@ impl<S: Read + Write> Client<S> {
     }
 }
 
+/// Why a connection ends of which all is told already, or that was no client's.
+const TOLD: &str = "it has had its answer";
+
 /// How long a client that was told goodbye may take to close: 5 s.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -39,7 +42,7 @@ impl<D: Driver> Worker<D> {
                 self.dismiss(key, &fatal(sqlstate::INVALID_AUTHORIZATION, &message, "", ""));
             }
             Phase::Failed { .. } => self.tell_failed(key),
-            Phase::Cancelling | Phase::Leaving => self.close_client(key),
+            Phase::Cancelling | Phase::Leaving => self.close_client(key, TOLD),
             _ => {}
         }
     }
@@ -192,27 +195,23 @@ impl<D: Driver> Worker<D> {
     /// Tells a client why it has to go, and lets it. One that has seen half a message is told
     /// nothing: it would take the text for the rest of it.
     pub(in crate::reactor) fn dismiss(&mut self, key: usize, report: &Report<'_>) {
-        tracing::info!(
-            client = key,
-            code = report.code,
-            reason = report.message,
-            "client dismissed"
-        );
+        self.note_error(key, report.code, report.message);
         let Some(client) = self.clients.get_mut(key) else { return };
         if let Phase::Holding { backend } = client.phase
             && self.backends[backend].relay.is_mid_message()
         {
-            return self.leave(key);
+            return self.leave(key, report.message);
         }
         let mut out = Vec::new();
         report.put(&mut out);
         client.send([&out[..]].into_iter());
-        self.leave(key);
+        self.leave(key, report.message);
     }
 
     /// The client has been told goodbye. It is not closed at once: bytes it has sent and
     /// nobody read would turn into a reset, which may overtake what it was told.
-    pub(super) fn leave(&mut self, key: usize) {
+    pub(super) fn leave(&mut self, key: usize, why: &str) {
+        self.note_end(key, why);
         self.let_go(key);
         let deadline = self.now + FAREWELL;
         let client = &mut self.clients[key];
@@ -275,11 +274,12 @@ impl<D: Driver> Worker<D> {
         };
         if self.clients.get(entry.key).is_some_and(is_it) {
             self.clients[entry.key].link.say_goodbye();
-            self.close_client(entry.key);
+            self.close_client(entry.key, TOLD);
         }
     }
 
-    pub(in crate::reactor) fn close_client(&mut self, key: usize) {
+    pub(in crate::reactor) fn close_client(&mut self, key: usize, why: &str) {
+        self.note_end(key, why);
         self.let_go(key);
         let client = self.clients.remove(key);
         if let (Some(peers), Some(key)) = (&self.proxy.peers, client.peer_key) {

@@ -20,7 +20,7 @@ use crate::relay::survey::Access;
 use crate::session::{Encryption, Login, LoginStep, Request, Rules, Within};
 
 /// The parameter in which clients differ most and that changes nothing.
-const NAME: &str = "application_name";
+pub(super) const NAME: &str = "application_name";
 
 impl<D: Driver> Worker<D> {
     /// `None` when the rest has to wait.
@@ -127,8 +127,9 @@ impl<D: Driver> Worker<D> {
         let client = &mut self.clients[key];
         match step {
             LoginStep::Authenticated(request) => return self.authenticated(key, request, said),
-            LoginStep::Refused { reason, failed_as } => {
-                return self.login_refused(key, &reason, failed_as.as_deref(), said);
+            LoginStep::Refused { code, reason, failed_as } => {
+                self.note_refusal(key, code, &reason);
+                return self.login_refused(key, failed_as.as_deref(), said);
             }
             _ => client.send([&said[..]].into_iter()),
         }
@@ -151,9 +152,8 @@ impl<D: Driver> Worker<D> {
     }
 
     /// A login was refused. Who has tried to prove something is told a moment later.
-    fn login_refused(&mut self, key: usize, reason: &str, failed: Option<&str>, told: Vec<u8>) {
+    fn login_refused(&mut self, key: usize, failed: Option<&str>, told: Vec<u8>) {
         let address = self.address_of(key);
-        tracing::info!(?address, reason, "login refused");
         if let Some(name) = failed
             && self.proxy.users.has_room()
         {
@@ -172,7 +172,7 @@ impl<D: Driver> Worker<D> {
             }
             None => {
                 client.send([&told[..]].into_iter());
-                self.leave(key);
+                self.leave(key, "its login was refused");
             }
         }
     }
@@ -183,7 +183,7 @@ impl<D: Driver> Worker<D> {
         let Phase::Failed { told } = &mut client.phase else { return };
         let told = std::mem::take(told);
         client.send([&told[..]].into_iter());
-        self.leave(key);
+        self.leave(key, "its login was refused");
     }
 
     fn address_of(&self, key: usize) -> Option<IpAddr> {
@@ -207,16 +207,10 @@ impl<D: Driver> Worker<D> {
             // What it has sent may be whole already.
             Ok(()) => client.readable = true,
             Err(error) => {
-                self.has_no_tls(key, &error);
-                self.close_client(key);
+                self.note_no_tls(key, &error);
+                self.close_client(key, &error.to_string());
             }
         }
-    }
-
-    /// A client has failed to begin TLS, or something else came in its place.
-    pub(super) fn has_no_tls(&self, key: usize, error: &std::io::Error) {
-        let (peer, _) = self.driver.ends(self.clients[key].stream());
-        tracing::info!(?peer, %error, "no TLS with a client");
     }
 
     /// `said` is what the login has still to say.
@@ -261,6 +255,7 @@ impl<D: Driver> Worker<D> {
         client.relay.statements.set_flavour(parameters.flavour());
         client.phase = Phase::Idle;
         client.since = self.now;
+        self.note_login(key);
         let kind = self.welcome_key(key);
         match kind.and_then(|kind| Some((self.welcomes.get(&kind)?, kind.is_named))) {
             Some((welcome, is_named)) => {

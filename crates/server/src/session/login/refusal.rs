@@ -101,7 +101,8 @@ impl Refusal {
             hint: "",
         }
         .put(out);
-        LoginStep::Refused { reason: self.for_log, failed_as: self.failed_as }
+        let Self { code, for_log: reason, failed_as, .. } = self;
+        LoginStep::Refused { code, reason, failed_as }
     }
 }
 

@@ -1,0 +1,184 @@
+//! What `pgherd serve` says of its clients.
+
+// Clippy's leave for tests does not reach the helpers of integration tests.
+#![allow(clippy::unwrap_used)]
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use pgherd_lab::{Cluster, ClusterSpec, cluster};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A pgherd that runs, before a cluster of one node.
+struct World {
+    cluster: Cluster,
+    child: Child,
+    port: u16,
+}
+
+impl World {
+    /// `more` are further settings.
+    fn start(more: &str) -> Self {
+        let cluster = Cluster::start(&ClusterSpec::default()).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let folder = cluster.folder().to_owned();
+        fs::write(folder.join("pgherd.toml"), settings(&cluster, port, more)).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_pgherd"))
+            .args(["serve", "--config", "pgherd.toml"])
+            .current_dir(&folder)
+            .stdin(Stdio::null())
+            .stderr(File::create(folder.join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        let world = Self { cluster, child, port };
+        world.until("it listens", |log| log.contains("listening"));
+        world
+    }
+
+    fn change(&self, more: &str) {
+        fs::write(self.path("pgherd.toml"), settings(&self.cluster, self.port, more)).unwrap();
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(pid, Signal::HUP).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.cluster.folder().join(name)
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap()
+    }
+
+    /// The lines that say so.
+    fn lines(&self, words: &str) -> Vec<String> {
+        self.log().lines().filter(|line| line.contains(words)).map(str::to_owned).collect()
+    }
+
+    fn until(&self, what: &str, mut holds: impl FnMut(&str) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !holds(&self.log()) {
+            assert!(Instant::now() < deadline, "{what}: {}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn ask(&self, password: &str, database: &str, sql: &str) -> Output {
+        let mut psql = self.cluster.coordinator().psql_command();
+        psql.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", cluster::USER])
+            .args(["-d", database, "-XAtw", "-c", sql])
+            .env("PGPASSWORD", password)
+            .env("PGAPPNAME", "a\"b\nc");
+        psql.output().unwrap()
+    }
+
+    fn answers(&self, database: &str, sql: &str) {
+        let output = self.ask(cluster::PASSWORD, database, sql);
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // Fails if it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn settings(cluster: &Cluster, port: u16, more: &str) -> String {
+    cluster.settings_toml(&format!("[listen]\nport = {port}\n{more}"))
+}
+
+#[test]
+fn who_comes_who_goes_and_what_is_refused_is_told_as_the_settings_say() {
+    let more = "admin_users = [\"app\"]\nlogin_delay = \"0s\"\n";
+    let world = World::start(more);
+    world.answers("app", "select 1");
+    world.until("nobody has left", |log| log.contains("client left"));
+    let [came] = &world.lines("client logged in")[..] else { panic!("{}", world.log()) };
+    let [left] = &world.lines("client left")[..] else { panic!("{}", world.log()) };
+    for line in [came, left] {
+        assert!(line.contains(" address=\"127.0.0.1:"), "{line}");
+        assert!(line.contains(" database=\"app\" user=\"app\" "), "{line}");
+    }
+    // No client begins a line of its own.
+    assert!(came.contains(r#" tls="" application_name="a\"b"#), "{came}");
+    assert!(left.contains(" reason=\"it has said goodbye\" age_seconds="), "{left}");
+
+    assert!(!world.ask("not-the-password", "app", "select 1").status.success());
+    let [refused] = &world.lines("login refused")[..] else { panic!("{}", world.log()) };
+    assert!(refused.contains(" code=\"28P01\" "), "{refused}");
+    assert!(refused.contains(r#"password of user \"app\" does not fit"#), "{refused}");
+    world.answers("app", "begin; select 1");
+    assert!(!world.ask(cluster::PASSWORD, "nowhere", "select 1").status.success());
+    world.until("it is not told", |log| log.contains(" code=\"3D000\" "));
+    for secret in ["not-the-password", cluster::PASSWORD] {
+        assert!(!world.log().contains(secret), "{}", world.log());
+    }
+
+    world.answers("pgbouncer", "set log_connections = 0");
+    let came = world.lines("client logged in").len();
+    let gone = world.lines("client left").len();
+    world.answers("app", "select 2");
+    world.until("nobody has left", |_| world.lines("client left").len() > gone);
+    assert_eq!(world.lines("client logged in").len(), came);
+
+    world.change(&format!("{more}[log]\ndisconnections = false\n"));
+    world.until("it is not read again", |log| log.contains("log.disconnections = false"));
+    world.answers("app", "select 3");
+    let (came_now, left_now) = (world.lines("client logged in"), world.lines("client left"));
+    assert_eq!(came_now.len(), came + 1, "what the file says holds again");
+    assert!(left_now.len() <= gone + 2, "{}", world.log());
+}
+
+#[test]
+fn statistics_are_written_each_period() {
+    let world = World::start("stats_period = \"1s\"\nadmin_users = [\"app\"]\n");
+    world.until("no statistics", |_| {
+        world.answers("app", "select 1");
+        world.lines(" statistics ").iter().any(|line| {
+            line.contains(" transactions_per_second=") && !line.contains(" out_bytes_per_second=0")
+        })
+    });
+    world.answers("pgbouncer", "set log_stats = 0");
+    let config = world.ask(cluster::PASSWORD, "pgbouncer", "show config");
+    assert!(String::from_utf8(config.stdout).unwrap().contains("log_stats|0|1|yes"));
+}
+
+#[test]
+fn a_flood_of_failing_clients_is_told_within_bounds_and_counted() {
+    const CLIENTS: usize = 300;
+    let more = "auth = \"trust\"\nworkers = 2\nlogin_failures = 0\nlogin_delay = \"0s\"\n[log]\n\
+                lines_per_second = 4\n";
+    let world = World::start(more);
+    for _ in 0..CLIENTS {
+        assert!(refused(SocketAddr::from(([127, 0, 0, 1], world.port))).starts_with(b"E"));
+    }
+    let counted = || -> usize {
+        let number = |line: &String| {
+            let (_, number) = line.split_once(" lines=").unwrap();
+            number.trim().parse::<usize>().unwrap()
+        };
+        world.lines("left out").iter().map(number).sum()
+    };
+    world.until("some are not counted", |_| {
+        counted() + world.lines("login refused").len() == CLIENTS
+    });
+    assert!(counted() > 0, "{}", world.log());
+}
+
+/// What a client is told that calls itself by no name of a user.
+fn refused(at: SocketAddr) -> Vec<u8> {
+    let mut packet = vec![0, 0, 0, 0, 0, 3, 0, 0];
+    packet.extend_from_slice(b"user\0nobody\0database\0app\0\0");
+    packet[3] = u8::try_from(packet.len()).unwrap();
+    let mut client = TcpStream::connect(at).unwrap();
+    client.write_all(&packet).unwrap();
+    let mut told = Vec::new();
+    client.read_to_end(&mut told).unwrap();
+    told
+}
