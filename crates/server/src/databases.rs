@@ -458,10 +458,10 @@ impl Database {
 
     fn follow(&self, settings: DatabaseSettings, now: u64) {
         let before = self.settings.swap(Arc::new(settings.clone()));
-        let begins = |one: &DatabaseSettings| {
-            (one.on_nodes(&self.name).to_owned(), one.connect_query.clone())
-        };
-        if begins(&before) != begins(&settings) {
+        let is_other = before.on_nodes(&self.name) != settings.on_nodes(&self.name)
+            || before.connect_query != settings.connect_query
+            || !before.parameters().eq(settings.parameters());
+        if is_other {
             self.reconnect(now);
         }
     }

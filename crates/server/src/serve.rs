@@ -447,7 +447,8 @@ pub(crate) fn proxy(
         getrandom::fill(bytes).expect("the system's random source works once it has started");
     };
     let pool = &settings.pool;
-    let users = Users::new(settings.users.iter().map(Credentials::from), random);
+    let logins = settings.users.iter().map(Credentials::from);
+    let users = Users::with_iterations(logins, settings.listen.scram_iterations, random);
     let looks_up = |user: &str| !user.is_empty();
     let users = match looks_up(&settings.listen.auth_user)
         || settings.databases.iter().any(|database| looks_up(&database.auth_user))

@@ -226,6 +226,16 @@ fn a_line_of_the_hba_file_lets_in_whom_a_map_says_that_the_certificate_is() {
     }
 }
 
+#[test]
+fn secrets_of_passwords_have_as_many_iterations_as_the_settings_say() {
+    let world = world(AuthMethod::ScramSha256, |settings| settings.listen.scram_iterations = 1234);
+    for (user, iterations) in [("app", "i=1234"), ("by_scram", "i=4096")] {
+        let told = log_in(world.address(), None, asks(user, Some(RIGHT)));
+        assert_eq!(told.outcome, Outcome::In, "{user}");
+        assert!(told.heard.iter().any(|heard| heard.ends_with(iterations)), "{user}: {told:?}");
+    }
+}
+
 /// A proxy that knows nobody but who looks the others up, and keeps what it has found.
 fn looking_up() -> World {
     let cluster = Cluster::start(&ClusterSpec::default()).unwrap();

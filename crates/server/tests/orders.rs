@@ -5,6 +5,7 @@
 
 mod world;
 
+use pgherd_wire::frontend::put_query;
 use tokio_postgres::{Client, NoTls};
 use world::console::{ADMIN, console, find, show, start};
 use world::raw::{Raw, text_of};
@@ -268,6 +269,30 @@ async fn suspend_stands_everything_still_until_resume_or_the_console_leaves() {
         asking.await.unwrap();
         until(&other, "state", ["key", "active"], ["value", "yes"]).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn suspend_waits_for_who_does_not_read_as_long_as_the_settings_say() {
+    let more = "[listen]\nport = 0\nworkers = 2\nauth = \"trust\"\nsuspend_timeout = \"100ms\"\n";
+    let world = start(0, more);
+    let (dba, other) = (console(&world, ADMIN).await, console(&world, ADMIN).await);
+    let mut deaf = Raw::log_in(&world, &[]);
+    let mut out = Vec::new();
+    put_query(&mut out, "select repeat('x', 1000000) from generate_series(1, 100)");
+    deaf.send(&out);
+    let unsent = async || {
+        let sockets = show(&other, "sockets").await;
+        let of_clients = sockets.iter().filter(|row| row["type"] == "C" && row["user"] == "app");
+        of_clients.map(|row| row["send_remain"].parse::<u64>().unwrap()).sum::<u64>()
+    };
+    while unsent().await == 0 {
+        tokio::task::yield_now().await;
+    }
+    dba.batch_execute("suspend").await.unwrap();
+    assert!(unsent().await > 0, "it has not taken what it was sent, and keeps it");
+    dba.batch_execute("resume").await.unwrap();
+    let rows = deaf.until('Z').into_iter().filter(|(tag, _)| *tag == 'D').count();
+    assert_eq!(rows, 100);
 }
 
 #[tokio::test]

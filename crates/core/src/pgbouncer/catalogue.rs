@@ -96,7 +96,7 @@ pub(super) static GLOBAL: &[Row<Draft>] = &[
     row("max_prepared_statements", Kind::Count, "200", NoEffect("prepared statements work in each mode, as many as `listen.prepared_bytes_per_client` has room for")),
     row("track_extra_parameters", Kind::Text, "IntervalStyle", NoEffect("each setting that a client makes goes along with it")),
     row("ignore_startup_parameters", Kind::Text, "", NoEffect("what a client asks for at its login is set for it; PostgreSQL refuses what it does not know")),
-    row("application_name_add_host", Kind::Flag, "0", NotYet("`application_name` is what the client says")),
+    row("application_name_add_host", Kind::Flag, "0", Becomes("`listen.application_name_add_host`", "RESET goes back to the name with the address", |d, v, _| d.settings.listen.application_name_add_host = v.flag())),
     row("disable_pqexec", Kind::Flag, "0", Refused("simple queries cannot be refused yet: take it out if several statements in one query are no danger")),
     row("stats_period", Kind::Seconds, "60", Becomes("`listen.stats_period`", "at least 1s", |d, v, r| d.settings.listen.stats_period = r.at_least(v, Duration::from_secs(1)))),
     // Authentication.
@@ -108,7 +108,7 @@ pub(super) static GLOBAL: &[Row<Draft>] = &[
     row("auth_user", Kind::Text, "", Becomes("`listen.auth_user`", "its password is in auth_file, not a hash of it", |d, v, _| d.settings.listen.auth_user = v.text().to_owned())),
     row("auth_query", Kind::Text, AUTH_QUERY, Becomes("`listen.auth_query`", "an answer serves for 5s (`listen.auth_cache`), unless a login fails", |d, v, _| d.settings.listen.auth_query = v.text().to_owned())),
     row("auth_dbname", Kind::Text, "", Becomes("`listen.auth_database`", "", |d, v, _| d.settings.listen.auth_database = v.text().to_owned())),
-    row("scram_iterations", Kind::Count, "4096", NotYet("secrets that are made of plain passwords have 4096 iterations")),
+    row("scram_iterations", Kind::Count, "4096", Becomes("`listen.scram_iterations`", "1 to 1000000; in a new process only", |d, v, _| d.settings.listen.scram_iterations = v.count())),
     row("admin_users", Kind::Text, "", Becomes("`listen.admin_users`", "those of them that can log in", |d, v, _| d.settings.listen.admin_users = names(v.text()))),
     row("stats_users", Kind::Text, "", Becomes("`listen.stats_users`", "those of them that can log in", |d, v, _| d.settings.listen.stats_users = names(v.text()))),
     // TLS.
@@ -152,12 +152,12 @@ pub(super) static GLOBAL: &[Row<Draft>] = &[
     row("query_timeout", Kind::Seconds, "0", Becomes("`listen.query_timeout`", "", |d, v, _| d.settings.listen.query_timeout = v.duration())),
     row("query_wait_timeout", Kind::Seconds, "120", Becomes("`pool.acquire_timeout`", "0, for ever, becomes 10m", |d, v, r| d.settings.pool.acquire_timeout = r.limit(v, Duration::from_millis(1), TEN_MINUTES))),
     row("query_wait_notify", Kind::Seconds, "5", Becomes("`listen.wait_notice`", "", |d, v, r| d.settings.listen.wait_notice = r.at_most(v, TEN_MINUTES))),
-    row("login_notify_message", Kind::Text, "", NotYet("clients are told nothing at their login")),
+    row("login_notify_message", Kind::Text, "", Becomes("`listen.login_notice`", "", |d, v, _| d.settings.listen.login_notice = v.text().to_owned())),
     row("cancel_wait_timeout", Kind::Seconds, "10", Becomes("`listen.cancel_wait_timeout`", "0, for ever, becomes 10m", |d, v, r| d.settings.listen.cancel_wait_timeout = r.limit(v, Duration::from_millis(100), TEN_MINUTES))),
     row("client_idle_timeout", Kind::Seconds, "0", Becomes("`listen.client_idle_timeout`", "", |d, v, _| d.settings.listen.client_idle_timeout = v.duration())),
     row("idle_transaction_timeout", Kind::Seconds, "0", Becomes("`listen.idle_transaction_timeout`", "", |d, v, _| d.settings.listen.idle_transaction_timeout = v.duration())),
     row("transaction_timeout", Kind::Seconds, "0", Becomes("`listen.transaction_timeout`", "", |d, v, _| d.settings.listen.transaction_timeout = v.duration())),
-    row("suspend_timeout", Kind::Seconds, "10", NotYet("SUSPEND waits for 10 s at most until each client has taken what it is sent")),
+    row("suspend_timeout", Kind::Seconds, "10", Becomes("`listen.suspend_timeout`", "0, for ever, becomes 10m", |d, v, r| d.settings.listen.suspend_timeout = r.limit(v, Duration::from_millis(100), TEN_MINUTES))),
     // Logging.
     row("syslog", Kind::Flag, "0", NotYet("the log goes to standard error or `logfile`; systemd hands it on")),
     row("syslog_ident", Kind::Text, "pgbouncer", NotYet("it counts with syslog only")),
@@ -208,10 +208,10 @@ pub(super) static DATABASE: &[Row<DatabaseDraft>] = &[
     row("query_wait_timeout", Kind::Seconds, "", Becomes("`acquire_timeout`", "0, for ever, becomes 10m; a user's own goes before", |d, v, r| d.settings.acquire_timeout = Some(r.limit(v, Duration::from_millis(1), TEN_MINUTES)))),
     row("load_balance_hosts", BALANCES, "", Becomes("`pool.load_balance_hosts`", "the same for all databases, so far", |d, v, _| d.balance = v.text().parse().expect("the words of both are the same"))),
     row("connect_query", Kind::Text, "", Becomes("`connect_query`", "run again after each reset", |d, v, _| d.settings.connect_query = v.text().to_owned())),
-    row("client_encoding", Kind::Text, "", Refused("it cannot be set for a database yet: ALTER DATABASE ... SET client_encoding does it")),
-    row("datestyle", Kind::Text, "", Refused("it cannot be set for a database yet: ALTER DATABASE ... SET datestyle does it")),
-    row("timezone", Kind::Text, "", Refused("it cannot be set for a database yet: ALTER DATABASE ... SET timezone does it")),
-    row("application_name", Kind::Text, "", NotYet("`application_name` is what the client says")),
+    row("client_encoding", Kind::Text, "", Becomes("`client_encoding`", "RESET goes back to what the client asked for at its login, if it did", |d, v, _| d.settings.client_encoding = v.text().to_owned())),
+    row("datestyle", Kind::Text, "", Becomes("`datestyle`", "RESET goes back to what the client asked for at its login, if it did", |d, v, _| d.settings.datestyle = v.text().to_owned())),
+    row("timezone", Kind::Text, "", Becomes("`timezone`", "RESET goes back to what the client asked for at its login, if it did", |d, v, _| d.settings.timezone = v.text().to_owned())),
+    row("application_name", Kind::Text, "", Becomes("`application_name`", "RESET goes back to what the client asked for at its login, if it did", |d, v, _| d.settings.application_name = v.text().to_owned())),
 ];
 
 /// `[users]`, for each of them.

@@ -46,6 +46,15 @@ pub struct DatabaseSettings {
     /// What is run on each backend when it has been opened, before any client has it, and again when
     /// it has been reset. If it fails on a new one that is logged and no more. Default: "", nothing.
     pub connect_query: String,
+    /// The `application_name` of clients that give none at their login, and what RESET goes back to
+    /// for them. Default: "", the node's.
+    pub application_name: String,
+    /// The same of `client_encoding`. Default: "", the node's.
+    pub client_encoding: String,
+    /// The same of `DateStyle`. Default: "", the node's.
+    pub datestyle: String,
+    /// The same of `TimeZone`. Default: "", the node's.
+    pub timezone: String,
     /// The `[[user]]` that looks up the secrets of clients of this database. Default: "", as
     /// `listen.auth_user`.
     pub auth_user: String,
@@ -71,6 +80,17 @@ impl DatabaseSettings {
         if self.database.is_empty() { name } else { &self.database }
     }
 
+    /// Parameters that its clients begin with, unless they ask for others: names and values.
+    pub fn parameters(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let all = [
+            ("application_name", &self.application_name),
+            ("client_encoding", &self.client_encoding),
+            ("DateStyle", &self.datestyle),
+            ("TimeZone", &self.timezone),
+        ];
+        all.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name, &**value))
+    }
+
     pub(super) fn read(reader: &mut Reader<'_, '_, '_>) -> Option<Self> {
         let database = reader.take("database", String::new(), &Range::Any);
         let shard = reader.optional("shard").map(ShardId);
@@ -84,6 +104,10 @@ impl DatabaseSettings {
         let acquire_timeout = reader.optional("acquire_timeout");
         let max_lifetime = reader.optional("max_lifetime");
         let connect_query = reader.take("connect_query", String::new(), &Range::Any);
+        let application_name = reader.take("application_name", String::new(), &Range::Any);
+        let client_encoding = reader.take("client_encoding", String::new(), &Range::Any);
+        let datestyle = reader.take("datestyle", String::new(), &Range::Any);
+        let timezone = reader.take("timezone", String::new(), &Range::Any);
         let auth_user = reader.take("auth_user", String::new(), &Range::Any);
         let auth_query = reader.take("auth_query", String::new(), &Range::Any);
         let auth_database = reader.take("auth_database", String::new(), &Range::Any);
@@ -102,6 +126,10 @@ impl DatabaseSettings {
             acquire_timeout,
             max_lifetime,
             connect_query,
+            application_name,
+            client_encoding,
+            datestyle,
+            timezone,
             auth_user,
             auth_query,
             auth_database,

@@ -236,6 +236,22 @@ impl Settings {
         sections::set(self, section, name, text).unwrap_or_else(|| Err(unknown()))
     }
 
+    /// Takes one setting over from others, if there is one at that path.
+    ///
+    /// ```
+    /// use pgherd_core::Settings;
+    ///
+    /// let (mut settings, mut other) = (Settings::default(), Settings::default());
+    /// other.listen.login_notice = "a \"pooler\"".to_owned();
+    /// assert!(settings.copy("listen.login_notice", &other));
+    /// assert_eq!(settings, other);
+    /// assert!(!settings.copy("listen.nonsense", &other));
+    /// ```
+    pub fn copy(&mut self, path: &str, from: &Self) -> bool {
+        let Some((section, name)) = path.split_once('.') else { return false };
+        sections::copy(self, section, name, from)
+    }
+
     /// The nodes as a topology, with nothing known about their health.
     ///
     /// # Errors

@@ -46,6 +46,8 @@ pub(super) trait Section {
     fn changed(&self) -> Vec<(&'static str, String)>;
     /// Sets the setting of this name from a text; `None` if it has none.
     fn set(&mut self, name: &str, text: &str) -> Option<Result<(), String>>;
+    /// Takes the setting of this name over from another; whether there is one.
+    fn copy(&mut self, name: &str, from: &Self) -> bool;
     /// Tells of each setting that is out of its range: its path, and what is wrong.
     fn check(&self, problems: &mut Vec<(String, String)>);
 }
@@ -149,6 +151,16 @@ macro_rules! section {
                     }
                 )*
                 None
+            }
+
+            fn copy(&mut self, name: &str, from: &Self) -> bool {
+                $(
+                    if name == stringify!($field) {
+                        self.$field.clone_from(&from.$field);
+                        return true;
+                    }
+                )*
+                false
             }
 
             fn check(&self, problems: &mut Vec<(String, String)>) {

@@ -120,6 +120,11 @@ section! {
         ///
         /// Range: 0 to 1000000; 0 is no limit but `max_clients`. Default: 0. Reload: restart.
         max_clients_per_user: u32 = 0, most_clients();
+        /// Iterations of the SCRAM secrets that are made of passwords, to check clients against: more make
+        /// each guess dearer, and each login of a client that does not keep its keys.
+        ///
+        /// Range: 1 to 1000000. Default: 4096. Reload: restart.
+        scram_iterations: u32 = 4096, between(1, 1_000_000);
         /// How clients prove who they are, by the password of `[[user]]`: "scram-sha-256"; "md5", which
         /// is SCRAM for a user with a SCRAM secret; "plain", which sends the password as it is. "trust"
         /// lets anybody in under any name of `[[user]]`, and "any" under any name at all: each
@@ -203,6 +208,17 @@ section! {
         ///
         /// Unit: duration. Range: 0 to 10m; 0 never tells it. Default: 2s. Reload: live.
         wait_notice: Duration = secs(2), between(Duration::ZERO, secs(600));
+        /// What each client is told by a notice when it has logged in; not at the console.
+        ///
+        /// Default: "", nothing. Reload: live.
+        login_notice: String = String::new(), Range::Any;
+        /// Whether the `application_name` of each client has its address behind it, as
+        /// ` - 192.0.2.7:50512`, or ` - unix(PID@HOST):PORT` of one that has come over the Unix socket;
+        /// `app` stands for a name where it gives none. What goes beyond 63 bytes is cut off, as
+        /// PostgreSQL would.
+        ///
+        /// Default: false. Reload: live.
+        application_name_add_host: bool = false, Range::Any;
         /// How long a cancel request may take to reach its node. Then it is given up, and its sender
         /// told by the end of its connection.
         ///
@@ -240,6 +256,11 @@ section! {
         ///
         /// Default: [], nobody. Reload: restart.
         stats_users: Vec<String> = Vec::new(), Range::Any;
+        /// How long SUSPEND at the console waits until each client has taken what it was sent; who has not
+        /// by then keeps it.
+        ///
+        /// Unit: duration. Range: 100ms to 10m. Default: 10s. Reload: live.
+        suspend_timeout: Duration = secs(10), between(ms(100), secs(600));
         /// How far back the averages of `SHOW STATS` reach: at least this long, and at most twice.
         ///
         /// Unit: duration. Range: 1s to 1d. Default: 1m. Reload: live.
@@ -829,5 +850,23 @@ pub(super) fn set(
         HttpSettings::NAME => settings.http.set(name, text),
         LogSettings::NAME => settings.log.set(name, text),
         _ => None,
+    }
+}
+
+/// Whether there is such a setting: it is as in the other settings now.
+pub(super) fn copy(settings: &mut Settings, section: &str, name: &str, from: &Settings) -> bool {
+    match section {
+        ClusterSettings::NAME => settings.cluster.copy(name, &from.cluster),
+        ListenSettings::NAME => settings.listen.copy(name, &from.listen),
+        PoolSettings::NAME => settings.pool.copy(name, &from.pool),
+        HealthSettings::NAME => settings.health.copy(name, &from.health),
+        RetrySettings::NAME => settings.retry.copy(name, &from.retry),
+        RoutingSettings::NAME => settings.routing.copy(name, &from.routing),
+        TransactionSettings::NAME => settings.transactions.copy(name, &from.transactions),
+        TlsSettings::NAME => settings.tls.copy(name, &from.tls),
+        ClientTlsSettings::NAME => settings.client_tls.copy(name, &from.client_tls),
+        HttpSettings::NAME => settings.http.copy(name, &from.http),
+        LogSettings::NAME => settings.log.copy(name, &from.log),
+        _ => false,
     }
 }

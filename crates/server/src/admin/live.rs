@@ -16,6 +16,12 @@ pub(crate) struct Live {
     pub(crate) login_timeout: Duration,
     /// How long a client waits before it is told that it does; zero for ever.
     pub(crate) wait_notice: Duration,
+    /// What each client is told when it has logged in; empty for nothing.
+    pub(crate) login_notice: String,
+    /// Whether the `application_name` of each client has its address behind it.
+    pub(crate) adds_host: bool,
+    /// How long SUSPEND waits.
+    pub(crate) suspend_timeout: Duration,
     /// How long a cancel request may take to reach its node.
     pub(crate) cancel_wait_timeout: Duration,
     /// How long opening a backend may take, login included.
@@ -43,11 +49,14 @@ use Written::{AsOurs, Flag, Seconds};
 type Theirs = (&'static str, Written);
 
 /// Those settings, under our names and, where it has them, PgBouncer's.
-const CHANGEABLE: [(&str, Option<Theirs>); 13] = [
+const CHANGEABLE: [(&str, Option<Theirs>); 16] = [
     ("listen.max_clients", Some(("max_client_conn", AsOurs))),
     ("listen.memory_limit", None),
     ("listen.login_timeout", Some(("client_login_timeout", Seconds))),
     ("listen.wait_notice", Some(("query_wait_notify", Seconds))),
+    ("listen.login_notice", Some(("login_notify_message", AsOurs))),
+    ("listen.application_name_add_host", Some(("application_name_add_host", Flag))),
+    ("listen.suspend_timeout", Some(("suspend_timeout", Seconds))),
     ("listen.cancel_wait_timeout", Some(("cancel_wait_timeout", Seconds))),
     ("pool.connect_timeout", Some(("server_connect_timeout", Seconds))),
     ("pool.idle_timeout", Some(("server_idle_timeout", Seconds))),
@@ -68,6 +77,9 @@ impl Live {
             memory_limit: listen.memory_limit.0,
             login_timeout: listen.login_timeout,
             wait_notice: listen.wait_notice,
+            login_notice: listen.login_notice.clone(),
+            adds_host: listen.application_name_add_host,
+            suspend_timeout: listen.suspend_timeout,
             cancel_wait_timeout: listen.cancel_wait_timeout,
             connect_timeout: pool.connect_timeout,
             idle_timeout: pool.idle_timeout,
@@ -95,10 +107,10 @@ const ALSO_LIVE: [&str; 5] =
 
 /// Whether a setting, by its own name, holds at once when it has changed in the file.
 pub(crate) fn is_live(path: &str) -> bool {
-    ALSO_LIVE.contains(&path) || CHANGEABLE.iter().any(|(ours, _)| path == *ours)
+    ALSO_LIVE.contains(&path) || CHANGEABLE.iter().any(|(ours, ..)| path == *ours)
 }
 
-/// Changes a setting, by one of its names: ours, with a unit, or PgBouncer's, in seconds.
+/// Changes a setting, by one of its names: ours, with a unit, or PgBouncer's, written as there.
 ///
 /// # Errors
 /// What is wrong. Nothing is changed then.
@@ -126,6 +138,7 @@ mod tests {
             let path = format!("{}.{}", setting.section, setting.name);
             let says = setting.doc.iter().any(|line| line.contains("Reload: live."));
             assert_eq!(says, is_live(&path), "{path}");
+            assert!(Settings::default().copy(&path, &Settings::default()), "{path}");
         }
     }
 
@@ -134,7 +147,8 @@ mod tests {
         let mut settings = Settings::default();
         for (ours, theirs) in CHANGEABLE {
             let value = match ours {
-                "listen.max_clients" => "7",
+                "listen.max_clients" | "listen.login_notice" => "7",
+                "listen.application_name_add_host" => "true",
                 "listen.memory_limit" => "7MiB",
                 "log.lines_per_second" => "7",
                 ours if ours.starts_with("log.") => "true",
@@ -153,12 +167,13 @@ mod tests {
         let times = [
             live.login_timeout,
             live.wait_notice,
+            live.suspend_timeout,
             live.cancel_wait_timeout,
             live.connect_timeout,
             live.idle_timeout,
             live.stats_period,
         ];
-        assert_eq!(times, [seven; 6]);
+        assert_eq!(times, [seven; 7]);
         let log = LogSettings {
             connections: false,
             disconnections: false,
@@ -168,6 +183,8 @@ mod tests {
         };
         assert_eq!(live.log, log);
         assert!(set(&mut settings, "log_stats", "2").is_err());
+        // As PgBouncer writes it, it was set last.
+        assert_eq!((live.adds_host, live.login_notice.as_str()), (false, "7"));
         assert!(set(&mut settings, "listen.max_clients", "0").is_err());
         assert!(set(&mut settings, "server_idle_timeout", "x").is_err());
         assert!(set(&mut settings, "listen.port", "1").is_err() && !is_changeable("listen.port"));

@@ -31,8 +31,7 @@ pub(super) fn merge(old: &Settings, new: &Settings, most: usize) -> (Settings, R
             continue;
         }
         let path = format!("{}.{}", setting.section, setting.name);
-        // Numbers, and durations in quotes: what is live is nothing else.
-        if live::is_live(&path) && held.set(&path, after.trim_matches('"')).is_ok() {
+        if live::is_live(&path) && held.copy(&path, new) {
             outcome.applied.push(format!("{path} = {after}"));
         } else {
             outcome.needs_restart.push(path);
@@ -140,6 +139,10 @@ fn of_database(old: &DatabaseSettings, new: &DatabaseSettings, may_move: bool) -
         database: new.database.clone(),
         user: new.user.clone(),
         connect_query: new.connect_query.clone(),
+        application_name: new.application_name.clone(),
+        client_encoding: new.client_encoding.clone(),
+        datestyle: new.datestyle.clone(),
+        timezone: new.timezone.clone(),
         ..live
     }
 }
@@ -176,14 +179,17 @@ mod tests {
         );
         let new = settings(
             "user = [{ name = \"c\" }, { name = \"a\", pool_size = 7, max_clients = 3 }]\n\
-             database = [{ name = \"d\", min_idle = 2, database = \"other\", max_clients = 3 }, \
+             database = [{ name = \"d\", min_idle = 2, database = \"other\", timezone = \"UTC\", \
+             max_clients = 3 }, \
              { name = \"new\", user = \"c\" }]\n\
-             [pool]\nsize = 30\nmode = \"session\"\nidle_timeout = \"90s\"\n[listen]\nport = 7000",
+             [pool]\nsize = 30\nmode = \"session\"\nidle_timeout = \"90s\"\n[listen]\nport = 7000\n\
+             login_notice = 'by a \"pooler\"'",
         );
         let (held, outcome) = merge(&old, &new, 3);
         assert_eq!(
             outcome.applied,
             [
+                "listen.login_notice = \"by a \\\"pooler\\\"\"",
                 "pool.size = 30",
                 "pool.idle_timeout = \"90s\"",
                 "user a",
@@ -196,6 +202,7 @@ mod tests {
         );
         assert_eq!(outcome.needs_restart, ["listen.port", "pool.mode", "user a", "database d"]);
         assert_eq!((held.pool.size, held.listen.port), (30, 6432));
+        assert_eq!(held.listen.login_notice, "by a \"pooler\"");
         let names: Vec<&str> = held.users.iter().map(|user| user.name.as_str()).collect();
         assert_eq!(names, ["a", "b", "c"], "each stays in its place");
         let [a, b, _] = &held.users[..] else { panic!("three users") };
@@ -203,6 +210,7 @@ mod tests {
         assert!(b.nodes_only && !b.password.is_empty(), "whom it serves already it serves on");
         let [d, new_one] = &held.databases[..] else { panic!("two databases") };
         assert_eq!((d.min_idle, d.database.as_str(), d.max_clients), (Some(2), "other", None));
+        assert_eq!(d.timezone, "UTC");
         assert_eq!(new_one.user, "c");
         assert_eq!(merge(&held, &held, 3), (held.clone(), Reloaded::default()));
     }

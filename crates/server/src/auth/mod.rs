@@ -9,7 +9,7 @@ mod hba;
 pub mod question;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -143,14 +143,10 @@ pub struct Credential {
 }
 
 impl Credential {
-    /// Of what is known under a name. Of a password a secret is made, which takes milliseconds; its salt
-    /// is that of a name that is none, and stays the same as long as the key does.
-    pub fn new(name: &str, known: Known, mock_key: &[u8; 32]) -> Self {
+    /// Of what is known under a name. Of a password a secret is made, which takes milliseconds.
+    pub fn new(name: &str, known: Known, recipe: &Recipe) -> Self {
         let secret = match &known {
-            Known::Password(password) => {
-                let salt = Secret::mock(name, mock_key).salt;
-                Some(Secret::from_password(password, &salt, DEFAULT_ITERATIONS))
-            }
+            Known::Password(password) => Some(recipe.secret(name, password)),
             _ => None,
         };
         Self { known, secret, ..Self::default() }
@@ -191,6 +187,28 @@ impl std::fmt::Debug for Credential {
     }
 }
 
+/// How secrets are made of passwords, and for names that are none.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Recipe {
+    // Not for logs.
+    mock_key: [u8; 32],
+    iterations: u32,
+}
+
+impl Recipe {
+    /// The salt is that of a name that is none, and stays the same as long as the key does.
+    fn secret(&self, name: &str, password: &str) -> Secret {
+        let salt = Secret::mock(name, &self.mock_key).salt;
+        Secret::from_password(password, &salt, self.iterations)
+    }
+}
+
+impl std::fmt::Debug for Recipe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recipe").field("iterations", &self.iterations).finish_non_exhaustive()
+    }
+}
+
 /// One user: a client that logs in under this name, and the login pgherd uses at the nodes for
 /// it.
 #[derive(Debug)]
@@ -224,8 +242,8 @@ pub struct Users {
     // In the order of the settings, and behind them room for those that are added.
     listed: Box<[OnceLock<User>]>,
     by_name: ArcSwap<HashMap<String, UserId>>,
-    // Makes up the salts of users that do not exist.
-    mock_key: [u8; 32],
+    // Makes up the salts of users that do not exist, too.
+    recipe: Recipe,
     // Of those that can prove who they are: the iterations of their secrets, and whether SCRAM is all
     // that they can be asked for.
     asked: ArcSwap<Vec<(u32, bool)>>,
@@ -233,8 +251,10 @@ pub struct Users {
     found: Box<[OnceLock<User>]>,
     // Held for a look at it, at a login.
     found_by_name: Mutex<HashMap<String, UserId>>,
-    // Whether SCRAM is all that the last one that was looked up can be asked for.
+    // Whether SCRAM is all that the last one that was looked up can be asked for, and the iterations of
+    // the last secret.
     found_by_scram: AtomicBool,
+    found_iterations: AtomicU32,
 }
 
 /// No more users that are looked up have a place.
@@ -251,17 +271,27 @@ impl Users {
         logins: impl IntoIterator<Item = Credentials>,
         random: impl FnOnce(&mut [u8]),
     ) -> Self {
+        Self::with_iterations(logins, DEFAULT_ITERATIONS, random)
+    }
+
+    /// The same with secrets of so many iterations.
+    pub fn with_iterations(
+        logins: impl IntoIterator<Item = Credentials>,
+        iterations: u32,
+        random: impl FnOnce(&mut [u8]),
+    ) -> Self {
         let logins: Vec<Credentials> = logins.into_iter().collect();
         let mock_key = mock_key(&logins, random);
         let room = (logins.len() + MOST_ADDED).min(usize::from(u16::MAX));
         let all = Self {
             listed: (0..room).map(|_| OnceLock::new()).collect(),
             by_name: ArcSwap::default(),
-            mock_key,
+            recipe: Recipe { mock_key, iterations },
             asked: ArcSwap::default(),
             found: Box::default(),
             found_by_name: Mutex::default(),
             found_by_scram: AtomicBool::new(true),
+            found_iterations: AtomicU32::new(iterations),
         };
         all.follow(logins);
         all
@@ -277,18 +307,18 @@ impl Users {
         for (Credentials { name, known, nodes_only }, place) in logins.into_iter().zip(0..) {
             let slot = self.listed.get(usize::from(place)).expect("there is room for so many");
             let user = slot.get_or_init(|| {
-                let credential = Credential::new(&name, known.clone(), &self.mock_key);
+                let credential = Credential::new(&name, known.clone(), &self.recipe);
                 User::new(name.clone(), nodes_only, credential)
             });
             user.nodes_only.store(nodes_only, Ordering::Relaxed);
             if user.credential.load().known != known {
-                user.credential.store(Arc::new(Credential::new(&name, known, &self.mock_key)));
+                user.credential.store(Arc::new(Credential::new(&name, known, &self.recipe)));
             }
             let credential = user.credential.load();
             if !nodes_only && !matches!(credential.known, Known::Nothing) {
                 let iterations = credential.secret().map(|secret| secret.iterations);
                 let by_scram = matches!(credential.known, Known::Scram(_));
-                asked.push((iterations.unwrap_or(DEFAULT_ITERATIONS), by_scram));
+                asked.push((iterations.unwrap_or(self.recipe.iterations), by_scram));
             }
             by_name.insert(name, UserId(place));
         }
@@ -309,7 +339,7 @@ impl Users {
 
     /// A question for what is known under a name that is not in the settings.
     pub fn question(&self, name: &str, place: question::Place) -> Question {
-        Question::User { name: name.to_owned(), place, mock_key: question::MockKey(self.mock_key) }
+        Question::User { name: name.to_owned(), place, recipe: self.recipe.clone() }
     }
 
     /// Somebody has logged in who was looked up: a user from now on, by what was found.
@@ -347,6 +377,9 @@ impl Users {
             Known::Nothing => return,
         };
         self.found_by_scram.store(is_by_scram, Ordering::Relaxed);
+        if let Some(secret) = found.secret() {
+            self.found_iterations.store(secret.iterations, Ordering::Relaxed);
+        }
     }
 
     /// The user of the settings with this name.
@@ -375,7 +408,7 @@ impl Users {
     /// that the two cannot be told apart.
     pub fn secret(&self, name: &str, of: Option<&Credential>) -> Secret {
         of.and_then(Credential::secret).cloned().unwrap_or_else(|| {
-            let mut secret = Secret::mock(name, &self.mock_key);
+            let mut secret = Secret::mock(name, &self.recipe.mock_key);
             secret.iterations = self.looks_like(name).0;
             secret
         })
@@ -394,13 +427,14 @@ impl Users {
     /// What a name of which nothing is known looks like: one of those that are known.
     fn looks_like(&self, name: &str) -> (u32, bool) {
         if self.has_room() {
-            return (DEFAULT_ITERATIONS, self.found_by_scram.load(Ordering::Relaxed));
+            let iterations = self.found_iterations.load(Ordering::Relaxed);
+            return (iterations, self.found_by_scram.load(Ordering::Relaxed));
         }
         let asked = self.asked.load();
         let Some(count) = u64::try_from(asked.len()).ok().filter(|count| *count > 0) else {
-            return (DEFAULT_ITERATIONS, false);
+            return (self.recipe.iterations, false);
         };
-        let salt = Secret::mock(name, &self.mock_key).salt;
+        let salt = Secret::mock(name, &self.recipe.mock_key).salt;
         let number = salt.iter().take(4).fold(0u64, |all, byte| all << 8 | u64::from(*byte));
         let place = usize::try_from(number % count).expect("it is below the length");
         asked[place]
@@ -429,7 +463,7 @@ impl Users {
     /// Whether this is known to be a user's password without a derivation. If not, it may still be:
     /// [`Question::Keys`] finds out.
     pub fn recognises(&self, name: &str, of: Option<&Credential>, password: &str) -> bool {
-        let hash = |text: &str| keyed_hash(&self.mock_key, text.as_bytes());
+        let hash = |text: &str| keyed_hash(&self.recipe.mock_key, text.as_bytes());
         let shown = hash(password);
         let expected = match of.map(|of| &of.known) {
             Some(Known::Password(known)) => hash(known),
@@ -449,7 +483,7 @@ impl Users {
     pub fn remember_password(&self, of: &Credential, password: &str, keys: Keys) {
         if matches!(of.known, Known::Scram(_)) {
             let _ = of.keys.set(keys);
-            let _ = of.seen.set(keyed_hash(&self.mock_key, password.as_bytes()));
+            let _ = of.seen.set(keyed_hash(&self.recipe.mock_key, password.as_bytes()));
         }
     }
 }

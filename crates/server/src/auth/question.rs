@@ -1,13 +1,12 @@
 //! What a login has to be told by others before it goes on, because it takes long.
 
-use std::fmt;
 use std::sync::Arc;
 
 use pgherd_core::id::GroupId;
 use pgherd_core::settings;
 use pgherd_wire::scram::{Keys, Secret};
 
-use super::Credential;
+use super::{Credential, Recipe};
 
 /// See the module's header.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +24,8 @@ pub enum Question {
         name: String,
         /// Where it is asked.
         place: Place,
-        /// See [`Credential::new`].
-        mock_key: MockKey,
+        /// How a secret is made of a password that is found.
+        recipe: Recipe,
     },
     /// What the system's user of this number is called. As long as its directory takes.
     SystemUser(u32),
@@ -45,16 +44,6 @@ pub struct Place {
     pub database: String,
     /// What is asked.
     pub query: String,
-}
-
-/// The key of the salts. Not for logs.
-#[derive(Clone, PartialEq, Eq)]
-pub struct MockKey(pub(crate) [u8; 32]);
-
-impl fmt::Debug for MockKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("MockKey(..)")
-    }
 }
 
 /// What came of a question.

@@ -113,3 +113,17 @@ fn the_key_that_a_client_has_shown_is_kept_if_it_fits() {
     let Proof::Scram(_, Some(keys)) = credential.proof() else { panic!("no keys") };
     assert!(Some(keys) == secret.keys("pw").as_ref());
 }
+
+#[test]
+fn who_is_not_known_has_as_many_iterations_as_who_is() {
+    let known = Known::Password("pw".to_owned());
+    let one = Credentials { name: "one".to_owned(), known, nodes_only: false };
+    let with = |logins: Vec<Credentials>| Users::with_iterations(logins, 1234, |key| key.fill(7));
+    for users in [with(vec![one]), with(Vec::new()), with(Vec::new()).with_room()] {
+        assert_eq!(users.secret("nobody", None).iterations, 1234);
+    }
+    let users = with(Vec::new()).with_room();
+    let secret = Secret::from_password("pw", b"salt of the node", 4096);
+    users.looked_up(&Credential::new("found", Known::Scram(secret), &users.recipe));
+    assert_eq!(users.secret("nobody", None).iterations, 4096);
+}

@@ -54,8 +54,8 @@ impl Questions {
                 asked = self.0.recv() => match asked {
                     None => return,
                     Some((Question::Forget(name), _)) => lookups.forget(&name),
-                    Some((Question::User { name, place, mock_key }, by)) => {
-                        if let Some(answer) = lookups.ask(name, place, mock_key, by) {
+                    Some((Question::User { name, place, recipe }, by)) => {
+                        if let Some(answer) = lookups.ask(name, place, recipe, by) {
                             reply(&mailboxes, by, answer);
                         }
                     }

@@ -17,8 +17,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::allowance::Allowance;
-use crate::auth::question::{MockKey, Place};
-use crate::auth::{Answer, Credential, Known};
+use crate::auth::question::Place;
+use crate::auth::{Answer, Credential, Known, Recipe};
 use crate::reactor::Requester;
 
 /// Answers kept, at most twice as many; beyond them the older half is forgotten.
@@ -79,7 +79,7 @@ impl Lookups {
         &mut self,
         name: String,
         place: Place,
-        mock_key: MockKey,
+        recipe: Recipe,
         by: Requester,
     ) -> Option<Answer> {
         let key = (name, place);
@@ -104,7 +104,7 @@ impl Lookups {
             Entry::Vacant(first) => {
                 let key = first.key().clone();
                 first.insert((vec![by], true));
-                self.begin(key, mock_key);
+                self.begin(key, recipe);
             }
         }
         None
@@ -164,7 +164,7 @@ impl Lookups {
         self.lines.admits(most, now)
     }
 
-    fn begin(&mut self, key: Key, mock_key: MockKey) {
+    fn begin(&mut self, key: Key, recipe: Recipe) {
         let Some(inquirer) = self.inquirer(&key.1) else {
             let error = format!("`{}` is no [[user]] any more", key.1.user);
             self.under_way.spawn(async move { (key, Err(error)) });
@@ -181,7 +181,7 @@ impl Lookups {
                 Ok(None) => Ok(None),
                 Ok(Some(known)) => {
                     let name = name.clone();
-                    let make = move || Arc::new(Credential::new(&name, known, &mock_key.0));
+                    let make = move || Arc::new(Credential::new(&name, known, &recipe));
                     let made = tokio::task::spawn_blocking(make).await;
                     made.map(Some).map_err(|error| error.to_string())
                 }

@@ -70,6 +70,8 @@ pub struct Backend<S> {
     pub(super) reported: Parameters,
     /// What was last set on behalf of a client.
     pub(super) applied: Arc<Parameters>,
+    // What it has asked for at its login, and what a reset goes back to.
+    at_login: Arc<Parameters>,
     pub(super) pid: u32,
     pub(super) secret: Vec<u8>,
     /// Cancel requests on their way to it.
@@ -453,7 +455,8 @@ impl<D: Driver> Worker<D> {
             }
             if let (Phase::Leased { client }, Show::Client) = (&backend.phase, show) {
                 let client = *client;
-                match backend.relay.resets {
+                // In a whole session nothing is set for the client behind its RESET.
+                match backend.relay.resets && !backend.is_session {
                     true => self.client_reset(client, &name, &value),
                     false => self.client_set(client, &name, &value),
                 }

@@ -19,6 +19,7 @@ mod console;
 mod failover;
 mod farewell;
 mod journal;
+mod origin;
 mod parameters;
 mod replay;
 mod replicating;

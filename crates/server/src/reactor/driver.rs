@@ -200,6 +200,11 @@ pub trait Driver {
         None
     }
 
+    /// The process there, where the system tells.
+    fn process(&self, _: &Self::Stream) -> Option<u32> {
+        None
+    }
+
     /// Bytes of memory that the process holds, where the system tells.
     fn resident(&mut self) -> Option<u64> {
         None

@@ -115,6 +115,12 @@ impl Driver for MioDriver {
         Some(who.uid.as_raw())
     }
 
+    #[cfg(target_os = "linux")]
+    fn process(&self, stream: &TcpStream) -> Option<u32> {
+        let who = rustix::net::sockopt::socket_peercred(stream).ok()?;
+        u32::try_from(who.pid.as_raw_nonzero().get()).ok()
+    }
+
     fn resident(&mut self) -> Option<u64> {
         resident()
     }

@@ -3,6 +3,7 @@
 // Each test binary uses a part of it, and clippy's leave for tests does not reach helpers.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod beside;
 pub mod console;
 pub mod login;
 pub mod raw;

@@ -40,6 +40,11 @@ impl Raw {
         Self::over(stream, protocol, parameters)
     }
 
+    /// The port of its end of the connection.
+    pub fn port(&self) -> u16 {
+        self.stream.local_addr().unwrap().port()
+    }
+
     /// Begins a statement that sleeps, and returns when it runs.
     pub fn sleep(&mut self, world: &World) {
         let mut out = Vec::new();

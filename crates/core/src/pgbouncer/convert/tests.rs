@@ -106,6 +106,10 @@ const BECOMES: &[(&str, &str)] = &[
     ("client_idle_timeout = 3", "client_idle_timeout = \"3s\""),
     ("idle_transaction_timeout = 3", "idle_transaction_timeout = \"3s\""),
     ("transaction_timeout = 3", "transaction_timeout = \"3s\""),
+    ("application_name_add_host = 1", "application_name_add_host = true"),
+    ("scram_iterations = 10000", "scram_iterations = 10000"),
+    ("login_notify_message = it's a \"pooler\"", "login_notice = \"it's a \\\"pooler\\\"\""),
+    ("suspend_timeout = 0", "suspend_timeout = \"10m\""),
     ("log_connections = 0", "[log]\nconnections = false"),
     ("log_disconnections = 0", "[log]\ndisconnections = false"),
     ("log_pooler_errors = 0", "[log]\nclient_errors = false"),
@@ -155,7 +159,8 @@ fn each_setting_becomes_ours() {
 fn databases_and_users_have_settings_of_their_own() {
     let rest = "\"a b\" = host=db dbname=shop user=app pool_size=3 min_pool_size=1 reserve_pool=2 \
                 max_db_connections=9 pool_mode=statement server_lifetime=60 query_wait_timeout=2 \
-                max_db_client_connections=7 connect_query='select ''x'''\n\
+                max_db_client_connections=7 connect_query='select ''x''' application_name='a b' \
+                client_encoding=latin1 datestyle='SQL, DMY' timezone=Europe/Paris\n\
                 * = host=db user=other password='p w'\n\
                 [users]\nbatch = pool_mode=session pool_size=4 reserve_pool_size=5 \
                 max_user_connections=6 max_user_client_connections=7 query_timeout=1 \
@@ -171,7 +176,9 @@ fn databases_and_users_have_settings_of_their_own() {
         "[[database]]\nname = \"shop\"\n",
         "[[database]]\nname = \"a b\"\ndatabase = \"shop\"\nuser = \"app\"\npool_mode = \"statement\"\n\
          pool_size = 3\nmin_idle = 1\nreserve_size = 2\nmax_backends = 9\nmax_clients = 7\n\
-         acquire_timeout = \"2s\"\nmax_lifetime = \"1m\"\nconnect_query = \"select 'x'\"\n",
+         acquire_timeout = \"2s\"\nmax_lifetime = \"1m\"\nconnect_query = \"select 'x'\"\n\
+         application_name = \"a b\"\nclient_encoding = \"latin1\"\n\
+         datestyle = \"SQL, DMY\"\ntimezone = \"Europe/Paris\"\n",
         "[[database]]\nname = \"*\"\nuser = \"other\"\n",
     ] {
         assert!(text.contains(part), "{part}\n in \n{text}");
@@ -304,7 +311,6 @@ fn what_pgbouncer_refuses_or_would_be_dangerous_is_refused() {
         ("", "a = host=db load_balance_hosts=disable", "is the same for all databases"),
         ("", "[peers]\n0 = host=db", "0 is no number of a peer"),
         ("peer_id = 99999", "", "99999 is no number of a peer"),
-        ("", "a = host=db timezone=UTC", "ALTER DATABASE"),
         ("", "a = host=db user=app password=other", "has another password in auth_file"),
         ("", "a = host=db pool_size=20000", "test.ini:9: a: pool_size: 20000 is out of range"),
         ("", "[users]\napp = pool_sise=3", "test.ini:10: app: pool_sise: unknown; did you mean"),

@@ -54,6 +54,7 @@ fn theirs(settings: &Settings) -> Vec<(&'static str, String)> {
     let flag = |is_set: bool| u8::from(is_set).to_string();
     vec![
         ("admin_users", listen.admin_users.join(", ")),
+        ("application_name_add_host", flag(listen.application_name_add_host)),
         ("auth_type", listen.auth.to_string()),
         ("cancel_wait_timeout", seconds(listen.cancel_wait_timeout)),
         ("client_idle_timeout", seconds(listen.client_idle_timeout)),
@@ -67,6 +68,8 @@ fn theirs(settings: &Settings) -> Vec<(&'static str, String)> {
         ("log_pooler_errors", flag(log.client_errors)),
         ("log_stats", flag(log.statistics)),
         ("listen_port", listen.port.to_string()),
+        ("login_notify_message", listen.login_notice.clone()),
+        ("scram_iterations", listen.scram_iterations.to_string()),
         ("so_reuseport", flag(listen.reuse_port)),
         ("unix_socket_dir", listen.unix_socket_dir.clone()),
         ("unix_socket_group", listen.unix_socket_group.clone()),
@@ -93,6 +96,7 @@ fn theirs(settings: &Settings) -> Vec<(&'static str, String)> {
         ("server_reset_query_always", flag(pool.reset_always)),
         ("server_round_robin", flag(pool.round_robin)),
         ("stats_period", seconds(listen.stats_period)),
+        ("suspend_timeout", seconds(listen.suspend_timeout)),
         ("stats_users", listen.stats_users.join(", ")),
         ("tcp_user_timeout", pool.tcp_user_timeout.as_millis().to_string()),
         ("transaction_timeout", seconds(listen.transaction_timeout)),

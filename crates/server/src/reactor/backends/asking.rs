@@ -277,8 +277,7 @@ impl<D: Driver> Worker<D> {
             }
         }
         backend.relay.suspicion.cleaned();
-        let nothing = self.intern(Parameters::default());
-        self.backends[key].applied = nothing;
+        backend.applied = Arc::clone(&backend.at_login);
         self.place(key);
     }
 }

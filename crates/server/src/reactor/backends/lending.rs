@@ -292,6 +292,7 @@ impl<D: Driver> Worker<D> {
         backend.readable = true;
         backend.link.became_readable(false);
         backend.applied = self.intern((*backend.applied).clone());
+        backend.at_login = self.intern((*backend.at_login).clone());
         // It may have been on its way when a console had it closed.
         let opened = self.proxy.admin.nanos(backend.opened_at);
         if opened < self.proxy.admin.reconnect_before().max(backend.database.reconnect_before()) {

@@ -30,7 +30,7 @@ impl<D: Driver> Worker<D> {
         in_plain: bool,
     ) -> Result<(), (io::Error, Opening)> {
         let serial = self.serial();
-        let (replication, applied) = self.asked_at_login(pool);
+        let (replication, at_login) = self.asked_at_login(pool);
         let of_pool = self.pool(pool);
         let (database, mode) = (Arc::clone(&of_pool.database), of_pool.plan.mode);
         let max_lifetime = of_pool.plan.max_lifetime;
@@ -53,7 +53,8 @@ impl<D: Driver> Worker<D> {
                     phase: Phase::Connecting,
                     relay,
                     reported: Parameters::default(),
-                    applied,
+                    applied: Arc::clone(&at_login),
+                    at_login,
                     pid: 0,
                     secret: Vec::new(),
                     cancels: 0,
@@ -82,8 +83,8 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// What a backend that is to be opened asks for at its login: what the client asked for, if it is
-    /// the only one that it will serve.
+    /// What a backend that is to be opened asks for at its login: what clients of its database begin
+    /// with, or what its client does, if it is the only one that it will serve.
     fn asked_at_login(&mut self, pool: PoolKey) -> (Option<Replication>, Arc<Parameters>) {
         if pool.owner.is_some()
             && let Some(owner) = self.pool(pool).pool.first_waiter().copied()
@@ -91,7 +92,11 @@ impl<D: Driver> Worker<D> {
             let owner = &self.clients[owner];
             return (owner.replication(), Arc::clone(&owner.at_login));
         }
-        (None, self.intern(Parameters::default()))
+        let mut parameters = Parameters::default();
+        self.pool(pool).database.settings().parameters().for_each(|(name, value)| {
+            parameters.set(name, value);
+        });
+        (None, self.intern(parameters))
     }
 
     /// The node has accepted the connection.
@@ -131,7 +136,7 @@ impl<D: Driver> Worker<D> {
         let backend = &mut backends[key];
         let database = backend.database.on_nodes();
         let replication = backend.replication.map(|kind| ("replication", kind.value()));
-        let asked = backend.applied.iter().chain(replication);
+        let asked = backend.at_login.iter().chain(replication);
         let mut out = Vec::new();
         let user = &proxy.users.get(backend.pool.user).name;
         let login = Login::start_with(user, &database, asked, &mut out);

@@ -2,7 +2,7 @@
 //! out.
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pgherd_wire::backend::{self, Authentication};
 use pgherd_wire::startup::PROTOCOL_3_2;
@@ -17,10 +17,6 @@ use crate::databases::DatabaseId;
 use crate::reactor::driver::{Entry, Requester};
 use crate::reactor::{Driver, Mail, Proxy, Todo, Worker};
 use crate::session::Request;
-
-/// How long connections may take to take what they were sent before they are suspended: 10 s, as
-/// PgBouncer's `suspend_timeout`.
-const SUSPEND_LIMIT: Duration = Duration::from_secs(10);
 
 /// A client that is a console.
 #[derive(Debug)]
@@ -278,7 +274,7 @@ impl<D: Driver> Worker<D> {
         };
         // Whoever has not taken it by then keeps it.
         let is_late = *command == Command::Suspend
-            && self.now.saturating_duration_since(*since) >= SUSPEND_LIMIT;
+            && self.now.saturating_duration_since(*since) >= self.live.suspend_timeout;
         match left == 0 || is_late {
             true => Verdict::Outcome(Outcome::Done),
             false => Verdict::Later,

@@ -5,7 +5,7 @@
 
 use tracing::Level;
 
-use super::welcome::NAME;
+use super::parameters::NAME;
 use crate::reactor::{Driver, Worker};
 
 impl<D: Driver> Worker<D> {

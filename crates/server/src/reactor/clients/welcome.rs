@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use pgherd::tls;
 use pgherd_core::settings::TlsMode;
-use pgherd_wire::backend::{self, Authentication};
+use pgherd_wire::backend::{self, Authentication, Report, Severity};
 use pgherd_wire::startup::PROTOCOL_3_2;
 use pgherd_wire::{TxStatus, sqlstate};
 
+use super::parameters::NAME;
 use super::{Client, Phase, Replicating};
 use crate::auth::{Answer, Method, Question};
 use crate::reactor::backends::fatal;
@@ -18,9 +19,6 @@ use crate::reactor::link::{LONG_HANDSHAKE, SHORT_HANDSHAKE};
 use crate::reactor::{Driver, PARAMETER_SETS, Todo, WelcomeKey, Worker};
 use crate::relay::survey::Access;
 use crate::session::{Encryption, Login, LoginStep, Request, Rules, Within};
-
-/// The parameter in which clients differ most and that changes nothing.
-pub(super) const NAME: &str = "application_name";
 
 impl<D: Driver> Worker<D> {
     /// `None` when the rest has to wait.
@@ -224,7 +222,6 @@ impl<D: Driver> Worker<D> {
         {
             return self.open_console(key, &request, rights, said);
         }
-        let parameters = self.intern(request.parameters);
         let account = match self.proxy.databases.account(&request.database, request.user) {
             Ok(account) => account,
             Err(error) => {
@@ -244,6 +241,7 @@ impl<D: Driver> Worker<D> {
             }
         };
         self.tallies.of(&account.database).logins += 1;
+        let parameters = self.begins_with(key, request.parameters, &account.database);
         let client = &mut self.clients[key];
         client.seat = Some(seat);
         client.replicating = request
@@ -302,6 +300,7 @@ impl<D: Driver> Worker<D> {
             backend::put_parameter_status(&mut out, NAME, name);
         }
         backend::put_key_data(&mut out, pid, client.told_secret());
+        put_login_notice(&mut out, &self.live.login_notice);
         backend::put_ready(&mut out, TxStatus::Idle);
         client.send([&out[..]].into_iter());
         if self.draining {
@@ -329,5 +328,13 @@ impl<D: Driver> Worker<D> {
             self.welcomes.insert(kind, Rc::clone(&welcome));
         }
         self.greet(key, Vec::new(), &welcome, is_named);
+    }
+}
+
+/// What each client is told that has logged in, if it is anything.
+fn put_login_notice(out: &mut Vec<u8>, message: &str) {
+    if !message.is_empty() {
+        let (severity, code) = (Severity::Notice, sqlstate::SUCCESS);
+        Report { severity, code, message, detail: "", hint: "" }.put(out);
     }
 }
