@@ -8,7 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use pgherd_lab::{Cluster, ClusterSpec, PgBouncer, Pooler, PoolerSpec, RunsAs, cluster, pooler};
+use pgherd_lab::{
+    Cluster, ClusterSpec, Node, PgBouncer, Pooler, PoolerSpec, RunsAs, cluster, pooler,
+};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 /// A coordinator with a login of each kind: `app`, of whom the password is known, `md` and `sc`, of
@@ -43,22 +45,37 @@ impl World {
         format!(
             "[databases]\napp = host={0} port={1}\nother = host={0} port={1} dbname=app pool_size=2\n\
              shared = host={0} port={1} dbname=app user=app\nsecond = host={0} port={2} dbname=app\n\
+             behind = host={3} port={1} dbname=app\n\
              [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
              auth_file = userlist.txt\nserver_login_retry = 0.1\nquery_wait_timeout = 5\n\
              ignore_startup_parameters = extra_float_digits\n{more}\n",
-            node.host, node.port, second.port
+            node.host,
+            node.port,
+            second.port,
+            folder(node)
         )
     }
 
     /// One of the two, under the servers' account.
     fn serve(&self, name: &str, program: PathBuf, arguments: &[&str], more: &str) -> Pooler {
+        self.serve_ini(name, program, arguments, |port| self.ini(port, more))
+    }
+
+    /// The same with a whole ini, by the port that it is to listen at.
+    fn serve_ini(
+        &self,
+        name: &str,
+        program: PathBuf,
+        arguments: &[&str],
+        ini: impl Fn(u16) -> String,
+    ) -> Pooler {
         let spec = |port| {
             Ok(PoolerSpec {
                 name: name.to_owned(),
                 program: program.clone(),
                 arguments: arguments.iter().map(ToString::to_string).collect(),
                 files: vec![
-                    ("pgbouncer.ini".to_owned(), self.ini(port, more)),
+                    ("pgbouncer.ini".to_owned(), ini(port)),
                     ("userlist.txt".to_owned(), self.userlist.clone()),
                 ],
                 says: Some("listening".to_owned()),
@@ -101,6 +118,11 @@ impl World {
     }
 }
 
+/// The folder of a node's Unix socket.
+fn folder(node: &Node) -> String {
+    node.socket().parent().unwrap().display().to_string()
+}
+
 const APP: (&str, &str) = ("app", cluster::PASSWORD);
 
 #[test]
@@ -140,6 +162,75 @@ fn both_answer_the_same_on_the_same_files() {
             }
         }
     }
+}
+
+#[test]
+fn both_reach_nodes_behind_unix_sockets_and_show_them_alike() {
+    if PgBouncer::is_missing() {
+        return;
+    }
+    let world = World::start();
+    let (node, name) = (world.cluster.coordinator(), format!("@pgherd-{}", std::process::id()));
+    let (folder, port) = (folder(node), node.port);
+    let global = |port: u16, folder: &str| {
+        format!(
+            "[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nauth_file = userlist.txt\n\
+             unix_socket_dir = {folder}\nauth_type = trust\nadmin_users = app\n\
+             pool_mode = transaction\nserver_tls_sslmode = require\nserver_login_retry = 0.1\n\
+             ignore_startup_parameters = extra_float_digits\n"
+        )
+    };
+    let ours = ["pgbouncer", "pgbouncer.ini"];
+    // What listens at an abstract name.
+    let first = world.serve_ini("first", world.program.clone(), &ours, |own| {
+        format!("[databases]\n* = host={folder} port={port}\n{}", global(own, &name))
+    });
+    let at = first.address().port();
+    let ini = |own| {
+        format!(
+            "[databases]\napp = host={folder} port={port}\nabstract = host={name} port={at} dbname=app\n\
+             mixed = host={folder},{folder}/nowhere port={port} dbname=app\n\
+             unnamed = port={port} dbname=app\n{}",
+            global(own, &folder)
+        )
+    };
+    let theirs = pooler::find("pgbouncer").unwrap();
+    let poolers = [
+        world.serve_ini("pgherd-proxy", world.program.clone(), &ours, ini),
+        world.serve_ini("pgbouncer", theirs, &["pgbouncer.ini"], ini),
+    ];
+    let [ours, theirs] = poolers.each_ref().map(|pooler| pooler.address().port());
+    let served = "select current_user, current_database(), inet_server_addr() is null";
+    for database in ["app", "abstract", "mixed", "unnamed"] {
+        for port in [ours, theirs] {
+            let said = world.ask(port, APP, database, served);
+            assert_eq!(said.as_deref(), Ok("app|app|t"), "{database}");
+        }
+    }
+    // Columns by their numbers: those of name, host and port.
+    let shown = |port, table: &str, columns: &[usize]| {
+        let shown = world.ask(port, APP, "pgbouncer", &format!("show {table}")).unwrap();
+        let of = |line: &str| {
+            let cells: Vec<&str> = line.split('|').collect();
+            columns.iter().map(|at| cells[*at].to_owned()).collect::<Vec<_>>()
+        };
+        let mut rows: Vec<_> = shown.lines().map(of).collect();
+        rows.sort();
+        rows.dedup();
+        rows.retain(|row| row[0] != "pgbouncer");
+        rows
+    };
+    let databases = [0, 1, 2];
+    let mut expected = shown(theirs, "databases", &databases);
+    // What PgBouncer leaves empty is told here.
+    expected.iter_mut().filter(|row| row[1].is_empty()).for_each(|row| row[1].clone_from(&folder));
+    assert_eq!(shown(ours, "databases", &databases), expected);
+    // Database, address, port and our own address: before the latter PgBouncer has no column
+    // `replication` yet.
+    let servers = [2, 5, 6, 7];
+    let theirs_has = servers.map(|at| if at > 3 { at - 1 } else { at });
+    assert_eq!(shown(ours, "servers", &servers), shown(theirs, "servers", &theirs_has));
+    assert_eq!(shown(ours, "dns_hosts", &[0]), shown(theirs, "dns_hosts", &[0]));
 }
 
 #[test]
@@ -318,7 +409,12 @@ fn a_reboot_takes_the_place_of_the_process_in_the_background() {
     assert!(started.status.success(), "{}", said(&started));
     let pidfile = folder.join("pgherd.pid");
     let first = pid_in(&pidfile);
-    assert_eq!(world.ask(port, APP, "app", "select 1").as_deref(), Ok("1"));
+    let over_socket = || world.ask(port, APP, "behind", "select inet_server_addr() is null");
+    assert_eq!(over_socket().as_deref(), Ok("t"));
+    let log = || fs::read_to_string(folder.join("pgherd.log")).unwrap_or_default();
+    signal(first, Signal::HUP);
+    eventually("it does not reload", || log().contains("settings are read again"));
+    assert_eq!(over_socket().as_deref(), Ok("t"));
 
     let rebooted = run(&world, &folder, &[&["-R"][..], &start].concat());
     assert!(rebooted.status.success(), "{}", said(&rebooted));
@@ -327,7 +423,7 @@ fn a_reboot_takes_the_place_of_the_process_in_the_background() {
     // It has no clients.
     eventually("the first runs on", || is_gone(first));
     assert_eq!(pid_in(&pidfile), second, "the first has removed what names the second");
-    assert_eq!(world.ask(port, APP, "app", "select 2").as_deref(), Ok("2"));
+    assert_eq!(over_socket().as_deref(), Ok("t"));
     signal(second, Signal::TERM);
     eventually("the second runs on", || is_gone(second));
     assert!(!pidfile.exists());

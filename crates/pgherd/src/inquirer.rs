@@ -82,7 +82,7 @@ impl Inquirer {
         });
         let (tls, limit) = (Tls::of(settings), settings.pool.connect_timeout);
         let dialer = |node| {
-            let reach = Arc::new(Reach::new(node, settings.pool.load_balance_hosts));
+            let reach = Arc::new(Reach::new(node));
             Dialer::new(node, reach, Arc::clone(&login), &tls, limit)
         };
         let dialers = topology.nodes().iter().map(dialer).collect();

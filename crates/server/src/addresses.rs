@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use pgherd_core::hosts::{Attempt, Host, Ways};
+use pgherd_core::hosts::{Address, Attempt, Host, Ways};
 use pgherd_core::settings::HostBalance;
 
 /// Finds the addresses of a host, given with a port. Blocks.
@@ -32,7 +32,7 @@ pub struct Addresses {
 #[derive(Debug)]
 struct Place {
     name: String,
-    hosts: Vec<Host>,
+    hosts: Vec<Arc<Host>>,
     // Held for a step of the machine: once for each backend that is opened, and at a look-up.
     state: Mutex<State>,
 }
@@ -40,8 +40,8 @@ struct Place {
 #[derive(Debug)]
 struct State {
     // What each host was last found to stand for.
-    found: Vec<Vec<SocketAddr>>,
-    ways: Ways<SocketAddr>,
+    found: Vec<Vec<Address>>,
+    ways: Ways<Address>,
 }
 
 /// A host that could not be looked up.
@@ -51,12 +51,10 @@ pub(crate) struct NotFound {
 }
 
 impl Addresses {
-    /// Of places with these names and hosts, not looked up yet.
-    pub(crate) fn new(
-        balance: HostBalance,
-        places: impl IntoIterator<Item = (String, Vec<Host>)>,
-    ) -> Self {
-        let place = |(name, hosts): (String, Vec<Host>)| {
+    /// Of places with these names and hosts, not looked up yet, and how each uses its hosts.
+    pub(crate) fn new(places: impl IntoIterator<Item = (String, Vec<Host>, HostBalance)>) -> Self {
+        let place = |(name, hosts, balance): (String, Vec<Host>, _)| {
+            let hosts: Vec<_> = hosts.into_iter().map(Arc::new).collect();
             let state =
                 State { found: vec![Vec::new(); hosts.len()], ways: Ways::new(balance, []) };
             Place { name, hosts, state: state.into() }
@@ -69,19 +67,19 @@ impl Addresses {
         let mut lost = Vec::new();
         for place in &self.places {
             let mut last = None;
-            let look_up = |host: &Host| match look_up(&host.name, host.port) {
+            let resolve = |host| match resolve(host, look_up) {
                 Ok(found) => found,
                 Err(error) => {
                     tracing::debug!(name = place.name, %host, %error, "cannot look up");
-                    last = Some(NotFound { host: host.clone(), error });
+                    last = Some(NotFound { host: Host::clone(host), error });
                     Vec::new()
                 }
             };
-            let found = place.hosts.iter().map(look_up).collect();
+            let found = place.hosts.iter().map(resolve).collect();
             place.learn(found);
             if place.lock().ways.iter().next().is_none() {
                 let nothing = || NotFound {
-                    host: place.hosts[0].clone(),
+                    host: Host::clone(&place.hosts[0]),
                     error: io::ErrorKind::NotFound.into(),
                 };
                 lost.push((place.name.as_str(), last.unwrap_or_else(nothing)));
@@ -94,24 +92,24 @@ impl Addresses {
     pub(crate) fn attempt(
         &self,
         place: usize,
-        tried: &[SocketAddr],
+        tried: &[Address],
         left: Duration,
         now: Instant,
-    ) -> Option<Attempt<SocketAddr>> {
+    ) -> Option<Attempt<Address>> {
         self.places[place].lock().ways.attempt(tried, left, now)
     }
 
     /// A connection was made there.
-    pub(crate) fn opened(&self, place: usize, at: SocketAddr) {
-        self.places[place].lock().ways.opened(&at);
+    pub(crate) fn opened(&self, place: usize, at: &Address) {
+        self.places[place].lock().ways.opened(at);
     }
 
     /// A connection there failed, or was lost.
-    pub(crate) fn failed(&self, place: usize, at: SocketAddr, now: Instant) -> Failed {
+    pub(crate) fn failed(&self, place: usize, at: &Address, now: Instant) -> Failed {
         let place = &self.places[place];
         let (passed_over, has_other) = {
             let ways = &mut place.lock().ways;
-            (ways.failed(&at, now), ways.has_other(&at, now))
+            (ways.failed(at, now), ways.has_other(at, now))
         };
         let name = &place.name;
         if let Some(wait) = passed_over {
@@ -121,21 +119,21 @@ impl Addresses {
     }
 
     /// Whether this is, as far as is known, an address of that place.
-    pub(crate) fn contains(&self, place: usize, at: SocketAddr) -> bool {
-        self.places[place].lock().ways.contains(&at)
+    pub(crate) fn contains(&self, place: usize, at: &Address) -> bool {
+        self.places[place].lock().ways.contains(at)
     }
 
     /// The hosts of a place, and what each was last found to stand for.
-    pub(crate) fn hosts(&self, place: usize) -> Vec<(Host, Vec<SocketAddr>)> {
+    pub(crate) fn hosts(&self, place: usize) -> Vec<(Arc<Host>, Vec<Address>)> {
         let place = &self.places[place];
         let found = place.lock().found.clone();
         place.hosts.iter().cloned().zip(found).collect()
     }
 
     /// The host of a place that was last found to stand for this address.
-    pub(crate) fn host_at(&self, place: usize, at: SocketAddr) -> Option<&str> {
+    pub(crate) fn host_at(&self, place: usize, at: &Address) -> Option<&str> {
         let place = &self.places[place];
-        let index = place.lock().found.iter().position(|found| found.contains(&at))?;
+        let index = place.lock().found.iter().position(|found| found.contains(at))?;
         Some(&place.hosts[index].name)
     }
 
@@ -144,7 +142,7 @@ impl Addresses {
         self.version.load(Ordering::Acquire)
     }
 
-    fn learn(&self, place: usize, found: Vec<Vec<SocketAddr>>) {
+    fn learn(&self, place: usize, found: Vec<Vec<Address>>) {
         if let Some(all) = self.places[place].learn(found) {
             tracing::info!(name = self.places[place].name, ?all, "has other addresses");
             self.version.fetch_add(1, Ordering::Release);
@@ -168,7 +166,7 @@ impl Place {
 
     /// Takes in what its hosts stand for now; a host of which nothing was found stands for what it
     /// did. All addresses, if any is gone or new.
-    fn learn(&self, found: Vec<Vec<SocketAddr>>) -> Option<Vec<SocketAddr>> {
+    fn learn(&self, found: Vec<Vec<Address>>) -> Option<Vec<Address>> {
         let mut state = self.lock();
         for (known, found) in state.found.iter_mut().zip(found) {
             if !found.is_empty() {
@@ -176,7 +174,15 @@ impl Place {
             }
         }
         let all = state.found.concat();
-        state.ways.follow(all.iter().copied()).then_some(all)
+        state.ways.follow(all.iter().cloned()).then_some(all)
+    }
+}
+
+/// What a host stands for: a Unix socket for itself, any other for what is looked up. Blocks.
+fn resolve(host: &Arc<Host>, look_up: &LookUp) -> io::Result<Vec<Address>> {
+    match Address::of_socket(host) {
+        Some(socket) => Ok(vec![socket]),
+        None => Ok(look_up(&host.name, host.port)?.into_iter().map(Address::Tcp).collect()),
     }
 }
 
@@ -187,8 +193,8 @@ pub(crate) async fn keep_fresh(addresses: Arc<Addresses>, look_up: LookUp, inter
         for (index, place) in addresses.places.iter().enumerate() {
             let mut all = Vec::new();
             for host in &place.hosts {
-                let (look_up, Host { name, port }) = (Arc::clone(&look_up), host.clone());
-                let found = tokio::task::spawn_blocking(move || look_up(&name, port)).await;
+                let (look_up, asked) = (Arc::clone(&look_up), Arc::clone(host));
+                let found = tokio::task::spawn_blocking(move || resolve(&asked, &look_up)).await;
                 all.push(match found {
                     Ok(Ok(found)) => found,
                     Ok(Err(error)) => {
@@ -212,13 +218,17 @@ mod tests {
 
     use super::*;
 
-    fn at(last: u8) -> SocketAddr {
+    fn tcp(last: u8) -> SocketAddr {
         SocketAddr::from(([10, 0, 0, last], 1))
+    }
+
+    fn at(last: u8) -> Address {
+        tcp(last).into()
     }
 
     fn of(hosts: &[&str]) -> Addresses {
         let hosts = hosts.iter().map(|name| Host { name: (*name).to_owned(), port: 1 }).collect();
-        Addresses::new(HostBalance::RoundRobin, [("main".to_owned(), hosts)])
+        Addresses::new([("main".to_owned(), hosts, HostBalance::RoundRobin)])
     }
 
     #[test]
@@ -226,15 +236,32 @@ mod tests {
         let works = Arc::new(AtomicBool::new(true));
         let still = Arc::clone(&works);
         let look_up: LookUp = Arc::new(move |host, _| match host {
-            "one" if still.load(Ordering::Relaxed) => Ok(vec![at(1), at(2)]),
+            "one" if still.load(Ordering::Relaxed) => Ok(vec![tcp(1), tcp(2)]),
             "one" => Err(io::ErrorKind::TimedOut.into()),
-            _ => Ok(vec![at(3)]),
+            _ => Ok(vec![tcp(3)]),
         });
         let addresses = of(&["one", "two"]);
         assert!(addresses.look_up(&look_up).is_empty());
         works.store(false, Ordering::Relaxed);
         assert!(addresses.look_up(&look_up).is_empty());
-        assert!([1, 2, 3].into_iter().all(|last| addresses.contains(0, at(last))));
+        assert!([1, 2, 3].into_iter().all(|last| addresses.contains(0, &at(last))));
+    }
+
+    #[test]
+    fn a_unix_socket_is_not_looked_up() {
+        let look_up: LookUp = Arc::new(|host, _| match host {
+            "db" => Ok(vec![tcp(1)]),
+            _ => panic!("`{host}` is looked up"),
+        });
+        let addresses = of(&["/run/postgresql", "db", "@name"]);
+        assert!(addresses.look_up(&look_up).is_empty());
+        let now = Instant::now();
+        let mut tried = Vec::new();
+        while let Some(attempt) = addresses.attempt(0, &tried, Duration::from_secs(1), now) {
+            tried.push(attempt.at);
+        }
+        let said: Vec<String> = tried.iter().map(ToString::to_string).collect();
+        assert_eq!(said, ["/run/postgresql/.s.PGSQL.1", "10.0.0.1:1", "@name/.s.PGSQL.1"]);
     }
 
     #[test]
@@ -255,6 +282,6 @@ mod tests {
         addresses.learn(0, vec![Vec::new()]);
         assert_eq!(addresses.version(), 1);
         addresses.learn(0, vec![vec![at(2)]]);
-        assert_eq!((addresses.version(), addresses.contains(0, at(1))), (2, false));
+        assert_eq!((addresses.version(), addresses.contains(0, &at(1))), (2, false));
     }
 }

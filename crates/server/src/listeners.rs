@@ -225,10 +225,7 @@ impl UnixPlace {
     }
 
     fn address(&self) -> io::Result<SockAddr> {
-        match self.0.strip_prefix('@') {
-            Some(name) => SockAddr::unix(format!("\0{name}")),
-            None => SockAddr::unix(&self.0),
-        }
+        unix_address(&self.0)
     }
 
     fn is(&self, at: &SockAddr) -> bool {
@@ -274,6 +271,14 @@ impl UnixPlace {
 impl std::fmt::Display for UnixPlace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// The address of a Unix socket: a path, or an abstract name, whose zero byte `@` stands for.
+pub(crate) fn unix_address(place: &str) -> io::Result<SockAddr> {
+    match place.strip_prefix('@') {
+        Some(name) => SockAddr::unix(format!("\0{name}")),
+        None => SockAddr::unix(place),
     }
 }
 

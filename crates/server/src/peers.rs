@@ -56,12 +56,12 @@ impl Peers {
         let place = |peer: &pgherd_core::settings::PeerSettings| {
             let hosts =
                 hosts::read(&peer.host, peer.port).expect("the settings' hosts were checked");
-            (format!("peer {}", peer.id), hosts)
+            (format!("peer {}", peer.id), hosts, HostBalance::RoundRobin)
         };
         Some(Self {
             own,
             places: others().map(|peer| peer.id).zip(0..).collect(),
-            addresses: Arc::new(Addresses::new(HostBalance::RoundRobin, others().map(place))),
+            addresses: Arc::new(Addresses::new(others().map(place))),
             clients: Mutex::default(),
         })
     }

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use pgherd::{PasswordError, TlsError};
 use pgherd_core::balance::Balancer;
+use pgherd_core::hosts::Address;
 use pgherd_core::route::RoutePolicy;
-use pgherd_core::settings::{AuthMethod, HostBalance, Settings};
+use pgherd_core::settings::{AuthMethod, Settings};
 use pgherd_core::shard::BadShardMap;
 use pgherd_core::sql::Classifier;
 use pgherd_core::topology::{Node, Topology, TopologyError};
@@ -238,7 +239,7 @@ impl Server {
             return Err(ServeError::NoUsers);
         }
         let settings = &with_passwords(settings)?;
-        let addresses = Arc::new(addresses_of(&topology, settings.pool.load_balance_hosts));
+        let addresses = Arc::new(addresses_of(&topology));
         if let Some((node, NotFound { host, error })) = addresses.look_up(&look_up).pop() {
             let (node, host) = (node.to_owned(), host.name);
             return Err(ServeError::Resolve { node, host, source: error });
@@ -277,7 +278,7 @@ impl Server {
             relogin: Box::new(move |settings| monitor.relogin(settings)),
         };
         let now = Instant::now();
-        let before = predecessor.as_ref().map(|process| process.cancels);
+        let before = predecessor.as_ref().map(|process| process.cancels.into());
         let whereabouts = Whereabouts { addresses, peers, predecessor: before };
         let doors = Doors { client_tls, node_tls, hba };
         let proxy = proxy(held, policy, health, whereabouts, doors, count, now);
@@ -422,7 +423,7 @@ pub(crate) struct Health {
 pub(crate) struct Whereabouts {
     pub(crate) addresses: Arc<Addresses>,
     pub(crate) peers: Option<Peers>,
-    pub(crate) predecessor: Option<SocketAddr>,
+    pub(crate) predecessor: Option<Address>,
 }
 
 /// What is read from files for both sides: TLS, and who may log in how.
@@ -499,12 +500,12 @@ pub(crate) fn proxy(
 }
 
 /// The addresses of the nodes, to be looked up.
-pub(crate) fn addresses_of(topology: &Topology, balance: HostBalance) -> Addresses {
+pub(crate) fn addresses_of(topology: &Topology) -> Addresses {
     let place = |node: &Node| {
         let hosts = node.hosts().expect("the topology has checked its nodes' hosts");
-        (node.name.clone(), hosts)
+        (node.name.clone(), hosts, node.balance)
     };
-    Addresses::new(balance, topology.nodes().iter().map(place))
+    Addresses::new(topology.nodes().iter().map(place))
 }
 
 #[cfg(test)]

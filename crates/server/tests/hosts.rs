@@ -9,6 +9,7 @@ mod world;
 use pgherd_lab::{Cluster, ClusterSpec, Link, link::Mode};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
+use world::console::{ADMIN, console, find, show, with_consoles};
 use world::{World, eventually};
 
 /// A proxy whose only node is reached over two links.
@@ -65,6 +66,54 @@ async fn without_balancing_they_go_to_the_first_that_works() {
     let _more = holders(&world, 4).await;
     assert!(links[1].connections() >= 6);
     drop(first);
+}
+
+#[tokio::test]
+async fn each_node_uses_its_addresses_as_it_says() {
+    let cluster = Cluster::start(&ClusterSpec::default()).unwrap();
+    let links = [0, 1].map(|_| Link::to(cluster.coordinator().address()).unwrap());
+    let hosts = links.each_ref().map(|link| link.address().to_string()).join(",");
+    // The same server as another node, whose addresses are not used in turn.
+    let more = format!(
+        "node = [\n{{ host = \"{hosts}\", role = \"coordinator\" }},\n\
+         {{ host = \"{hosts}\", role = \"worker\", shard = 0, load_balance_hosts = \"disable\" }}]\n\
+         database = [{{ name = \"app\" }}, {{ name = \"again\", database = \"app\", shard = 0 }}]\n"
+    );
+    let nodes = pgherd_core::Settings::from_toml(
+        &format!("{more}user = [{{ name = \"app\" }}]\n"),
+        "nodes",
+    )
+    .unwrap();
+    let change = |settings: &mut pgherd_core::Settings| {
+        settings.nodes = nodes.nodes;
+        settings.databases = nodes.databases;
+        with_consoles(settings);
+    };
+    let world = World::before(cluster, change, world::TWO_CORES);
+    let topology = || world.server().topology();
+    let is_probed =
+        || topology().nodes().iter().all(|node| topology().health(node.id).rtt.is_some());
+    eventually("both nodes are probed", is_probed).await;
+    let carried = || links.each_ref().map(Link::connections);
+    let [first, second] = carried();
+    let mut holders = Vec::new();
+    for _ in 0..4 {
+        let client = world.try_connect("dbname=again").await.unwrap();
+        client.batch_execute("begin; select 1").await.unwrap();
+        holders.push(client);
+    }
+    let at_one = carried();
+    assert!(at_one == [first + 4, second] || at_one == [first, second + 4], "{at_one:?}");
+    for _ in 0..4 {
+        let client = world.connect().await;
+        client.batch_execute("begin; select 1").await.unwrap();
+        holders.push(client);
+    }
+    assert_eq!(carried(), at_one.map(|carried| carried + 2));
+    let databases = show(&console(&world, ADMIN).await, "DATABASES").await;
+    let balance =
+        ["app", "again"].map(|name| &find(&databases, "name", name)["load_balance_hosts"]);
+    assert_eq!(balance, ["round-robin", "disable"]);
 }
 
 #[tokio::test]

@@ -7,9 +7,11 @@
 //! All ways lead to the same server, so none of this says anything about the node's health: that is
 //! for whoever has tried every way in vain.
 
+mod address;
 mod list;
 mod ways;
 
+pub use address::Address;
 pub(crate) use list::split_port;
 pub use list::{BadHosts, Host, read};
 pub use ways::{Attempt, Ways};

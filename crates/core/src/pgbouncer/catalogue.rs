@@ -62,7 +62,7 @@ pub(super) static GLOBAL: &[Row<Draft>] = &[
         Err(_) => r.problem(format!("{} is no port", v.count())),
     })),
     row("listen_backlog", Kind::Count, "128", NoEffect("4096 clients may wait to be accepted, as far as net.core.somaxconn lets them")),
-    row("unix_socket_dir", Kind::Text, "/tmp", Becomes("`listen.unix_socket_dir`", "", |d, v, _| d.settings.listen.unix_socket_dir = v.text().to_owned())),
+    row("unix_socket_dir", Kind::Text, "/tmp", Becomes("`listen.unix_socket_dir`", "and the `host` of databases that name none", |d, v, _| d.settings.listen.unix_socket_dir = v.text().to_owned())),
     row("unix_socket_mode", Kind::Text, "0777", Becomes("`listen.unix_socket_mode`", "", |d, v, _| d.settings.listen.unix_socket_mode = v.text().to_owned())),
     row("unix_socket_group", Kind::Text, "", Becomes("`listen.unix_socket_group`", "", |d, v, _| d.settings.listen.unix_socket_group = v.text().to_owned())),
     row("user", Kind::Text, "", Becomes("`pgherd pgbouncer`", "the process becomes that user; `pgherd convert` leaves it out", |d, v, _| d.process.user = some(v))),
@@ -187,7 +187,7 @@ pub(super) static GLOBAL: &[Row<Draft>] = &[
 #[rustfmt::skip]
 pub(super) static DATABASE: &[Row<DatabaseDraft>] = &[
     row("dbname", Kind::Text, "", Becomes("`database`", "", |d, v, _| d.settings.database = v.text().to_owned())),
-    row("host", Kind::Text, "", Becomes("`[[node]]` `host`", "several are ways to one server; each further server is a `worker` with a `shard` of its own, which its `[[database]]` name", |d, v, _| d.host = v.text().to_owned())),
+    row("host", Kind::Text, "", Becomes("`[[node]]` `host`", "several are ways to one server; none is the Unix socket in unix_socket_dir; each further server is a `worker` with a `shard` of its own, which its `[[database]]` name", |d, v, _| d.host = v.text().to_owned())),
     row("port", Kind::Count, "5432", Becomes("`[[node]]` `port`", "", |d, v, r| match u16::try_from(v.count()) {
         Ok(port) if port > 0 => d.port = port,
         _ => r.problem(format!("{} is no port", v.count())),
@@ -206,7 +206,7 @@ pub(super) static DATABASE: &[Row<DatabaseDraft>] = &[
     row("pool_mode", POOL_MODES, "", Becomes("`pool_mode`", "", |d, v, _| d.settings.pool_mode = Some(pool_mode(v)))),
     row("server_lifetime", Kind::Seconds, "", Becomes("`max_lifetime`", "at least 1s", |d, v, r| d.settings.max_lifetime = Some(r.at_least(v, Duration::from_secs(1))))),
     row("query_wait_timeout", Kind::Seconds, "", Becomes("`acquire_timeout`", "0, for ever, becomes 10m; a user's own goes before", |d, v, r| d.settings.acquire_timeout = Some(r.limit(v, Duration::from_millis(1), TEN_MINUTES)))),
-    row("load_balance_hosts", BALANCES, "", Becomes("`pool.load_balance_hosts`", "the same for all databases, so far", |d, v, _| d.balance = v.text().parse().expect("the words of both are the same"))),
+    row("load_balance_hosts", BALANCES, "", Becomes("`[[node]]` `load_balance_hosts`", "hosts that two databases use in different ways are two nodes", |d, v, _| d.balance = v.text().parse().expect("the words of both are the same"))),
     row("connect_query", Kind::Text, "", Becomes("`connect_query`", "run again after each reset", |d, v, _| d.settings.connect_query = v.text().to_owned())),
     row("client_encoding", Kind::Text, "", Becomes("`client_encoding`", "RESET goes back to what the client asked for at its login, if it did", |d, v, _| d.settings.client_encoding = v.text().to_owned())),
     row("datestyle", Kind::Text, "", Becomes("`datestyle`", "RESET goes back to what the client asked for at its login, if it did", |d, v, _| d.settings.datestyle = v.text().to_owned())),
@@ -232,7 +232,7 @@ pub(super) static USER: &[Row<UserSettings>] = &[
 /// `[peers]`, for each of them.
 #[rustfmt::skip]
 pub(super) static PEER: &[Row<PeerSettings>] = &[
-    row("host", Kind::Text, "", Becomes("`[[peer]]` `host`", "over TCP, so far", |p, v, _| p.host = v.text().to_owned())),
+    row("host", Kind::Text, "", Becomes("`[[peer]]` `host`", "", |p, v, _| p.host = v.text().to_owned())),
     row("port", Kind::Count, "6432", Becomes("`[[peer]]` `port`", "", |p, v, r| match u16::try_from(v.count()) {
         Ok(port) if port > 0 => p.port = port,
         _ => r.problem(format!("{} is no port", v.count())),

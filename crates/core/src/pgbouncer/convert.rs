@@ -11,6 +11,7 @@ use super::ini::{Entry, IniSection, Place, read_ini};
 use super::pairs::read_pairs;
 use super::userlist::{StoredPassword, read_userlist};
 use crate::NodeRole;
+use crate::hosts;
 use crate::id::ShardId;
 use crate::settings::{
     ANY_DATABASE, DatabaseSettings, HostBalance, NodeSettings, PeerSettings, Secret, Settings,
@@ -289,14 +290,19 @@ impl Conversion<'_> {
         };
         database.settings.name.clone_from(&entry.key);
         self.apply(DATABASE, &given(&pairs, entry), false, &entry.key, &mut database);
-        let problem = match database.host.as_str() {
-            "" if draft.settings.listen.unix_socket_dir.is_empty() => "it has no host".to_owned(),
-            host if host.split(',').any(is_socket) => {
-                "the node is behind a Unix socket, which pgherd does not go to yet: name a host, such as \
-                 host=127.0.0.1"
+        let has_host = !database.host.is_empty();
+        if !has_host {
+            // In PgBouncer clients and nodes meet in the same folder.
+            database.host.clone_from(&draft.settings.listen.unix_socket_dir);
+        }
+        let problem = match hosts::read(&database.host, database.port) {
+            _ if database.host.is_empty() => "it has no host".to_owned(),
+            Ok(hosts) if !has_host && !hosts[0].is_socket() => {
+                "it has no host, and unix_socket_dir is no full path: name one as the host"
                     .to_owned()
             }
-            _ => {
+            Err(problem) => format!("host: {problem}"),
+            Ok(_) => {
                 // What it is called there.
                 if database.settings.name == database.settings.database {
                     database.settings.database.clear();
@@ -309,9 +315,10 @@ impl Conversion<'_> {
     }
 
     /// A node for each server, and the database on the first that is asked whether it lives. The others
-    /// have databases of their own, so each is a group of its own.
+    /// have databases of their own, so each is a group of its own. A server whose hosts two databases
+    /// use in different ways is two.
     fn nodes(&mut self, settings: &mut Settings, databases: &mut [(DatabaseDraft, Place)]) {
-        let Some((first, _)) = databases.first() else {
+        if databases.is_empty() {
             if self.problems.is_empty() {
                 self.problems.push(FileError {
                     file: self.file_name.to_owned(),
@@ -320,25 +327,18 @@ impl Conversion<'_> {
                 });
             }
             return;
-        };
-        settings.pool.load_balance_hosts = first.balance;
-        for (database, place) in databases.iter().filter(|(one, _)| one.balance != first.balance) {
-            let name = &database.settings.name;
-            let problem =
-                format!("{name}: load_balance_hosts is the same for all databases, so far");
-            self.problems.push(place.error(problem));
         }
-        let mut servers: Vec<(String, u16)> = Vec::new();
+        let mut servers: Vec<(String, u16, HostBalance)> = Vec::new();
         for (database, _) in databases.iter_mut() {
-            let is_it =
-                |(host, port): &(String, u16)| (host, *port) == (&database.host, database.port);
-            let at = servers.iter().position(is_it).unwrap_or_else(|| {
-                servers.push((database.host.clone(), database.port));
+            let server = (database.host.clone(), database.port, database.balance);
+            let at = servers.iter().position(|known| *known == server).unwrap_or_else(|| {
+                servers.push(server);
                 servers.len() - 1
             });
             database.settings.shard = shard_of(at);
         }
-        let node = |(at, (host, port)): (usize, (String, u16))| NodeSettings {
+        let usual = settings.pool.load_balance_hosts;
+        let node = |(at, (host, port, balance))| NodeSettings {
             name: if at == 0 { "coordinator".to_owned() } else { format!("server-{}", at + 1) },
             host,
             port,
@@ -347,6 +347,7 @@ impl Conversion<'_> {
             weight: 1,
             zone: String::new(),
             server_name: String::new(),
+            load_balance_hosts: Some(balance).filter(|balance| *balance != usual),
         };
         settings.nodes = servers.into_iter().enumerate().map(node).collect();
         let on_first = databases.iter().filter(|(database, _)| database.settings.shard.is_none());
@@ -413,16 +414,16 @@ impl Conversion<'_> {
         };
         let mut peer = PeerSettings { id, port: 6432, ..PeerSettings::default() };
         self.apply(PEER, &given(&pairs, entry), false, &entry.key, &mut peer);
-        let warning = if settings.listen.peer_id == 0 {
-            "no effect without peer_id"
-        } else if is_socket(&peer.host) {
-            "it is behind a Unix socket, and requests to cancel are sent on over TCP only, so far"
-        } else {
-            settings.peers.retain(|known| known.id != id);
-            settings.peers.push(peer);
-            return;
-        };
-        self.warnings.push(entry.place.error(format!("{id}: {warning}")));
+        if settings.listen.peer_id == 0 {
+            let warning = format!("{id}: no effect without peer_id");
+            return self.warnings.push(entry.place.error(warning));
+        }
+        if peer.host.is_empty() {
+            peer.host.clone_from(&settings.listen.unix_socket_dir);
+        }
+        settings.peers.retain(|known| known.id != id);
+        settings.peers.push(peer);
+        self.places.insert(format!("peer.{id}"), (entry.place.clone(), id.to_string()));
     }
 
     fn user(&mut self, entry: &Entry, users: &mut [UserSettings]) {
@@ -505,11 +506,6 @@ impl Conversion<'_> {
 /// be nodes are refused where they make a cluster.
 fn shard_of(at: usize) -> Option<ShardId> {
     at.checked_sub(1).map(|shard| ShardId(u16::try_from(shard).unwrap_or(u16::MAX)))
-}
-
-/// Whether a host is a Unix socket, as it is where none is named.
-fn is_socket(host: &str) -> bool {
-    host.is_empty() || host.starts_with(['/', '@'])
 }
 
 /// Whether a stored hash is that of a user's password.

@@ -37,8 +37,8 @@ const NAMED: [(&str, &str, &str); 25] = [
     (
         "COORDINATOR_HOST",
         "",
-        "The coordinator: `host`, `host:port`, or the folder of a Unix socket; \
-        or several that lead to it, `host|host:port`. Required.",
+        "The coordinator: `host`, `host:port`, the folder of a Unix socket (`/run/postgresql`) or its abstract \
+        name (`@name`); or several that lead to it, `host|host:port`. Required.",
     ),
     ("COORDINATOR_PORT", "5432", "Its port, if `COORDINATOR_HOST` has none. Range: 1 to 65535."),
     (
@@ -372,6 +372,7 @@ fn read_nodes(env: &mut Environment<'_>) -> Vec<NodeSettings> {
         weight: 1,
         zone: String::new(),
         server_name: String::new(),
+        load_balance_hosts: None,
     };
 
     let coordinators = env.hosts("COORDINATOR_HOST", "COORDINATOR_PORT");

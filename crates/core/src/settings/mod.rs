@@ -261,6 +261,7 @@ impl Settings {
         let node = |node: &NodeSettings| Node {
             weight: node.weight,
             zone: (!node.zone.is_empty()).then(|| node.zone.clone()),
+            balance: node.load_balance_hosts.unwrap_or(self.pool.load_balance_hosts),
             ..Node::new(&*node.name, &*node.host, node.port, node.role, node.shard)
         };
         Topology::new(self.nodes.iter().map(node).collect())

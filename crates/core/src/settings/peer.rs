@@ -14,10 +14,10 @@ pub struct PeerSettings {
     /// Its number: its own `listen.peer_id`, or the `peer_id` of a PgBouncer. Range: 1 to 16383.
     /// Required, unique. That of this process may be listed, too.
     pub id: u16,
-    /// The host at which it, and no other, is reached: a name or an address, or several as for a
-    /// `[[node]]`. Required.
+    /// The host at which it, and no other, is reached: a name, an address or a Unix socket, or several
+    /// as for a `[[node]]`. Required.
     pub host: String,
-    /// TCP port, for hosts that have none. Range: 1 to 65535. Default: 6432.
+    /// The port, for hosts that have none. Range: 1 to 65535. Default: 6432.
     pub port: u16,
 }
 
@@ -43,14 +43,8 @@ pub(super) fn check(settings: &Settings) -> Vec<(String, String)> {
         } else if !ids.insert(id) {
             problem(format!("two peers have the id {id}"));
         }
-        match hosts::read(host, *port) {
-            Err(text) => problem(format!("host: {text}")),
-            Ok(hosts) if hosts.iter().any(hosts::Host::is_socket) => {
-                problem(format!(
-                    "host: `{host}` is the folder of a Unix socket, and peers need TCP"
-                ));
-            }
-            Ok(_) => {}
+        if let Err(text) = hosts::read(host, *port) {
+            problem(format!("host: {text}"));
         }
     }
     if !settings.peers.is_empty() && settings.listen.peer_id == 0 {

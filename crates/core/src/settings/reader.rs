@@ -113,7 +113,18 @@ fn read_node(reader: &mut Reader<'_, '_, '_>) -> Option<NodeSettings> {
     let weight = reader.take("weight", 1, &Range::Between(1..=1000));
     let zone = reader.take("zone", String::new(), &Range::Any);
     let server_name = reader.take("server_name", String::new(), &Range::Any);
-    Some(NodeSettings { name, host: host?, port, role: role?, shard, weight, zone, server_name })
+    let load_balance_hosts = reader.optional("load_balance_hosts");
+    Some(NodeSettings {
+        name,
+        host: host?,
+        port,
+        role: role?,
+        shard,
+        weight,
+        zone,
+        server_name,
+        load_balance_hosts,
+    })
 }
 
 fn read_user(reader: &mut Reader<'_, '_, '_>) -> Option<UserSettings> {

@@ -336,7 +336,7 @@ section! {
         connect_timeout: Duration = secs(5), between(ms(10), secs(600));
         /// How new backends are spread over the addresses of a node that has several, because its
         /// `host` is a list or a name that stands for several: "round-robin", each in turn; or
-        /// "disable", the first that works, until it fails.
+        /// "disable", the first that works, until it fails. A `[[node]]` may have its own.
         ///
         /// Default: "round-robin". Reload: restart.
         load_balance_hosts: HostBalance = HostBalance::RoundRobin, Range::Any;
@@ -673,11 +673,13 @@ section! {
 pub struct NodeSettings {
     /// What people call it. Unique. Default: by its place, "coordinator", "shard-0", "shard-0-r1".
     pub name: String,
-    /// Host name, address, or the folder of a Unix socket. Required. Several, separated by commas and
-    /// each with a port of its own or without, are ways to the same server: poolers or load balancers
-    /// before it (see `pool.load_balance_hosts`).
+    /// Host name, address, or a Unix socket: its folder (`/run/postgresql`), or what its abstract name
+    /// begins with (`@postgresql`). Required. Several, separated by commas and each with a port of its
+    /// own or without, are ways to the same server: poolers or load balancers before it (see
+    /// `load_balance_hosts`).
     pub host: String,
-    /// TCP port, for hosts that have none. Range: 1 to 65535. Default: 5432.
+    /// TCP port, or the number in the name of the Unix socket, for hosts that have none. Range: 1 to
+    /// 65535. Default: 5432.
     pub port: u16,
     /// "coordinator", "worker" or "replica". Required.
     pub role: NodeRole,
@@ -691,6 +693,8 @@ pub struct NodeSettings {
     /// The name its certificate is made out to. Default: "", which is `tls.server_name`, else
     /// `host`.
     pub server_name: String,
+    /// How new backends are spread over its addresses. Default: as `pool.load_balance_hosts`.
+    pub load_balance_hosts: Option<HostBalance>,
 }
 
 /// `[[user]]`: a login, checked on clients and used on the nodes. Its password is given in one of

@@ -433,6 +433,8 @@ fn a_node_may_have_several_hosts() {
     let topology = node("one, two:6000").unwrap().topology().unwrap();
     let hosts = topology.nodes()[0].hosts().unwrap();
     assert_eq!(hosts.iter().map(ToString::to_string).collect::<Vec<_>>(), ["one:5432", "two:6000"]);
+    let long = node(&format!("db,@{}", "x".repeat(100))).unwrap_err();
+    assert!(long.contains("the Unix socket `@xxx") && long.contains("107 are the most"), "{long}");
     let refused = node("one,one").unwrap_err();
     let expected =
         "pgherd.toml:1: node.coordinator: host of node `coordinator`: `one:5432` is listed twice";
@@ -443,6 +445,14 @@ fn a_node_may_have_several_hosts() {
     let settings = env(&hosts).unwrap();
     let nodes: Vec<_> = settings.nodes.iter().map(|node| (&*node.host, node.port)).collect();
     assert_eq!(nodes, [("a,b:1", 7), ("c,d", 5432), ("e", 5432)]);
+    let sockets = [
+        ("COORDINATOR_HOST", "/run/postgresql|db:1"),
+        ("REPLICA_HOSTS", "@pg:7,/run/a:b"),
+        ("REPLICA_PORTS", "8,9"),
+    ];
+    let settings = env(&sockets).unwrap();
+    let nodes: Vec<_> = settings.nodes.iter().map(|node| (&*node.host, node.port)).collect();
+    assert_eq!(nodes, [("/run/postgresql,db:1", 5432), ("@pg", 7), ("/run/a:b", 9)]);
     let refused =
         |name, hosts| env(&[("COORDINATOR_HOST", "c"), (name, hosts)]).unwrap_err().to_string();
     assert_eq!(refused("WORKER_HOSTS", "a|,b"), "WORKER_HOSTS: an item of the list has no host");
@@ -465,7 +475,6 @@ fn peers_have_numbers_of_their_own() {
         problems(&bad),
         [
             "pgherd.toml:11: peer.1: two peers have the id 1",
-            "pgherd.toml:11: peer.1: host: `/run` is the folder of a Unix socket, and peers need TCP",
             "pgherd.toml:14: peer.16384: id: 16384 is out of range (1 to 16383)",
             "pgherd.toml:14: peer.16384: host: `a:6432` is listed twice",
         ]

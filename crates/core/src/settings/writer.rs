@@ -53,7 +53,17 @@ fn optional<T: Value>(name: &'static str, value: Option<&T>) -> Option<(&'static
 }
 
 fn node(node: &NodeSettings) -> Lines {
-    let NodeSettings { name, host, port, role, shard, weight, zone, server_name } = node;
+    let NodeSettings {
+        name,
+        host,
+        port,
+        role,
+        shard,
+        weight,
+        zone,
+        server_name,
+        load_balance_hosts,
+    } = node;
     let none = String::new();
     [
         one("name", name, &none),
@@ -64,6 +74,7 @@ fn node(node: &NodeSettings) -> Lines {
         one("weight", weight, &1),
         one("zone", zone, &none),
         one("server_name", server_name, &none),
+        optional("load_balance_hosts", load_balance_hosts.as_ref()),
     ]
     .into_iter()
     .flatten()

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::hosts::{self, BadHosts, Host};
 use crate::id::{GroupId, NodeId, ShardId};
+use crate::settings::HostBalance;
 
 /// What a node is to its group.
 ///
@@ -67,7 +68,7 @@ pub struct Node {
     pub id: NodeId,
     /// What people call it. Unique in a cluster.
     pub name: String,
-    /// Host name, address, or the folder of a Unix socket; or several, see [`Self::hosts`].
+    /// Host name, address, or Unix socket; or several, see [`Self::hosts`].
     pub host: String,
     /// TCP port, for hosts that have none.
     pub port: u16,
@@ -80,11 +81,13 @@ pub struct Node {
     pub weight: u32,
     /// Where it stands: replicas of the reader's own zone come first.
     pub zone: Option<String>,
+    /// How new backends are spread over its addresses.
+    pub balance: HostBalance,
 }
 
 impl Node {
-    /// A node that is not part of a topology yet, of weight 1 and in no zone; its id is a
-    /// placeholder.
+    /// A node that is not part of a topology yet, of weight 1 and in no zone, whose addresses are used
+    /// in turn; its id is a placeholder.
     pub fn new(
         name: impl Into<String>,
         host: impl Into<String>,
@@ -93,7 +96,8 @@ impl Node {
         shard: Option<ShardId>,
     ) -> Self {
         let (id, name, host) = (NodeId(0), name.into(), host.into());
-        Self { id, name, host, port, role, shard, weight: 1, zone: None }
+        let balance = HostBalance::RoundRobin;
+        Self { id, name, host, port, role, shard, weight: 1, zone: None, balance }
     }
 
     /// The hosts that lead to it.

@@ -93,7 +93,7 @@ impl Builder {
     }
 
     /// The primary that takes DDL, statements over several shards, and writes without a key.
-    /// A host that begins with `/` is the folder of a Unix socket.
+    /// A host that begins with `/` is the folder of a Unix socket, one with `@` its abstract name.
     pub fn coordinator(self, host: impl Into<String>, port: u16) -> Self {
         self.node(host, port, NodeRole::Coordinator, None)
     }
@@ -139,6 +139,7 @@ impl Builder {
             weight,
             zone,
             server_name,
+            load_balance_hosts: None,
         });
         self
     }

@@ -267,7 +267,7 @@ impl Dialer {
     async fn connect(&self, way: &Way) -> Result<Transport, ConnectStep> {
         let socket = self.dial(way).await.map_err(ConnectStep::Dial)?;
         let mode = self.tls.mode();
-        if mode == TlsMode::Disable || matches!(socket, Socket::Unix(_)) {
+        if mode == TlsMode::Disable || socket.is_unix() {
             return Ok(Transport::Plain(socket));
         }
         match self.tls.encrypt(socket, &way.host.name).await {
@@ -280,7 +280,7 @@ impl Dialer {
     }
 
     async fn dial(&self, way: &Way) -> std::io::Result<Socket> {
-        Socket::connect(way, self.unconfirmed).await
+        Socket::connect(&way.address, self.unconfirmed).await
     }
 
     async fn connect_plain(&self, way: &Way) -> Result<Transport, ConnectStep> {

@@ -5,12 +5,10 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pgherd_core::hosts::{Attempt, Host, Ways};
-use pgherd_core::settings::HostBalance;
+use pgherd_core::hosts::{Address, Attempt, Host, Ways};
 use pgherd_core::topology::Node;
 use tracing::{debug, warn};
 
@@ -20,17 +18,14 @@ use crate::mutex::Mutex;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Way {
     pub(super) host: Arc<Host>,
-    /// `None` for a Unix socket.
-    pub(super) address: Option<SocketAddr>,
+    pub(super) address: Address,
 }
 
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { host, address } = self;
-        match address {
-            Some(address) if host.name.parse() != Ok(address.ip()) => {
-                write!(f, "{host} ({})", address.ip())
-            }
+        match address.ip() {
+            Some(ip) if host.name.parse() != Ok(ip) => write!(f, "{host} ({ip})"),
             _ => write!(f, "{host}"),
         }
     }
@@ -48,12 +43,12 @@ pub(crate) struct Reach {
 impl Reach {
     /// # Panics
     /// If the node is not part of a topology, and its hosts are no list.
-    pub(crate) fn new(node: &Node, balance: HostBalance) -> Self {
+    pub(crate) fn new(node: &Node) -> Self {
         let hosts = node.hosts().expect("the topology has checked its nodes' hosts");
         Self {
             node: node.name.as_str().into(),
             hosts: hosts.into_iter().map(Arc::new).collect(),
-            ways: Mutex::new(Ways::new(balance, [])),
+            ways: Mutex::new(Ways::new(node.balance, [])),
         }
     }
 
@@ -72,13 +67,13 @@ impl Reach {
     pub(super) async fn look_up(&self) -> io::Result<()> {
         let (mut found, mut failed) = (Vec::new(), None);
         for host in &self.hosts {
-            if host.is_socket() {
-                found.push(Way { host: host.clone(), address: None });
+            if let Some(address) = Address::of_socket(host) {
+                found.push(Way { host: host.clone(), address });
                 continue;
             }
             match tokio::net::lookup_host((host.name.as_str(), host.port)).await {
                 Ok(addresses) => {
-                    let way = |at| Way { host: host.clone(), address: Some(at) };
+                    let way = |at| Way { host: host.clone(), address: Address::Tcp(at) };
                     found.extend(addresses.map(way));
                 }
                 Err(error) => {

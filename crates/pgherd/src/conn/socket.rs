@@ -1,6 +1,7 @@
 //! The byte stream to a node, TCP or Unix, with a tap on it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -9,8 +10,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use pgherd_core::hosts::Address;
+
 use super::exchange::Exchange;
-use super::reach::Way;
 use super::tap::Tap;
 use super::transport::Transport;
 
@@ -18,6 +20,10 @@ use super::transport::Transport;
 /// how often it asks again: a node that vanished is noticed in a minute, not in two hours.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long to wait before another try where a Unix socket has no place in its queue: 10 ms, in which
+/// PostgreSQL accepts dozens.
+const FULL_QUEUE: Duration = Duration::from_millis(10);
 
 /// A stream of either kind.
 #[derive(Debug)]
@@ -30,12 +36,35 @@ impl Socket {
     /// Connects. `unconfirmed` is `pool.tcp_user_timeout`.
     ///
     /// Dropping the future closes what was opened.
-    pub(super) async fn connect(way: &Way, unconfirmed: Duration) -> io::Result<Self> {
-        let Some(address) = way.address else {
-            let path = format!("{}/.s.PGSQL.{}", way.host.name, way.host.port);
-            return UnixStream::connect(path).await.map(Self::Unix);
-        };
-        let stream = TcpStream::connect(address).await?;
+    pub(super) async fn connect(to: &Address, unconfirmed: Duration) -> io::Result<Self> {
+        match to {
+            Address::Tcp(at) => Self::connect_tcp(*at, unconfirmed).await,
+            Address::Unix(host) => Self::connect_unix(&host.socket_path()).await,
+        }
+    }
+
+    /// Whether it is a Unix socket, over which no TLS is spoken.
+    pub(super) fn is_unix(&self) -> bool {
+        matches!(self, Self::Unix(_))
+    }
+
+    async fn connect_unix(path: &str) -> io::Result<Self> {
+        // Of an abstract name the first byte is zero.
+        let path = path.strip_prefix('@').map_or(path.to_owned(), |name| format!("\0{name}"));
+        loop {
+            match UnixStream::connect(&path).await {
+                // The queue of who listens is full: the system has begun nothing that could be waited
+                // for. The caller sets a limit.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    tokio::time::sleep(FULL_QUEUE).await;
+                }
+                connected => return connected.map(Self::Unix),
+            }
+        }
+    }
+
+    async fn connect_tcp(to: SocketAddr, unconfirmed: Duration) -> io::Result<Self> {
+        let stream = TcpStream::connect(to).await?;
         stream.set_nodelay(true)?;
         let keepalive = socket2::TcpKeepalive::new()
             .with_time(KEEPALIVE_IDLE)
@@ -211,18 +240,29 @@ impl AsyncWrite for TappedSocket {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixListener};
+
     use pgherd_core::hosts::Host;
 
     use super::*;
 
     #[tokio::test]
+    async fn an_abstract_name_is_connected_to() {
+        let name = format!("@pgherd-conn-{}", std::process::id());
+        let host = Arc::new(Host { name: name.clone(), port: 5432 });
+        let at = SocketAddr::from_abstract_name(format!("{}/.s.PGSQL.5432", &name[1..])).unwrap();
+        let _listener = UnixListener::bind_addr(&at).unwrap();
+        let address = Address::of_socket(&host).unwrap();
+        assert!(Socket::connect(&address, Duration::ZERO).await.unwrap().is_unix());
+    }
+
+    #[tokio::test]
     async fn a_node_that_does_not_read_is_waited_for_unless_the_settings_say_otherwise() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let host = Host { name: "127.0.0.1".to_owned(), port: address.port() };
-        let way = Way { host: Arc::new(host), address: Some(address) };
         for (set, expected) in [(0, None), (7, Some(Duration::from_secs(7)))] {
-            let socket = Socket::connect(&way, Duration::from_secs(set)).await;
+            let socket = Socket::connect(&address.into(), Duration::from_secs(set)).await;
             let Socket::Tcp(stream) = socket.unwrap() else { panic!("it is TCP") };
             let socket = socket2::SockRef::from(&stream);
             let found = socket.tcp_user_timeout().unwrap().filter(|limit| !limit.is_zero());

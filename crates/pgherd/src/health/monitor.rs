@@ -129,7 +129,7 @@ impl HealthMonitor {
         let names = topology.nodes().iter().map(|node| node.name.as_str().into()).collect();
         let limit = settings.health.timeout;
         let tls = Tls::of(&settings);
-        let reach = |node| Arc::new(Reach::new(node, settings.pool.load_balance_hosts));
+        let reach = |node| Arc::new(Reach::new(node));
         let reaches: Vec<_> = topology.nodes().iter().map(reach).collect();
         let logins: Vec<_> = topology.nodes().iter().map(login).collect();
         let prober = |((node, reach), login): ((&Node, &Arc<Reach>), &Arc<Login>)| {

@@ -1,10 +1,11 @@
 //! What a core tells of itself when a console asks.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pgherd_core::hosts::Address;
 use pgherd_core::settings::PoolMode;
 
 use crate::auth::UserId;
@@ -180,6 +181,26 @@ pub(crate) enum Side {
     Backend,
 }
 
+/// One end of a connection. Of a Unix socket there is no address, and of a client's, or of our own side,
+/// no port: `listen.port` stands for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct End {
+    pub(crate) ip: Option<IpAddr>,
+    pub(crate) port: Option<u16>,
+}
+
+impl From<Option<SocketAddr>> for End {
+    fn from(at: Option<SocketAddr>) -> Self {
+        Self { ip: at.map(|at| at.ip()), port: at.map(|at| at.port()) }
+    }
+}
+
+impl From<&Address> for End {
+    fn from(at: &Address) -> Self {
+        Self { ip: at.ip(), port: Some(at.port()) }
+    }
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -189,8 +210,8 @@ pub(crate) struct Connection {
     pub(crate) is_logging_in: bool,
     pub(crate) user: Option<String>,
     pub(crate) database: Option<String>,
-    pub(crate) peer: Option<SocketAddr>,
-    pub(crate) local: Option<SocketAddr>,
+    pub(crate) peer: End,
+    pub(crate) local: End,
     pub(crate) connected_at: Instant,
     pub(crate) requested_at: Instant,
     pub(crate) waits_since: Option<Instant>,

@@ -27,10 +27,10 @@ mod standing;
 mod upkeep;
 
 use std::io::Read;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use pgherd_core::hosts::Address;
 use pgherd_core::timeouts::Doing;
 use pgherd_core::topology::Topology;
 use pgherd_wire::backend::{Report, Severity};
@@ -63,7 +63,7 @@ pub struct Backend<S> {
     write_error: Option<std::io::Error>,
     pub(super) pool: PoolKey,
     pub(super) database: Arc<Database>,
-    pub(super) address: SocketAddr,
+    pub(super) address: Address,
     pub(super) phase: Phase,
     pub(super) relay: BackendRelay,
     /// What the node reports of the session.

@@ -138,10 +138,10 @@ impl<D: Driver> Worker<D> {
         let backend = &mut self.backends[key];
         let mut request = Vec::new();
         startup::put_cancel(&mut request, backend.pid, &backend.secret);
-        let (serial, address) = (backend.serial, backend.address);
+        let (serial, address) = (backend.serial, backend.address.clone());
         let is_encrypted = backend.link.is_encrypted();
         let node = backend.pool.node;
-        let to_node = self.proxy.to_node(node, address).filter(|_| is_encrypted);
+        let to_node = self.proxy.to_node(node, &address).filter(|_| is_encrypted);
         if is_encrypted && to_node.is_none() {
             tracing::warn!(%address, "a cancel request is not sent in plain, and no host is there now");
             if let Some(by) = by {
@@ -153,7 +153,7 @@ impl<D: Driver> Worker<D> {
         let backend = &mut self.backends[key];
         let entry = self.cancels.vacant_entry();
         let token = Token::Cancel(Entry::new(entry.key(), own_serial));
-        match self.driver.connect(address, token) {
+        match self.driver.connect(&address, token) {
             Ok(stream) => {
                 backend.cancels += 1;
                 entry.insert(CancelConnection {

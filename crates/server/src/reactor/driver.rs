@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 
+use pgherd_core::hosts::Address;
 use tokio::sync::oneshot;
 
 use crate::admin::{Order, Report, Scope};
@@ -165,7 +166,7 @@ pub trait Driver {
     ///
     /// # Errors
     /// What the system says when it fails at once.
-    fn connect(&mut self, to: SocketAddr, token: Token) -> io::Result<Self::Stream>;
+    fn connect(&mut self, to: &Address, token: Token) -> io::Result<Self::Stream>;
 
     /// Whether a connect has succeeded; `false` while it is still under way.
     ///

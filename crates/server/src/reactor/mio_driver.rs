@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use mio::event::Source;
 use mio::net::{TcpListener, TcpStream, UnixListener};
 use mio::{Events, Interest, Poll, Waker};
-use socket2::{SockRef, TcpKeepalive};
+use pgherd_core::hosts::Address;
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::sync::oneshot;
 
 use super::driver::{Entry, Via};
 use super::{Driver, Mail, Proxy, Readiness, TICK, Token, Worker};
-use crate::listeners::{Listener, SocketFile};
+use crate::listeners::{Listener, SocketFile, unix_address};
 
 /// Events taken from the system at once.
 const EVENTS: usize = 1024;
@@ -64,9 +65,15 @@ pub struct MioDriver {
 impl Driver for MioDriver {
     type Stream = TcpStream;
 
-    fn connect(&mut self, to: SocketAddr, token: Token) -> io::Result<TcpStream> {
-        let mut stream = TcpStream::connect(to)?;
-        prepare(&SockRef::from(&stream), self.user_timeout)?;
+    fn connect(&mut self, to: &Address, token: Token) -> io::Result<TcpStream> {
+        let mut stream = match to {
+            Address::Tcp(at) => {
+                let stream = TcpStream::connect(*at)?;
+                prepare(&SockRef::from(&stream), self.user_timeout)?;
+                stream
+            }
+            Address::Unix(host) => connect_unix(&host.socket_path())?,
+        };
         self.register(&mut stream, token)?;
         Ok(stream)
     }
@@ -75,7 +82,8 @@ impl Driver for MioDriver {
         if let Some(error) = stream.take_error()? {
             return Err(error);
         }
-        match stream.peer_addr() {
+        // Not the stream's own question, which knows no Unix sockets.
+        match SockRef::from(stream).peer_addr() {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
             Err(error) => Err(error),
@@ -124,6 +132,16 @@ impl Driver for MioDriver {
     fn resident(&mut self) -> Option<u64> {
         resident()
     }
+}
+
+/// Connects to a Unix socket. Where the queue of who listens is full that fails at once: the system begins
+/// nothing that could be waited for.
+fn connect_unix(place: &str) -> io::Result<TcpStream> {
+    let address = unix_address(place)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&address)?;
+    Ok(TcpStream::from(OwnedFd::from(socket)))
 }
 
 /// Bytes of memory that the process holds, where the system tells.

@@ -35,7 +35,6 @@ pub(crate) use reporting::sizes;
 pub use tally::Tally;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -44,6 +43,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use pgherd::TlsError;
 use pgherd_core::balance::Balancer;
+use pgherd_core::hosts::Address;
 use pgherd_core::id::{Generation, NodeId};
 use pgherd_core::route::{Loads, RoutePolicy, pick_replica};
 use pgherd_core::settings::{PinPolicy, Settings};
@@ -127,7 +127,7 @@ pub struct Proxy {
     /// Other processes that cancel requests may be for.
     pub peers: Option<Peers>,
     /// Where the process that this one has taken over takes those for its clients.
-    pub predecessor: Option<SocketAddr>,
+    pub predecessor: Option<Address>,
     /// `pool.tcp_user_timeout`.
     pub user_timeout: Duration,
     /// Sessions that are pinned to their backends.
@@ -205,7 +205,7 @@ impl Proxy {
     }
 
     /// What TLS to a node at this address is spoken with; `None` if there is none.
-    fn to_node(&self, node: NodeId, at: SocketAddr) -> Option<ToNode> {
+    fn to_node(&self, node: NodeId, at: &Address) -> Option<ToNode> {
         self.node_tls.to(node, self.addresses.host_at(node.index(), at)?)
     }
 }

@@ -121,8 +121,8 @@ impl<D: Driver> Worker<D> {
             is_logging_in: matches!(standing, Standing::LoggingIn | Standing::Leaving),
             user,
             database,
-            peer,
-            local,
+            peer: peer.into(),
+            local: local.into(),
             connected_at: client.connected_at(),
             requested_at: backend.map_or(client.waits_since(), |(_, b)| b.began_at),
             waits_since: (standing == Standing::Waiting).then(|| client.waits_since()),
@@ -143,7 +143,7 @@ impl<D: Driver> Worker<D> {
     }
 
     fn of_backend(&self, key: usize, backend: &Backend<D::Stream>) -> Connection {
-        let (peer, local) = self.driver.ends(backend.link.socket());
+        let (_, local) = self.driver.ends(backend.link.socket());
         let client = backend.client();
         Connection {
             side: Side::Backend,
@@ -151,8 +151,8 @@ impl<D: Driver> Worker<D> {
             is_logging_in: false,
             user: Some(self.proxy.users.get(backend.pool.user).name.clone()),
             database: Some(backend.database.name.to_string()),
-            peer: peer.or(Some(backend.address)),
-            local,
+            peer: (&backend.address).into(),
+            local: local.into(),
             connected_at: backend.opened_at,
             requested_at: backend.changed_at,
             waits_since: None,

@@ -193,11 +193,54 @@ fn hosts_and_peers_become_ours() {
     let settings = convert(ini, "test.ini", &mut read).unwrap().settings;
     let node = &settings.nodes[0];
     assert_eq!((node.host.as_str(), node.port), ("db1,db2", 6000));
-    assert_eq!(settings.pool.load_balance_hosts.to_string(), "disable");
+    assert_eq!(node.load_balance_hosts, Some(HostBalance::Disable));
     let peer = |id, host: &str, port| PeerSettings { id, host: host.to_owned(), port };
     assert_eq!(settings.peers, [peer(1, "10.0.0.1", 6432), peer(2, "10.0.0.2", 6433)]);
     let text = settings.to_toml();
     assert_eq!(Settings::from_toml(&text, "test").unwrap(), settings, "{text}");
+}
+
+#[test]
+fn nodes_may_be_behind_unix_sockets() {
+    let ini = "[databases]\na = host=/run/postgresql\nb = host=@pg port=6000\nc =\n\
+               d = host=db,/run/postgresql\n* = port=6001\n\
+               [pgbouncer]\nlisten_addr = ::1\nauth_file = users\npeer_id = 1\n\
+               [peers]\n2 = host=/run/other\n";
+    let found = convert(ini, "test.ini", &mut read).unwrap();
+    assert_eq!(found.warnings, []);
+    let nodes: Vec<_> =
+        found.settings.nodes.iter().map(|node| (node.host.as_str(), node.port)).collect();
+    let expected = [
+        ("/run/postgresql", 5432),
+        ("@pg", 6000),
+        ("/tmp", 5432),
+        ("db,/run/postgresql", 5432),
+        ("/tmp", 6001),
+    ];
+    assert_eq!(nodes, expected, "without a host it is unix_socket_dir, whose default is /tmp");
+    assert_eq!(found.settings.peers[0].host, "/run/other");
+    let text = found.settings.to_toml();
+    assert_eq!(Settings::from_toml(&text, "test").unwrap(), found.settings, "{text}");
+
+    let long = format!("a = host=/{}", "x".repeat(100));
+    let errors = converted("", &long).map(|_| ()).unwrap_err();
+    assert!(errors.contains("test.ini:9: a: host: the Unix socket `/xxx"), "{errors}");
+}
+
+#[test]
+fn each_database_spreads_its_backends_over_the_hosts_as_it_says() {
+    let ini = "[databases]\na = host=one,two\nb = host=one,two load_balance_hosts=disable\n\
+               c = host=one,two load_balance_hosts=round-robin\n\
+               [pgbouncer]\nlisten_addr = ::1\nauth_file = users\n";
+    let settings = convert(ini, "test.ini", &mut read).unwrap().settings;
+    let nodes: Vec<_> =
+        settings.nodes.iter().map(|node| (node.host.as_str(), node.load_balance_hosts)).collect();
+    assert_eq!(nodes, [("one,two", None), ("one,two", Some(HostBalance::Disable))]);
+    let shards: Vec<_> = settings.databases.iter().map(|database| database.shard).collect();
+    assert_eq!(shards, [None, Some(ShardId(0)), None]);
+    let topology = settings.topology().unwrap();
+    let balance = topology.nodes().iter().map(|node| node.balance);
+    assert!(balance.eq([HostBalance::RoundRobin, HostBalance::Disable]));
 }
 
 #[test]
@@ -249,7 +292,6 @@ fn what_has_no_effect_is_said_with_its_reason() {
         ("", "a = host=db password=x", "test.ini:9: a: password has no effect: "),
         ("", "[users]\nnobody = pool_size=3", "test.ini:10: nobody: no effect: no login"),
         ("", "[peers]\n1 = host=other", "test.ini:10: 1: no effect without peer_id"),
-        ("peer_id = 2", "[peers]\n1 = host=/tmp", "test.ini:10: 1: it is behind a Unix socket"),
     ] {
         let found = warnings(global, rest);
         assert!(found.iter().any(|text| text.starts_with(says)), "{says}: {found:?}");
@@ -306,9 +348,13 @@ fn what_pgbouncer_refuses_or_would_be_dangerous_is_refused() {
         ("", "a = host='db", "test.ini:9: a: the quotes around `host` are not closed"),
         ("", "pgbouncer = host=db", "is the console"),
         ("", "a = dbname=a", "it has no host"),
-        ("", "a = host=/tmp", "behind a Unix socket"),
-        ("", "a = host=db,/tmp", "behind a Unix socket"),
-        ("", "a = host=db load_balance_hosts=disable", "is the same for all databases"),
+        ("unix_socket_dir = run", "a = dbname=a", "unix_socket_dir is no full path"),
+        ("", "a = host=db,,/tmp", "test.ini:9: a: host: an item of the list has no host"),
+        (
+            "peer_id = 2",
+            "[peers]\n1 = port=3",
+            "test.ini:10: 1: host: an item of the list has no host",
+        ),
         ("", "[peers]\n0 = host=db", "0 is no number of a peer"),
         ("peer_id = 99999", "", "99999 is no number of a peer"),
         ("", "a = host=db user=app password=other", "has another password in auth_file"),

@@ -26,7 +26,7 @@ pub(super) fn read(path: &Path) -> Result<String, PasswordError> {
 
 /// The password of the first line that fits. `*` fits all; `\` takes the meaning from what follows.
 pub(super) fn find(text: &str, place: Place<'_>) -> Option<String> {
-    let host = if place.host.starts_with('/') { "localhost" } else { place.host };
+    let host = if place.host.starts_with(['/', '@']) { "localhost" } else { place.host };
     let port = place.port.to_string();
     let wanted = [host, &port, place.database, place.user];
     text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {

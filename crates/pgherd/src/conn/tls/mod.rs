@@ -79,7 +79,9 @@ pub fn for_node(
 ) -> Result<(ClientConfig, HashMap<String, ServerName<'static>>), TlsError> {
     let tls = Tls::of(settings).with(node);
     let hosts = node.hosts().unwrap_or_default();
-    let names = hosts.into_iter().map(|host| Ok((host.name.clone(), tls.server_name(&host.name)?)));
+    // To a Unix socket no TLS is spoken.
+    let hosts = hosts.into_iter().filter(|host| !host.is_socket());
+    let names = hosts.map(|host| Ok((host.name.clone(), tls.server_name(&host.name)?)));
     Ok((files::load(&tls.settings)?, names.collect::<Result<_, TlsError>>()?))
 }
 

@@ -49,9 +49,8 @@ pub(super) fn row(connection: &Connection, state: String, view: &View<'_>) -> Ro
         state.into(),
     ];
     for side in [connection.peer, connection.local] {
-        // Whatever has no such address is a Unix socket, which is called by the port as well.
-        let ip = side.map_or_else(unknown("unix"), |side| side.ip().to_string());
-        let port = side.map_or(view.proxy.admin.settings().listen.port, |side| side.port());
+        let ip = side.ip.map_or_else(unknown("unix"), |ip| ip.to_string());
+        let port = side.port.unwrap_or_else(|| view.proxy.admin.settings().listen.port);
         row.extend([Cell::from(ip), u32::from(port).into()]);
     }
     for at in [connection.connected_at, connection.requested_at] {

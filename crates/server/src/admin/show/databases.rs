@@ -26,7 +26,11 @@ const COLUMNS: [Column; 19] = [
     int4("reserve_pool_size", "Backends beyond `pool_size` for clients that wait for long."),
     int4("server_lifetime", "How old a backend may get, in seconds."),
     text("pool_mode", "For how long a client holds a backend; NULL: as `pool.mode`."),
-    text("load_balance_hosts", "Always NULL: reads are balanced over nodes, see SHOW ROUTES."),
+    text(
+        "load_balance_hosts",
+        "How backends are spread over the hosts of the node that is the primary now; NULL if it has one. \
+         Reads are balanced over nodes, see SHOW ROUTES.",
+    ),
     int4("max_connections", "Backends at one node, at most; 0 is no limit."),
     int4("current_connections", "Backends, at all nodes together."),
     int4("max_client_connections", "Clients, at most; 0 is no limit."),
@@ -53,6 +57,14 @@ fn rows(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
     console.extend([consoles.into(), number(0), number(0), Cell::Null, number(0)]);
     rows.push(console);
     Ok(rows)
+}
+
+/// How the hosts are used of the node that is the database's primary now, if it has several.
+pub(super) fn host_balance(database: &Database, view: &View<'_>) -> Cell {
+    let topology = view.proxy.topology.load();
+    let primary = topology.node(database.nodes(&topology).primary);
+    let balance = Some(primary.balance).filter(|_| primary.host.contains(','));
+    balance.map(|balance| balance.to_string()).into()
 }
 
 fn row(database: &Database, view: &View<'_>) -> Row {
@@ -82,14 +94,14 @@ fn row(database: &Database, view: &View<'_>) -> Row {
         reserve.into(),
         lifetime.as_secs().into(),
         settings.pool_mode.map(|mode| mode.to_string()).into(),
-        Cell::Null,
+        host_balance(database, view),
         most.into(),
         backends.into(),
         all.client_limit_of_database(&settings).unwrap_or(0).into(),
         database.client_count().into(),
         u32::from(database.is_paused()).into(),
         u32::from(database.is_disabled()).into(),
-        Cell::shown("coordinator"),
+        Cell::shown(database.group),
         reserve.into(),
     ]
 }

@@ -1,7 +1,9 @@
 //! `SHOW DNS_HOSTS` and `SHOW DNS_ZONES`.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
+
+use pgherd_core::hosts::Address;
 
 use super::super::report::Scope;
 use super::super::table::{Cell, Column, Row, int4, int8, text};
@@ -10,7 +12,7 @@ use super::view::View;
 
 pub(super) static HOSTS_TABLE: Table = Table {
     name: "dns_hosts",
-    about: "A host name of a node.",
+    about: "A host name of a node. A Unix socket is not looked up, and not among them.",
     columns: &HOSTS_COLUMNS,
     theirs: 3,
     scope: Scope::Sums,
@@ -39,13 +41,13 @@ const ZONES_COLUMNS: [Column; 3] = [
 ];
 
 /// The names of nodes' hosts, where they are no addresses, and where they lead.
-pub(super) fn names(view: &View<'_>) -> BTreeMap<String, Vec<SocketAddr>> {
+pub(super) fn names(view: &View<'_>) -> BTreeMap<String, Vec<Address>> {
     let topology = view.proxy.topology.load();
-    let mut names: BTreeMap<String, Vec<SocketAddr>> = BTreeMap::new();
+    let mut names: BTreeMap<String, Vec<Address>> = BTreeMap::new();
     for node in topology.nodes() {
         for (host, addresses) in view.proxy.addresses.hosts(node.id.index()) {
-            if host.name.parse::<IpAddr>().is_err() {
-                names.entry(host.name).or_default().extend(addresses);
+            if host.name.parse::<IpAddr>().is_err() && !host.is_socket() {
+                names.entry(host.name.clone()).or_default().extend(addresses);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use super::super::report::{PoolCounts, Scope};
 use super::super::table::{Cell, Column, Row, int4, text};
+use super::databases::host_balance;
 use super::view::{PoolSum, View, split};
 use super::{CONSOLE, Table};
 
@@ -31,7 +32,7 @@ const COLUMNS: [Column; 18] = [
     int4("maxwait", "How long the first of the waiting clients has waited, in seconds."),
     int4("maxwait_us", "The microseconds behind that."),
     text("pool_mode", "For how long a client holds a backend."),
-    text("load_balance_hosts", "Always NULL: reads are balanced over nodes, see SHOW ROUTES."),
+    text("load_balance_hosts", "As SHOW DATABASES says of its database."),
     int4("sv_pinned", "Those of `sv_active` that are pinned to their clients."),
 ];
 
@@ -64,6 +65,6 @@ fn row(pool: &PoolSum<'_>, view: &View<'_>) -> Row {
     let mut row: Row = vec![pool.database.to_owned().into(), pool.user.to_owned().into()];
     row.extend(numbers.map(Cell::from));
     row.extend(split(view.since(*oldest_wait)).map(Cell::from));
-    row.extend([Cell::shown(pool.mode), Cell::Null, backends.pinned.into()]);
+    row.extend([Cell::shown(pool.mode), host_balance(pool.of, view), backends.pinned.into()]);
     row
 }

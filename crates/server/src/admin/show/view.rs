@@ -7,6 +7,7 @@ use pgherd_core::id::NodeId;
 use pgherd_core::settings::PoolMode;
 
 use super::super::report::{Connection, NodeReport, PoolCounts, PoolReport, Report};
+use crate::databases::Database;
 use crate::reactor::{Proxy, Tally};
 
 /// The process as a console sees it.
@@ -19,6 +20,7 @@ pub(crate) struct View<'v> {
 
 /// The pools of a database and login, over all cores.
 pub(crate) struct PoolSum<'v> {
+    pub(crate) of: &'v Database,
     pub(crate) database: &'v str,
     pub(crate) user: &'v str,
     pub(crate) mode: PoolMode,
@@ -45,8 +47,10 @@ impl<'v> View<'v> {
         let all = self.reports.iter().flat_map(|report| &report.pools);
         for ((_, user), of_core) in all {
             let PoolReport { database, mode, .. } = of_core;
+            let of = &**database;
             let (database, user) = (&*database.name, &*self.proxy.users.get(*user).name);
             let sum = pools.entry((database, user)).or_insert_with(|| PoolSum {
+                of,
                 database,
                 user,
                 mode: *mode,

@@ -1,9 +1,9 @@
 //! Opening a backend over the addresses of its node, one after the other.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use pgherd_core::hosts::Address;
 use pgherd_core::id::NodeId;
 use pgherd_core::settings::TlsMode;
 
@@ -14,7 +14,7 @@ use crate::reactor::{Driver, PoolKey, Worker};
 #[derive(Debug)]
 pub(super) struct Opening {
     /// The addresses that were tried; the last one is being tried.
-    tried: Vec<SocketAddr>,
+    tried: Vec<Address>,
     began: Instant,
     // When the last one's turn began, and how long it has.
     attempted: Instant,
@@ -52,14 +52,14 @@ impl<D: Driver> Worker<D> {
             return self.open_failed(pool, loss);
         }
         if let Some(at) = opening.tried.last() {
-            self.address_failed(pool.node, *at);
+            self.address_failed(pool.node, at);
         }
         self.open_over_next(pool, opening, loss);
     }
 
     /// A connection to this address failed or was lost. Whether no other address of the node is well,
     /// so that it may be the node itself.
-    pub(super) fn address_failed(&mut self, node: NodeId, at: SocketAddr) -> bool {
+    pub(super) fn address_failed(&mut self, node: NodeId, at: &Address) -> bool {
         let failed = self.proxy.addresses.failed(node.index(), at, self.now);
         if failed.is_news {
             // What else goes over it may be gone as well.
@@ -73,10 +73,10 @@ impl<D: Driver> Worker<D> {
         let (node, mut latest) = (pool.node, None);
         let in_plain = self.proxy.node_tls.mode() == TlsMode::Disable;
         while let Some(at) = self.next_address(node, &mut opening) {
-            match self.connect(pool, at, opening, in_plain) {
+            match self.connect(pool, &at, opening, in_plain) {
                 Ok(()) => return,
                 Err((error, unused)) => {
-                    self.address_failed(node, at);
+                    self.address_failed(node, &at);
                     (latest, opening) = (Some(Loss::Io(error)), unused);
                 }
             }
@@ -86,7 +86,7 @@ impl<D: Driver> Worker<D> {
         self.open_failed(pool, loss);
     }
 
-    fn next_address(&mut self, node: NodeId, opening: &mut Opening) -> Option<SocketAddr> {
+    fn next_address(&mut self, node: NodeId, opening: &mut Opening) -> Option<Address> {
         let spent = self.now.saturating_duration_since(opening.began);
         let left = self.live.connect_timeout.saturating_sub(spent);
         if left.is_zero() && !opening.tried.is_empty() {
@@ -94,7 +94,7 @@ impl<D: Driver> Worker<D> {
         }
         let addresses = &self.proxy.addresses;
         let attempt = addresses.attempt(node.index(), &opening.tried, left, self.now)?;
-        opening.tried.push(attempt.at);
+        opening.tried.push(attempt.at.clone());
         (opening.attempted, opening.limit) = (self.now, attempt.limit);
         Some(attempt.at)
     }

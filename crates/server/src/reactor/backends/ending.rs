@@ -31,12 +31,12 @@ impl<D: Driver> Worker<D> {
     /// A backend is of no more use: closes it, and decides what becomes of its client.
     pub(in crate::reactor) fn lose_backend(&mut self, key: usize, loss: &Loss) {
         let Some(backend) = self.backends.get_mut(key) else { return };
-        let (pool_key, pid, address) = (backend.pool, backend.pid, backend.address);
+        let (pool_key, pid, address) = (backend.pool, backend.pid, backend.address.clone());
         if self.proxy.node_tls.mode() == TlsMode::Prefer && backend.has_failed_at_tls(loss) {
             let opening = backend.opening.take();
             tracing::debug!(node = %self.node_name(pool_key), %loss, "no TLS: trying in plain");
             self.drop_backend(key);
-            return match self.connect(pool_key, address, opening, true) {
+            return match self.connect(pool_key, &address, opening, true) {
                 Ok(()) => {}
                 Err((error, opening)) => self.attempt_failed(pool_key, opening, &error.into()),
             };
@@ -54,7 +54,7 @@ impl<D: Driver> Worker<D> {
             Phase::Checking { .. } => matches!(loss, Loss::TimedOut(_)),
             _ => loss.may_be_node(),
         };
-        if blames_address && self.address_failed(pool_key.node, address) && !is_checked {
+        if blames_address && self.address_failed(pool_key.node, &address) && !is_checked {
             (self.proxy.failures)(pool_key.node, &loss.to_string());
         }
         match phase {

@@ -1,10 +1,10 @@
 //! Backends are opened: connected, logged in, introduced by the connect query.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use pgherd::{TlsError, tls};
+use pgherd_core::hosts::Address;
 use pgherd_core::pool::lifetime;
 use pgherd_core::settings::{ChannelBinding, PoolMode};
 use pgherd_wire::startup::SSL_REQUEST;
@@ -25,7 +25,7 @@ impl<D: Driver> Worker<D> {
     pub(super) fn connect(
         &mut self,
         pool: PoolKey,
-        address: SocketAddr,
+        address: &Address,
         opening: Opening,
         in_plain: bool,
     ) -> Result<(), (io::Error, Opening)> {
@@ -49,7 +49,7 @@ impl<D: Driver> Worker<D> {
                     write_error: None,
                     pool,
                     database,
-                    address,
+                    address: address.clone(),
                     phase: Phase::Connecting,
                     relay,
                     reported: Parameters::default(),
@@ -70,7 +70,7 @@ impl<D: Driver> Worker<D> {
                     began: self.nanos,
                     changed: self.nanos,
                     is_pinned: false,
-                    in_plain,
+                    in_plain: in_plain || address.is_unix(),
                     is_session: mode == PoolMode::Session,
                     replication,
                     resets_always: mode == PoolMode::Session || self.proxy.reset_always,
@@ -117,7 +117,7 @@ impl<D: Driver> Worker<D> {
         let backend = &mut self.backends[key];
         match *input {
             [b'S'] => {
-                let to_node = self.proxy.to_node(backend.pool.node, backend.address);
+                let to_node = self.proxy.to_node(backend.pool.node, &backend.address);
                 // Its host may stand for other addresses meanwhile: it is opened again there.
                 let (config, name) = to_node.ok_or(Loss::Io(io::ErrorKind::NotFound.into()))?;
                 backend.link.connect(config, name)?;
@@ -194,8 +194,8 @@ impl<D: Driver> Worker<D> {
         backend.phase = Phase::Idle;
         backend.idle_since = now;
         backend.relay.shown = false;
-        let (pool_key, address) = (backend.pool, backend.address);
-        self.proxy.addresses.opened(pool_key.node.index(), address);
+        let pool_key = backend.pool;
+        self.proxy.addresses.opened(pool_key.node.index(), &backend.address);
         self.counts(pool_key.node).opens.add_one();
         let pool = self.pool(pool_key);
         pool.last_error = None;

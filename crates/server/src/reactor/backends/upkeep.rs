@@ -91,7 +91,7 @@ impl<D: Driver> Worker<D> {
         }
         self.addresses = version;
         for (_, backend) in &mut self.backends {
-            if !self.proxy.addresses.contains(backend.pool.node.index(), backend.address) {
+            if !self.proxy.addresses.contains(backend.pool.node.index(), &backend.address) {
                 backend.expires_at = self.now;
             }
         }

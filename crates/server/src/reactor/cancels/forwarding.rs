@@ -1,8 +1,8 @@
 //! Cancel requests for clients of peers.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
+use pgherd_core::hosts::Address;
 use pgherd_wire::startup;
 
 use super::{CancelConnection, Stage, Target};
@@ -20,7 +20,7 @@ pub(crate) const MOST_FORWARDED: usize = 100;
 pub(super) struct Forward {
     to: To,
     // Its addresses that were tried; the last one is being tried.
-    tried: Vec<SocketAddr>,
+    tried: Vec<Address>,
 }
 
 /// Whom a request is sent on to.
@@ -80,11 +80,11 @@ impl<D: Driver> Worker<D> {
         began: Instant,
     ) {
         while let Some(address) = self.next_of_peer(&to) {
-            to.tried.push(address);
+            to.tried.push(address.clone());
             let own_serial = self.serial();
             let entry = self.cancels.vacant_entry();
             let token = Token::Cancel(Entry::new(entry.key(), own_serial));
-            match self.driver.connect(address, token) {
+            match self.driver.connect(&address, token) {
                 Ok(stream) => {
                     entry.insert(CancelConnection {
                         link: Link::plain(stream),
@@ -110,9 +110,9 @@ impl<D: Driver> Worker<D> {
         self.cancelled(by);
     }
 
-    fn next_of_peer(&self, to: &Forward) -> Option<SocketAddr> {
+    fn next_of_peer(&self, to: &Forward) -> Option<Address> {
         let To::Peer(place) = to.to else {
-            return self.proxy.predecessor.filter(|_| to.tried.is_empty());
+            return self.proxy.predecessor.clone().filter(|_| to.tried.is_empty());
         };
         let peers = self.proxy.peers.as_ref()?;
         let limit = self.live.cancel_wait_timeout;
@@ -124,7 +124,7 @@ impl<D: Driver> Worker<D> {
         if let (To::Peer(place), Some(peers), Some(at)) =
             (to.to, &self.proxy.peers, to.tried.last())
         {
-            peers.addresses().failed(place, *at, self.now);
+            peers.addresses().failed(place, at, self.now);
         }
     }
 
@@ -133,7 +133,7 @@ impl<D: Driver> Worker<D> {
         if let (To::Peer(place), Some(peers), Some(at)) =
             (to.to, &self.proxy.peers, to.tried.last())
         {
-            peers.addresses().opened(place, *at);
+            peers.addresses().opened(place, at);
         }
     }
 }

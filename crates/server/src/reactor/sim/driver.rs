@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use pgherd_core::hosts::Address;
+
 use super::network::{Connect, Event, Peer, SharedNetwork, Stream};
 use super::random::Random;
 use crate::reactor::{Driver, Mail, Token};
@@ -33,7 +35,7 @@ pub(super) struct SimDriver {
 impl Driver for SimDriver {
     type Stream = Stream;
 
-    fn connect(&mut self, to: SocketAddr, token: Token) -> io::Result<Stream> {
+    fn connect(&mut self, to: &Address, token: Token) -> io::Result<Stream> {
         let mut network = self.network.borrow_mut();
         let node = usize::from((to.port() - FIRST_PORT) % SECOND);
         let is_closed = network.closed == Some(to.port());

@@ -126,7 +126,8 @@ impl Plan {
     fn hosts(&self, node: usize) -> String {
         let (first, second) = (port_of(node), port_of(node) + SECOND);
         match self.has_two_addresses {
-            true => format!("127.0.0.1:{first},127.0.0.1:{second}"),
+            // As it is with both kinds of sockets.
+            true => format!("127.0.0.1:{first},/simulated:{second}"),
             false => format!("127.0.0.1:{first}"),
         }
     }
@@ -151,7 +152,7 @@ impl World {
         };
         let topology = Arc::new(ArcSwap::from_pointee(topology));
         let policy = settings.route_policy().expect("the policy is right");
-        let addresses = addresses_of(&topology.load(), settings.pool.load_balance_hosts);
+        let addresses = addresses_of(&topology.load());
         let look_up: LookUp =
             Arc::new(|_, port| Ok(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))]));
         assert!(addresses.look_up(&look_up).is_empty(), "each host is found");
