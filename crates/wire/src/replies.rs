@@ -189,13 +189,19 @@ impl Replies {
     /// no longer agree, and the connection is of no more use.
     #[inline]
     pub fn on_reply(&mut self, tag: u8) -> Result<Verdict, WireError> {
-        // Most replies by far: they settle nothing.
-        if let (
-            Some(Expect::Query(show)),
-            backend::DATA_ROW | backend::ROW_DESCRIPTION | backend::COMMAND_COMPLETE,
-        ) = (self.queue.front(), tag)
-        {
-            return Ok(Verdict { show: *show, settled: None });
+        // Most replies by far: what answers a Query.
+        if let Some(Expect::Query(show)) = self.queue.front() {
+            let show = *show;
+            match tag {
+                backend::DATA_ROW | backend::ROW_DESCRIPTION | backend::COMMAND_COMPLETE => {
+                    return Ok(Verdict { show, settled: None });
+                }
+                backend::READY => {
+                    self.end_query();
+                    return Ok(Verdict { show, settled: Some(Settled::Ready) });
+                }
+                _ => {}
+            }
         }
         self.settle(tag)
     }
@@ -238,10 +244,8 @@ impl Replies {
                 self.queue.pop_front();
             }
             (backend::READY, Some(Expect::Query(_) | Expect::Sync(_))) => {
-                self.copying_in = false;
-                self.copying_both = false;
+                self.end_query();
                 settled = Some(Settled::Ready);
-                self.queue.pop_front();
             }
             (backend::READY, None) if self.is_uncertain => {
                 self.skipping = false;
@@ -270,6 +274,13 @@ impl Replies {
             _ => {}
         }
         Ok(Verdict { show, settled })
+    }
+
+    /// A Query or a Sync has been answered.
+    fn end_query(&mut self) {
+        self.copying_in = false;
+        self.copying_both = false;
+        self.queue.pop_front();
     }
 
     /// The next reply to make up now, an empty message of this type. Asked after each reply

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::automaton::{Automaton, OverlappingState, StateID};
+use aho_corasick::automaton::{Automaton, OverlappingState};
 use aho_corasick::dfa::DFA;
 use aho_corasick::{Anchored, Input, Match, MatchKind};
 
@@ -51,29 +51,78 @@ const WORDS: [(&str, Place, Hint); 16] = [
     ("set transaction", AsWord, Excuses),
 ];
 
-static PREFILTER: LazyLock<Prefilter> = LazyLock::new(|| {
-    let words = DFA::builder()
-        .ascii_case_insensitive(true)
-        .match_kind(MatchKind::Standard)
-        .prefilter(false)
-        .build(WORDS.map(|(word, ..)| word))
-        .expect("a dozen short words make a small automaton");
-    let start = words.start_state(Anchored::No).expect("it is built for unanchored searches");
-    Prefilter { words, start }
-});
+static PREFILTER: LazyLock<Prefilter> = LazyLock::new(Prefilter::new);
 
+/// Kinds of bytes: one for each that is in a word, whatever its case, and one for all others.
+const CLASSES: usize = 32;
+
+/// What follows once a word was found.
+const FOUND: u8 = 255;
+
+/// The words as an automaton, and as a table that a byte costs few instructions with: every text
+/// is looked at.
 struct Prefilter {
     words: DFA,
-    start: StateID,
+    class: [u8; 256],
+    // By state and class. The state of a beginning is 0.
+    next: Box<[u8; 256 * CLASSES]>,
 }
 
 impl Prefilter {
+    fn new() -> Self {
+        let words = DFA::builder()
+            .ascii_case_insensitive(true)
+            .match_kind(MatchKind::Standard)
+            .prefilter(false)
+            .build(WORDS.map(|(word, ..)| word))
+            .expect("a dozen short words make a small automaton");
+        let mut class = [0; 256];
+        let mut letters = Vec::new();
+        for byte in WORDS.iter().flat_map(|(word, ..)| word.bytes()) {
+            if class[usize::from(byte)] == 0 {
+                letters.push(byte);
+                let number = u8::try_from(letters.len()).expect("there are not so many bytes");
+                class[usize::from(byte)] = number;
+                class[usize::from(byte.to_ascii_uppercase())] = number;
+            }
+        }
+        assert!(letters.len() < CLASSES, "a byte has no class: more are needed");
+
+        let start = words.start_state(Anchored::No).expect("it is built for unanchored searches");
+        let mut states = vec![start];
+        let mut next = Box::new([0; 256 * CLASSES]);
+        let mut at = 0;
+        while let Some(state) = states.get(at).copied() {
+            // Of those that are in no word any will do.
+            for (class, byte) in std::iter::once(b'\0').chain(letters.iter().copied()).enumerate() {
+                let to = words.next_state(Anchored::No, state, byte);
+                next[at * CLASSES + class] = if words.is_match(to) {
+                    FOUND
+                } else {
+                    let known = states.iter().position(|state| *state == to);
+                    let number = known.unwrap_or_else(|| {
+                        states.push(to);
+                        states.len() - 1
+                    });
+                    u8::try_from(number).expect("the words are few and short")
+                };
+            }
+            at += 1;
+        }
+        assert!(
+            states.len() <= usize::from(FOUND),
+            "a state has no number: the words are too many"
+        );
+        Self { words, class, next }
+    }
+
     /// Whether any of the words is there, which nearly always none is.
     fn is_match(&self, sql: &[u8]) -> bool {
-        let mut state = self.start;
+        let mut state = 0;
         sql.iter().any(|byte| {
-            state = self.words.next_state(Anchored::No, state, *byte);
-            self.words.is_special(state) && self.words.is_match(state)
+            let class = usize::from(self.class[usize::from(*byte)]) % CLASSES;
+            state = self.next[usize::from(state) * CLASSES + class];
+            state == FOUND
         })
     }
 
@@ -121,20 +170,14 @@ impl Look {
 /// assert!(!suspicion(b"SELECT my_function_that_does_the_same()"));
 /// ```
 pub fn suspicion(sql: &[u8]) -> bool {
-    hints(sql).any(|hint| hint != Excuses)
+    let Look { leaves, hides, .. } = look(sql);
+    leaves || hides
 }
 
 /// The same, and what the parser may tell of it.
 pub fn look(sql: &[u8]) -> Look {
-    let mut look = Look::default();
-    for hint in hints(sql) {
-        match hint {
-            Leaves => look.leaves = true,
-            Hides => look.hides = true,
-            Excuses => look.excuses = true,
-        }
-    }
-    look
+    // Nearly always there is nothing, and to find that out is cheaper than to look for each.
+    if PREFILTER.is_match(sql) { look_closer(sql) } else { Look::default() }
 }
 
 /// Whether a text may be a COPY: the word is in it, in a literal perhaps.
@@ -154,18 +197,24 @@ pub fn may_copy(sql: &[u8]) -> bool {
     })
 }
 
-fn hints(sql: &[u8]) -> impl Iterator<Item = Hint> {
-    // Nearly always there is nothing, and to find that out is cheaper than to look for each.
-    let found = PREFILTER.is_match(sql).then(|| PREFILTER.find(sql));
-    found.into_iter().flatten().filter_map(|found| {
+#[cold]
+fn look_closer(sql: &[u8]) -> Look {
+    let mut look = Look::default();
+    for found in PREFILTER.find(sql) {
         let (_, place, hint) = WORDS[found.pattern().as_usize()];
         let is_there = match place {
             Anywhere => true,
             AsWord => is_word(sql, found.start(), found.end()),
             First => is_word(sql, found.start(), found.end()) && begins(&sql[..found.start()]),
         };
-        is_there.then_some(hint)
-    })
+        match hint {
+            _ if !is_there => {}
+            Leaves => look.leaves = true,
+            Hides => look.hides = true,
+            Excuses => look.excuses = true,
+        }
+    }
+    look
 }
 
 fn is_word(sql: &[u8], start: usize, end: usize) -> bool {
@@ -192,6 +241,9 @@ fn begins(before: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::*;
 
     #[test]
@@ -232,6 +284,22 @@ mod tests {
         ] {
             assert!(!suspicion(sql.as_bytes()), "{sql}");
             assert!(look(sql.as_bytes()).is_plain(), "{sql}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_table_finds_what_the_automaton_does(
+            before in ".{0,3}",
+            word in select(WORDS.map(|(word, ..)| word).to_vec()),
+            cut in 0usize..20,
+            after in "[a-zA-Z_ &\"\u{e9}]{0,12}",
+        ) {
+            let word = &word[..word.len().min(cut)];
+            for word in [word.to_owned(), word.to_uppercase()] {
+                let text = format!("{before}{word}{after}").into_bytes();
+                prop_assert_eq!(PREFILTER.is_match(&text), !PREFILTER.find(&text).is_empty());
+            }
         }
     }
 

@@ -27,6 +27,9 @@ const RESETTABLE: [&[u8]; 9] = [
 /// ```
 pub fn remains_of_tag(tag: &[u8]) -> Remains {
     match tag {
+        // Most by far: SELECT, INSERT, UPDATE, DELETE, COPY and COMMIT, BEGIN.
+        [b'S', b'E', b'L', ..] | [b'I' | b'B', ..] | [b'U', b'P', ..] => Remains::Nothing,
+        [b'D', b'E', b'L', ..] | [b'C', b'O', ..] => Remains::Nothing,
         // The one ends a transaction, the other ends with it.
         b"PREPARE TRANSACTION" | b"SET CONSTRAINTS" => Remains::Nothing,
         // What was prepared for other users is gone too.

@@ -40,45 +40,53 @@ impl Scan {
         mut on: impl FnMut(u8, &[u8]) -> Result<(), WireError>,
     ) -> Result<(), WireError> {
         while !bytes.is_empty() {
+            let gathered;
             // As nearly always: a whole message, behind another one.
-            if self.header_filled == 0
+            let (tag, body) = if self.header_filled == 0
                 && let Some(frame) = Frame::read(bytes, MAX_MESSAGE)?
                 && let Some((message, after)) = bytes.split_at_checked(frame.size)
             {
-                on(frame.tag, if wanted(frame.tag) { &message[HEADER..] } else { &[] })?;
                 bytes = after;
-                continue;
-            }
-            if self.header_filled < HEADER {
-                let take = bytes.len().min(HEADER - self.header_filled);
-                let end = self.header_filled + take;
-                self.header[self.header_filled..end].copy_from_slice(&bytes[..take]);
-                self.header_filled = end;
-                bytes = &bytes[take..];
-                let header = &self.header[..self.header_filled];
-                let Some(frame) = Frame::read(header, MAX_MESSAGE)? else { return Ok(()) };
-                self.rest = frame.size - HEADER;
-            }
-            let tag = self.header[0];
-            let here = &bytes[..bytes.len().min(self.rest)];
-            bytes = &bytes[here.len()..];
-            self.rest -= here.len();
-            if self.rest > 0 {
-                if wanted(tag) {
-                    self.body.extend_from_slice(here);
-                }
-                return Ok(());
-            }
-            self.header_filled = 0;
-            if self.body.is_empty() {
-                on(tag, if wanted(tag) { here } else { &[] })?;
+                (frame.tag, &message[HEADER..])
             } else {
-                self.body.extend_from_slice(here);
-                let body = std::mem::take(&mut self.body);
-                on(tag, &body)?;
-            }
+                let Some(message) = self.gather(&mut bytes, &wanted)? else { return Ok(()) };
+                gathered = message;
+                (self.header[0], gathered.as_slice())
+            };
+            // In one place, to be inlined there.
+            on(tag, if wanted(tag) { body } else { &[] })?;
         }
         Ok(())
+    }
+
+    /// Takes in what is there of a message that came in pieces; its body, if that is wanted, once
+    /// it is whole.
+    fn gather(
+        &mut self,
+        bytes: &mut &[u8],
+        wanted: impl Fn(u8) -> bool,
+    ) -> Result<Option<Vec<u8>>, WireError> {
+        if self.header_filled < HEADER {
+            let (piece, after) = bytes.split_at(bytes.len().min(HEADER - self.header_filled));
+            let end = self.header_filled + piece.len();
+            self.header[self.header_filled..end].copy_from_slice(piece);
+            self.header_filled = end;
+            *bytes = after;
+            let header = &self.header[..self.header_filled];
+            let Some(frame) = Frame::read(header, MAX_MESSAGE)? else { return Ok(None) };
+            self.rest = frame.size - HEADER;
+        }
+        let (piece, after) = bytes.split_at(bytes.len().min(self.rest));
+        *bytes = after;
+        self.rest -= piece.len();
+        if wanted(self.header[0]) {
+            self.body.extend_from_slice(piece);
+        }
+        if self.rest > 0 {
+            return Ok(None);
+        }
+        self.header_filled = 0;
+        Ok(Some(std::mem::take(&mut self.body)))
     }
 }
 
