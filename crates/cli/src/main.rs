@@ -10,6 +10,7 @@ mod pgbouncer_files;
 #[cfg(test)]
 mod reference;
 mod settings;
+mod syslog;
 mod systemd;
 
 use std::io;

@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -169,6 +170,60 @@ fn a_flood_of_failing_clients_is_told_within_bounds_and_counted() {
         counted() + world.lines("login refused").len() == CLIENTS
     });
     assert!(counted() > 0, "{}", world.log());
+}
+
+#[test]
+fn a_syslog_daemon_is_told_the_same_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().join("syslog");
+    let daemon = || {
+        let _ = fs::remove_file(&at);
+        let socket = UnixDatagram::bind(&at).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        socket
+    };
+    let hear = |daemon: &UnixDatagram, words: &str| {
+        let mut buffer = [0; 10_000];
+        loop {
+            let length = daemon.recv(&mut buffer).expect(words);
+            let line = str::from_utf8(&buffer[..length]).unwrap();
+            if line.contains(words) {
+                return line.to_owned();
+            }
+        }
+    };
+    let first = daemon();
+    let more = |syslog: bool| {
+        format!(
+            "[log]\nsyslog = {syslog}\nsyslog_socket = \"{}\"\nsyslog_ident = \"pooler\"\n\
+             syslog_facility = \"local0\"\n",
+            at.display()
+        )
+    };
+    let world = World::start(&more(true));
+    let line = hear(&first, "listening");
+    let pid = world.child.id();
+    // local0 and info.
+    assert!(line.starts_with("<134>") && line.contains(&format!(" pooler[{pid}]: listening ")));
+    world.answers("app", "select 1");
+    let line = hear(&first, "client logged in");
+    assert!(line.contains(r#" database="app" user="app" "#), "{line}");
+
+    drop(first);
+    world.answers("app", "select 2");
+    world.until("it has not left", |log| log.matches("client left").count() == 2);
+    let second = daemon();
+    world.answers("app", "select 3");
+    let line = hear(&second, "lines before were not taken");
+    assert!(line.starts_with("<132>"), "{line}");
+    hear(&second, "client left");
+
+    world.change(&more(false));
+    world.until("it is not read again", |log| log.contains("log.syslog = false"));
+    world.answers("app", "select 4");
+    world.until("it has not left", |log| log.matches("client left").count() == 4);
+    second.set_nonblocking(true).unwrap();
+    assert!(second.recv(&mut [0; 10]).is_err(), "what is not wanted is not sent");
 }
 
 /// What a client is told that calls itself by no name of a user.

@@ -10,8 +10,11 @@ use pgherd_core::Settings;
 use pgherd_server::{Inherited, Reloader, Server, Stopper};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
 
+use crate::syslog::Syslog;
 use crate::{settings, systemd};
 
 /// Serve PostgreSQL clients: pooling, and reads to replicas
@@ -48,13 +51,17 @@ impl Serve {
         let settings = settings::load(self.config.as_deref())?.context(
             "no cluster to serve: name a settings file with --config, or set COORDINATOR_HOST",
         )?;
-        start_logging(&self.log, self.log_format)?;
+        let syslog = Syslog::default();
+        syslog.follow(&settings.log);
+        start_logging(&self.log, self.log_format, &syslog)?;
         let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot take signals")?;
         let server = Server::start_inheriting(&settings, inherited(&settings, self.takeover)?)?;
         let config = self.config;
         let reloader = server.reload_from(move || {
             let loaded = settings::load(config.as_deref()).map_err(|error| format!("{error:#}"))?;
-            loaded.ok_or_else(|| "COORDINATOR_HOST is not set any more".to_owned())
+            let loaded = loaded.ok_or("COORDINATOR_HOST is not set any more")?;
+            syslog.follow(&loaded.log);
+            Ok(loaded)
         });
         obey(signals, server.stopper(), reloader);
         systemd::tell_ready();
@@ -74,17 +81,16 @@ pub(super) fn inherited(settings: &Settings, takes_over: bool) -> Result<Inherit
     Ok(Inherited::sockets(systemd::sockets()))
 }
 
-fn start_logging(filter: &str, format: LogFormat) -> Result<()> {
+fn start_logging(filter: &str, format: LogFormat, syslog: &Syslog) -> Result<()> {
     let filter =
         EnvFilter::try_new(filter).with_context(|| format!("`{filter}` is no log filter"))?;
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => subscriber.with_target(false).init(),
-        LogFormat::Json => subscriber.json().init(),
-    }
+    let lines =
+        fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
+    let lines = match format {
+        LogFormat::Text => lines.with_target(false).boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    };
+    tracing_subscriber::registry().with(lines).with(syslog.layer()).with(filter).init();
     Ok(())
 }
 

@@ -42,6 +42,10 @@ const TLS_MODES: Kind =
     Kind::Word(&["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]);
 const AUTH_TYPES: Kind =
     Kind::Word(&["any", "trust", "plain", "md5", "scram-sha-256", "cert", "hba", "ldap", "pam"]);
+const FACILITIES: Kind = Kind::Word(&[
+    "auth", "authpriv", "daemon", "user", "local0", "local1", "local2", "local3", "local4",
+    "local5", "local6", "local7",
+]);
 const BALANCES: Kind = Kind::Word(&["round-robin", "disable"]);
 
 const AUTH_QUERY: &str = "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword \
@@ -159,9 +163,9 @@ pub(super) static GLOBAL: &[Row<Draft>] = &[
     row("transaction_timeout", Kind::Seconds, "0", Becomes("`listen.transaction_timeout`", "", |d, v, _| d.settings.listen.transaction_timeout = v.duration())),
     row("suspend_timeout", Kind::Seconds, "10", Becomes("`listen.suspend_timeout`", "0, for ever, becomes 10m", |d, v, r| d.settings.listen.suspend_timeout = r.limit(v, Duration::from_millis(100), TEN_MINUTES))),
     // Logging.
-    row("syslog", Kind::Flag, "0", NotYet("the log goes to standard error or `logfile`; systemd hands it on")),
-    row("syslog_ident", Kind::Text, "pgbouncer", NotYet("it counts with syslog only")),
-    row("syslog_facility", Kind::Text, "daemon", NotYet("it counts with syslog only")),
+    row("syslog", Kind::Flag, "0", Becomes("`log.syslog`", "what the daemon does not take at once is left out and counted", |d, v, _| d.settings.log.syslog = v.flag())),
+    row("syslog_ident", Kind::Text, "pgbouncer", Becomes("`log.syslog_ident`", "", |d, v, _| d.settings.log.syslog_ident = v.text().to_owned())),
+    row("syslog_facility", FACILITIES, "daemon", Becomes("`log.syslog_facility`", "", |d, v, _| d.settings.log.syslog_facility = v.text().parse().expect("the words of both are the same"))),
     row("log_connections", Kind::Flag, "1", Becomes("`log.connections`", "at most `log.lines_per_second` lines about clients, those that were left out are counted", |d, v, _| d.settings.log.connections = v.flag())),
     row("log_disconnections", Kind::Flag, "1", Becomes("`log.disconnections`", "of those that were logged in", |d, v, _| d.settings.log.disconnections = v.flag())),
     row("log_pooler_errors", Kind::Flag, "1", Becomes("`log.client_errors`", "", |d, v, _| d.settings.log.client_errors = v.flag())),

@@ -36,7 +36,7 @@ pub use sections::{
 };
 pub use value::{
     AuthMethod, ByteSize, ChannelBinding, HostBalance, PasswordCommand, PinPolicy, PoolMode,
-    Secret, TlsMode, TlsVersion,
+    Secret, SyslogFacility, TlsMode, TlsVersion,
 };
 
 use crate::guard::GuardConfig;

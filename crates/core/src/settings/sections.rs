@@ -6,7 +6,7 @@ use super::Settings;
 use super::section::{Range, Section, SettingInfo, Source, section};
 use super::value::{
     AuthMethod, ByteSize, ChannelBinding, HostBalance, PasswordCommand, PinPolicy, PoolMode,
-    Secret, TlsMode, TlsVersion, Value,
+    Secret, SyslogFacility, TlsMode, TlsVersion, Value,
 };
 use crate::balance::Balance;
 use crate::id::ShardId;
@@ -789,6 +789,24 @@ section! {
         /// Range: 1 to 1000000. Default: 500. Reload: live.
         /// Why 500: clients that fail and come again by thousands fill no disk, and hold up nobody.
         lines_per_second: u32 = 500, between(1, 1_000_000);
+        /// Whether the log goes to the syslog daemon as well. What it does not take at once is left
+        /// out, and how much that was is told when it takes something again: nobody waits for it.
+        ///
+        /// Default: false. Reload: live.
+        syslog: bool = false, Range::Any;
+        /// What messages to it begin with, and the process id behind.
+        ///
+        /// Default: "pgherd". Reload: live.
+        syslog_ident: String = "pgherd".to_owned(), Range::Any;
+        /// Whose messages it takes them for: "auth", "authpriv", "daemon", "user", or "local0" to
+        /// "local7".
+        ///
+        /// Default: "daemon". Reload: live.
+        syslog_facility: SyslogFacility = SyslogFacility::Daemon, Range::Any;
+        /// The datagram socket where it listens.
+        ///
+        /// Default: "/dev/log". Reload: live.
+        syslog_socket: String = "/dev/log".to_owned(), Range::Any;
     }
 }
 

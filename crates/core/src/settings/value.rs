@@ -203,6 +203,56 @@ words! {
 }
 
 words! {
+    /// Whose messages a syslog daemon takes the log for.
+    SyslogFacility {
+        /// Logins and rights.
+        Auth = "auth",
+        /// The same, not for everybody.
+        Authpriv = "authpriv",
+        /// Services.
+        Daemon = "daemon",
+        /// Users' programs.
+        User = "user",
+        /// For local use, so the others.
+        Local0 = "local0",
+        /// 1.
+        Local1 = "local1",
+        /// 2.
+        Local2 = "local2",
+        /// 3.
+        Local3 = "local3",
+        /// 4.
+        Local4 = "local4",
+        /// 5.
+        Local5 = "local5",
+        /// 6.
+        Local6 = "local6",
+        /// 7.
+        Local7 = "local7",
+    }
+}
+
+impl SyslogFacility {
+    /// Its number in the protocol: RFC 3164, 4.1.1.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::User => 1,
+            Self::Daemon => 3,
+            Self::Auth => 4,
+            Self::Authpriv => 10,
+            Self::Local0 => 16,
+            Self::Local1 => 17,
+            Self::Local2 => 18,
+            Self::Local3 => 19,
+            Self::Local4 => 20,
+            Self::Local5 => 21,
+            Self::Local6 => 22,
+            Self::Local7 => 23,
+        }
+    }
+}
+
+words! {
     /// For how long a client holds a backend.
     PoolMode {
         /// Until the client leaves.
@@ -362,6 +412,7 @@ text_values! {
     Secret, "a text", |text: &str| -> Infallible<Self> { Ok(Secret::new(text)) },
         |_: &Self| String::new();
     AuthMethod, "a text", Self::from_str, Self::to_string;
+    SyslogFacility, "a text", Self::from_str, Self::to_string;
     PoolMode, "a text", Self::from_str, Self::to_string;
     HostBalance, "a text", Self::from_str, Self::to_string;
     PinPolicy, "a text", Self::from_str, Self::to_string;

@@ -102,8 +102,18 @@ fn find(key: &str) -> Option<(&'static str, Option<Theirs>)> {
 }
 
 /// Settings that hold at once when the file is read again, beside those that SET changes.
-const ALSO_LIVE: [&str; 5] =
-    ["pool.size", "pool.min_idle", "pool.acquire_timeout", "pool.max_lifetime", "pool.pin_limit"];
+const ALSO_LIVE: [&str; 9] = [
+    "pool.size",
+    "pool.min_idle",
+    "pool.acquire_timeout",
+    "pool.max_lifetime",
+    "pool.pin_limit",
+    // The program follows them.
+    "log.syslog",
+    "log.syslog_ident",
+    "log.syslog_facility",
+    "log.syslog_socket",
+];
 
 /// Whether a setting, by its own name, holds at once when it has changed in the file.
 pub(crate) fn is_live(path: &str) -> bool {
@@ -180,6 +190,7 @@ mod tests {
             client_errors: false,
             statistics: false,
             lines_per_second: 7,
+            ..LogSettings::default()
         };
         assert_eq!(live.log, log);
         assert!(set(&mut settings, "log_stats", "2").is_err());

@@ -1,4 +1,4 @@
-//! The log: into a file, to standard error, or both.
+//! The log: into a file, to standard error, or both; and to a syslog daemon.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -8,6 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::syslog::Syslog;
 
 /// Where lines go. Its clones are the same.
 ///
@@ -31,24 +35,20 @@ impl Log {
         Ok(Self { file: file.transpose()?, to_stderr })
     }
 
-    /// Begins to log, at `info` or more.
+    /// Begins to log, here and to `syslog`, at `info` or more.
     ///
     /// # Errors
     /// When something else logs already.
-    pub(super) fn start(self, verbosity: u32) -> Result<()> {
+    pub(super) fn start(self, verbosity: u32, syslog: &Syslog) -> Result<()> {
         let level = match verbosity {
             0 => LevelFilter::INFO,
             1 => LevelFilter::DEBUG,
             _ => LevelFilter::TRACE,
         };
-        tracing_subscriber::fmt()
-            .with_max_level(level)
-            .with_ansi(false)
-            .with_target(false)
-            .with_writer(self)
-            .try_init()
-            .map_err(anyhow::Error::from_boxed)
-            .context("cannot log")
+        let lines =
+            tracing_subscriber::fmt::layer().with_ansi(false).with_target(false).with_writer(self);
+        let subscriber = tracing_subscriber::registry().with(lines).with(syslog.layer());
+        subscriber.with(level).try_init().context("cannot log")
     }
 
     /// Goes on in a new file, where somebody has taken the old one away.

@@ -18,6 +18,7 @@ use signal_hook::iterator::Signals;
 use self::log::Log;
 use self::pidfile::PidFile;
 use super::serve::inherited;
+use crate::syslog::Syslog;
 use crate::{pgbouncer_files, systemd};
 
 /// Serve in PgBouncer's place, straight from its files
@@ -76,7 +77,9 @@ impl Pgbouncer {
             return daemon::start();
         }
         let log = Log::open(process.logfile.as_deref(), !self.quiet)?;
-        log.clone().start(process.verbose.max(self.verbose.into()))?;
+        let syslog = Syslog::default();
+        syslog.follow(&settings.log);
+        log.clone().start(process.verbose.max(self.verbose.into()), &syslog)?;
         for warning in &warnings {
             tracing::warn!("{warning}");
         }
@@ -103,6 +106,7 @@ impl Pgbouncer {
             for warning in &warnings {
                 tracing::warn!("{warning}");
             }
+            syslog.follow(&settings.log);
             Ok(settings)
         });
         obey(signals, (server.stopper(), server.pauser(), reloader), log, pidfile.clone());

@@ -44,7 +44,8 @@ fn what_pgbouncer_does_by_itself_holds_here() {
         [[database]]\nname = \"shop\"\n\n\
         [listen]\nmax_clients = 100\nlogin_timeout = \"1m\"\nwait_notice = \"5s\"\n\n\
         [pool]\nmode = \"session\"\nreserve_after = \"5s\"\nacquire_timeout = \"2m\"\n\
-        connect_timeout = \"15s\"\nopen_retry = \"15s\"\n";
+        connect_timeout = \"15s\"\nopen_retry = \"15s\"\n\n\
+        [log]\nsyslog_ident = \"pgbouncer\"\n";
     assert_eq!(settings.to_toml(), expected);
 }
 
@@ -114,6 +115,9 @@ const BECOMES: &[(&str, &str)] = &[
     ("log_disconnections = 0", "[log]\ndisconnections = false"),
     ("log_pooler_errors = 0", "[log]\nclient_errors = false"),
     ("log_stats = 0", "[log]\nstatistics = false"),
+    ("syslog = 1", "[log]\nsyslog = true"),
+    ("syslog_ident = x", "[log]\nsyslog_ident = \"x\""),
+    ("syslog_facility = Local7", "syslog_facility = \"local7\""),
     ("tcp_user_timeout = 1500", "tcp_user_timeout = \"1500ms\""),
 ];
 

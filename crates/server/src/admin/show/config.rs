@@ -98,6 +98,9 @@ fn theirs(settings: &Settings) -> Vec<(&'static str, String)> {
         ("stats_period", seconds(listen.stats_period)),
         ("suspend_timeout", seconds(listen.suspend_timeout)),
         ("stats_users", listen.stats_users.join(", ")),
+        ("syslog", flag(log.syslog)),
+        ("syslog_facility", log.syslog_facility.to_string()),
+        ("syslog_ident", log.syslog_ident.clone()),
         ("tcp_user_timeout", pool.tcp_user_timeout.as_millis().to_string()),
         ("transaction_timeout", seconds(listen.transaction_timeout)),
     ]
