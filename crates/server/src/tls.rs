@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use pgherd::{TlsError, tls};
@@ -20,6 +21,24 @@ pub struct ClientTls {
     settings: ClientTlsSettings,
     // None if it is never spoken.
     shown: ArcSwapOption<Shown>,
+    expires_at: Expiry,
+}
+
+/// When certificates expire that were read, in seconds since 1970; 0 is unknown, or none.
+#[derive(Debug, Default)]
+struct Expiry(AtomicI64);
+
+impl Expiry {
+    /// Reads it from the certificates of a file.
+    fn read(&self, setting: &'static str, path: &str) -> Result<(), TlsError> {
+        let at = tls::expires_at(setting, path)?.unwrap_or_default();
+        self.0.store(at, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn get(&self) -> Option<i64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|at| *at != 0)
+    }
 }
 
 /// What a client is shown that begins TLS now.
@@ -37,7 +56,7 @@ impl ClientTls {
     /// # Errors
     /// [`TlsError::File`]: one of them is not as it has to be.
     pub fn new(settings: ClientTlsSettings) -> Result<Self, TlsError> {
-        let tls = Self { settings, shown: ArcSwapOption::empty() };
+        let tls = Self { settings, shown: ArcSwapOption::empty(), expires_at: Expiry::default() };
         tls.reload()?;
         Ok(tls)
     }
@@ -50,6 +69,7 @@ impl ClientTls {
     pub fn reload(&self) -> Result<(), TlsError> {
         if self.settings.mode != TlsMode::Disable {
             let (config, end_point) = tls::for_clients(&self.settings)?;
+            self.expires_at.read("client_tls.cert", &self.settings.cert)?;
             self.shown.store(Some(Arc::new(Shown { config: Arc::new(config), end_point })));
         }
         Ok(())
@@ -58,6 +78,11 @@ impl ClientTls {
     /// What clients may ask for, and have to.
     pub fn mode(&self) -> TlsMode {
         self.settings.mode
+    }
+
+    /// When the certificate that clients are shown expires, in seconds since 1970.
+    pub(crate) fn expires_at(&self) -> Option<i64> {
+        self.expires_at.get()
     }
 
     /// What rustls needs for a connection that begins now.
@@ -73,6 +98,7 @@ pub struct NodeTls {
     topology: Topology,
     // By node id; none if TLS is never spoken.
     nodes: ArcSwap<Vec<OfNode>>,
+    expires_at: Expiry,
 }
 
 /// What rustls needs for connections to one node, and what the certificate at each of its hosts is to
@@ -91,7 +117,8 @@ impl NodeTls {
         // No more than is needed: there are passwords in them.
         let (tls, nodes) = (settings.tls.clone(), settings.nodes.clone());
         let settings = Settings { tls, nodes, ..Settings::default() };
-        let tls = Self { settings, topology, nodes: ArcSwap::default() };
+        let tls =
+            Self { settings, topology, nodes: ArcSwap::default(), expires_at: Expiry::default() };
         tls.reload()?;
         Ok(tls)
     }
@@ -108,9 +135,18 @@ impl NodeTls {
                 Ok((Arc::new(config), names))
             };
             let nodes: Result<_, TlsError> = self.topology.nodes().iter().map(to_node).collect();
-            self.nodes.store(Arc::new(nodes?));
+            let (nodes, cert) = (nodes?, &self.settings.tls.cert);
+            if !cert.is_empty() {
+                self.expires_at.read("tls.cert", cert)?;
+            }
+            self.nodes.store(Arc::new(nodes));
         }
         Ok(())
+    }
+
+    /// When the certificate that nodes are shown expires, in seconds since 1970.
+    pub(crate) fn expires_at(&self) -> Option<i64> {
+        self.expires_at.get()
     }
 
     /// Whether logins are bound to their connection.

@@ -3,13 +3,17 @@
 // Clippy's leave for tests does not reach the helpers of integration tests.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../pgherd/tests/authority/mod.rs"]
+mod authority;
 mod world;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
+use authority::Authority;
 use pgherd_core::metrics::{Kind, catalogue};
-use pgherd_lab::Prometheus;
+use pgherd_core::settings::TlsMode;
+use pgherd_lab::{Cluster, ClusterSpec, Prometheus};
 use world::{World, until};
 
 const WITH_HTTP: &str = "[listen]\nport = 0\nworkers = 2\n[health]\ninterval = \"100ms\"\n\
@@ -63,7 +67,8 @@ async fn metrics_count_what_was_done() {
     assert_eq!(value(&text, active), 1.0);
     assert_eq!(value(&text, "pgherd_node_up{node=\"coordinator-r1\"}"), 1.0);
     assert_eq!(value(&text, "pgherd_ready"), 1.0);
-    for metric in catalogue::ALL {
+    // There is no TLS here.
+    for metric in catalogue::ALL.iter().filter(|metric| **metric != &catalogue::CERTIFICATE) {
         let sample = match metric.kind {
             Kind::Histogram => format!("\n{}_bucket{{", metric.name),
             _ => format!("\n{}", metric.sample_name()),
@@ -76,6 +81,59 @@ async fn metrics_count_what_was_done() {
     let (head, body) = ask(at, &format!("GET /metrics HTTP/1.1\r\n{accept}"));
     assert!(head.contains("application/openmetrics-text; version=1.0.0"), "{head}");
     assert!(body.ends_with("\n# EOF\n"), "{body}");
+}
+
+#[tokio::test]
+async fn what_clients_are_refused_is_counted_by_class_and_reason() {
+    let world = World::start(0, WITH_HTTP);
+    let counts = |sample: &str| value(&get(&world, "/metrics").1, sample);
+    assert_eq!(counts("pgherd_client_errors_total{class=\"28\"}"), 0.0);
+    for _ in 0..2 {
+        world.try_connect("password=wrong").await.unwrap_err();
+    }
+    world.try_connect("dbname=nowhere").await.unwrap_err();
+    let client = world.connect().await;
+    drop(TcpStream::connect(world.address()).unwrap().write_all(b"\0\0\0\x01no"));
+    until("the stranger is counted", || {
+        counts("pgherd_failed_logins_total{reason=\"protocol\"}") == 1.0
+    });
+    assert_eq!(counts("pgherd_client_errors_total{class=\"28\"}"), 2.0);
+    assert_eq!(counts("pgherd_failed_logins_total{reason=\"password\"}"), 2.0);
+    assert_eq!(counts("pgherd_client_errors_total{class=\"3D\"}"), 1.0);
+    assert_eq!(counts("pgherd_failed_logins_total{reason=\"database\"}"), 1.0);
+    assert_eq!(counts("pgherd_client_errors_total{class=\"08\"}"), 1.0);
+    // What a node reports is the node's.
+    client.simple_query("select 1/0").await.unwrap_err();
+    assert_eq!(counts("pgherd_client_errors_total{class=\"22\"}"), 0.0);
+    world.server().stopper().stop();
+    until("its end is counted", || counts("pgherd_client_errors_total{class=\"57\"}") == 1.0);
+}
+
+#[test]
+fn it_is_told_how_long_certificates_last() {
+    let authority = Authority::new("us");
+    let cluster = Cluster::start(&ClusterSpec::default()).unwrap();
+    let folder = cluster.folder().to_owned();
+    let shown = authority.server("localhost");
+    let (cert, key) = authority.expired_client("app");
+    let write = |name: &str, content: &str| authority::file(&folder, name, content);
+    let change = |settings: &mut pgherd_core::Settings| {
+        settings.client_tls.mode = TlsMode::Prefer;
+        settings.client_tls.cert = write("proxy.crt", &shown.cert);
+        settings.client_tls.key = write("proxy.key", &shown.key);
+        (settings.tls.cert, settings.tls.key) = (write("own.crt", &cert), write("own.key", &key));
+    };
+    let world = World::before(cluster, change, WITH_HTTP);
+    let remaining = |to: &str| {
+        let sample = format!("pgherd_certificate_remaining_seconds{{shown_to=\"{to}\"}}");
+        value(&get(&world, "/metrics").1, &sample)
+    };
+    // A hundred years, and since 2020.
+    assert!(remaining("clients") > 3e9 && remaining("nodes") < 0.0);
+    // With one behind it that has expired it is as good as expired.
+    write("proxy.crt", &(shown.cert + &cert));
+    world.server().certificates().reload().unwrap();
+    assert!(remaining("clients") < 0.0);
 }
 
 #[tokio::test]

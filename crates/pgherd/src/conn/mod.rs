@@ -42,4 +42,6 @@ pub use password::{PasswordError, with_passwords};
 pub(crate) use reach::Reach;
 pub(crate) use suspicion::{Classes, LeftState};
 pub(crate) use tls::Tls;
-pub use tls::{Distrust, TlsError, common_name, end_point, for_clients, for_node, handshake_error};
+pub use tls::{
+    Distrust, TlsError, common_name, end_point, expires_at, for_clients, for_node, handshake_error,
+};

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pgherd_core::metrics::{BUCKETS, bucket_of};
 
+use crate::session::LoginFailure;
+
 /// A number that only one thread writes.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
@@ -79,24 +81,66 @@ pub struct NodeCounts {
     pub wait_times: Times,
 }
 
+/// The classes of SQLSTATEs that errors of pgherd's own have; the last stands for all others.
+pub const CLASSES: [&str; 13] =
+    ["08", "0A", "22", "25", "26", "28", "3D", "42", "53", "54", "55", "57", "other"];
+
+/// What one core has counted of its clients. On a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct ClientCounts {
+    /// Errors of pgherd's own that they were told, by [`CLASSES`].
+    pub errors: [Count; CLASSES.len()],
+    /// Logins that have failed, by [`LoginFailure::ALL`].
+    pub failed_logins: [Count; LoginFailure::ALL.len()],
+}
+
+impl ClientCounts {
+    /// One was told an error with this SQLSTATE.
+    pub(super) fn told(&self, code: &str) {
+        let class = code.get(..2).unwrap_or_default();
+        let place = CLASSES.iter().position(|known| *known == class);
+        self.errors[place.unwrap_or(CLASSES.len() - 1)].add_one();
+    }
+
+    /// A login has failed.
+    pub(super) fn failed(&self, why: LoginFailure) {
+        self.failed_logins[why as usize].add_one();
+    }
+}
+
 /// The counters of all cores.
 #[derive(Debug)]
-pub struct Counts(Box<[Box<[NodeCounts]>]>);
+pub struct Counts {
+    nodes: Box<[Box<[NodeCounts]>]>,
+    clients: Box<[ClientCounts]>,
+}
 
 impl Counts {
     /// Counters for `cores` cores and `nodes` nodes, all at 0.
     pub fn new(cores: usize, nodes: usize) -> Self {
         let of_core = |_| (0..nodes).map(|_| NodeCounts::default()).collect();
-        Self((0..cores).map(of_core).collect())
+        let nodes = (0..cores).map(of_core).collect();
+        Self { nodes, clients: (0..cores).map(|_| ClientCounts::default()).collect() }
     }
 
     /// A core's counters of the nodes, by node id.
     pub(super) fn of_core(&self, core: usize) -> &[NodeCounts] {
-        &self.0[core]
+        &self.nodes[core]
+    }
+
+    /// A core's counters of its clients.
+    pub(super) fn of_clients(&self, core: usize) -> &ClientCounts {
+        &self.clients[core]
+    }
+
+    /// What each core has counted of its clients.
+    pub fn clients(&self) -> &[ClientCounts] {
+        &self.clients
     }
 
     /// What each core has counted of a node.
     pub fn of_node(&self, node: usize) -> impl Iterator<Item = &NodeCounts> + Clone {
-        self.0.iter().map(move |core| &core[node])
+        self.nodes.iter().map(move |core| &core[node])
     }
 }

@@ -28,7 +28,7 @@ mod tally;
 
 pub use backends::Backend;
 pub(crate) use cancels::MOST_FORWARDED;
-pub use counts::{Count, Counts, NodeCounts, Times};
+pub use counts::{CLASSES, Count, Counts, NodeCounts, Times};
 pub use driver::{Driver, Entry, Mail, Readiness, ReportSender, Requester, Token, Via};
 pub use pools::{PoolKey, Shares};
 pub(crate) use reporting::sizes;

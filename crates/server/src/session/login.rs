@@ -22,7 +22,7 @@ use pgherd_wire::{HEADER, sqlstate};
 use crate::auth::{Answer, Credential, HbaFiles, LoginGuard, Method, Question, UserId, Users};
 use crate::databases::{Databases, NoDatabase};
 use crate::relay::Parameters;
-use crate::session::Replication;
+use crate::session::{LoginFailure, Replication};
 
 use method::{is_allowed, method};
 use parameters::parameters;
@@ -124,6 +124,8 @@ pub enum LoginStep {
     Refused {
         /// The SQLSTATE that it is told.
         code: &'static str,
+        /// For the metrics.
+        failure: LoginFailure,
         /// For the log.
         reason: String,
         /// The name that it has failed to prove to be its own, if it has tried.
@@ -523,6 +525,7 @@ fn named(pending: &Pending, users: &Users) -> Result<UserId, Refusal> {
     }
     users.find_client(name).ok_or_else(|| Refusal {
         failed_as: Some(name.clone()),
+        failure: LoginFailure::Password,
         ..Refusal::new(
             sqlstate::INVALID_AUTHORIZATION,
             format!("role \"{name}\" is not known to pgherd"),

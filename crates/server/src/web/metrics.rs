@@ -1,6 +1,6 @@
 //! `/metrics`.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use pgherd_core::metrics::{BUCKETS, Exposition, Format, Metric, Number, catalogue as all};
 use pgherd_core::topology::{Circuit, NodeState, Topology};
@@ -11,7 +11,8 @@ use crate::admin::report::{BackendCounts, Report};
 use crate::admin::show::View;
 use crate::databases::Database;
 use crate::reactor::mio_driver::resident;
-use crate::reactor::{Count, NodeCounts, Proxy, Tally, Times};
+use crate::reactor::{CLASSES, Count, NodeCounts, Proxy, Tally, Times};
+use crate::session::LoginFailure;
 
 /// Everything there is to tell, in the order of the catalogue.
 pub(super) fn written(web: &Web, format: Format, reports: &[Report], now: Instant) -> String {
@@ -47,7 +48,34 @@ fn process(out: &mut Exposition, web: &Web, view: &View<'_>) {
     clients.value(&["logged_in"], view.sum(|report| report.clients));
     clients.value(&["console"], view.sum(|report| report.consoles));
     one(out, &all::CLIENTS_LIMIT, admin.settings().listen.max_clients);
+    client_counts(out, view);
+    certificates(out, &web.proxy);
     one(out, &all::PINS, pins.all().len());
+}
+
+fn client_counts(out: &mut Exposition, view: &View<'_>) {
+    let cores = view.proxy.counts.clients();
+    let mut family = out.family(&all::CLIENT_ERRORS);
+    for (place, class) in CLASSES.into_iter().enumerate() {
+        family.value(&[class], cores.iter().map(|core| core.errors[place].get()).sum::<u64>());
+    }
+    let mut family = out.family(&all::FAILED_LOGINS);
+    for why in LoginFailure::ALL {
+        let failed = cores.iter().map(|core| core.failed_logins[why as usize].get());
+        family.value(&[why.name()], failed.sum::<u64>());
+    }
+}
+
+fn certificates(out: &mut Exposition, proxy: &Proxy) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64());
+    let mut family = out.family(&all::CERTIFICATE);
+    let shown =
+        [("clients", proxy.client_tls.expires_at()), ("nodes", proxy.node_tls.expires_at())];
+    for (to, expires_at) in shown {
+        if let Some(at) = expires_at {
+            family.value(&[to], at as f64 - now);
+        }
+    }
 }
 
 /// Backends by what they do, in the console's words.

@@ -10,6 +10,12 @@ use x509_parser::extensions::{GeneralName, ParsedExtension};
 
 use super::Distrust;
 
+/// Until when the first of these certificates to expire is valid, in seconds since 1970.
+pub(super) fn expires_at<'c>(chain: impl IntoIterator<Item = &'c [u8]>) -> Option<i64> {
+    let of_one = |der| Some(Certificate::parse(der)?.x509.validity.not_after.timestamp());
+    chain.into_iter().filter_map(of_one).min()
+}
+
 type Algorithm<'a> = &'a dyn SignatureVerificationAlgorithm;
 
 /// Which end of a connection shows a certificate.

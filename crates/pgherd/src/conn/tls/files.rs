@@ -15,7 +15,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 
 use super::TlsError;
-use super::certificate::end_point;
+use super::certificate::{self, end_point};
 use super::client_verifier::ClientVerifier;
 use super::verifier::{Trust, Verifier};
 
@@ -93,6 +93,17 @@ pub fn for_clients(tls: &ClientTlsSettings) -> Result<(ServerConfig, Option<Vec<
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.alpn_protocols = vec![ALPN.to_vec()];
     Ok((config, bound_to))
+}
+
+/// Until when the certificates in a PEM file are valid, in seconds since 1970: the first of them to
+/// expire counts, and `None` is a file whose certificates cannot be read. `setting` names it in an error.
+/// Waits for the disk.
+///
+/// # Errors
+/// [`TlsError::File`]: it is missing, or holds no certificates. See [`TlsError`].
+pub fn expires_at(setting: &'static str, path: &str) -> Result<Option<i64>, TlsError> {
+    let chain = certificates(setting, path)?;
+    Ok(certificate::expires_at(chain.iter().map(AsRef::as_ref)))
 }
 
 fn versions(oldest: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {

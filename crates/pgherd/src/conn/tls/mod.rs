@@ -30,7 +30,7 @@ use super::transport::Transport;
 pub(super) use bound::{Bind, Bound};
 pub use certificate::{common_name, end_point};
 pub use error::{Distrust, TlsError};
-pub use files::for_clients;
+pub use files::{expires_at, for_clients};
 
 /// How the nodes of a cluster are talked to.
 #[derive(Debug)]

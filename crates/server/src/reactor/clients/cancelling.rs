@@ -43,10 +43,11 @@ impl<D: Driver> Worker<D> {
             client.relay.statements.end_unnamed();
         }
         client.stash.drain(..end);
+        let code = sqlstate::QUERY_CANCELED;
         let mut out = Vec::new();
         Report {
             severity: Severity::Error,
-            code: sqlstate::QUERY_CANCELED,
+            code,
             message: "canceling statement due to user request",
             detail: "it was still waiting for a backend",
             hint: "",
@@ -54,6 +55,8 @@ impl<D: Driver> Worker<D> {
         .put(&mut out);
         backend::put_ready(&mut out, TxStatus::Idle);
         client.send([&out[..]].into_iter());
+        self.note_error(key, code, "canceling statement due to user request");
+        let client = &mut self.clients[key];
         let Some(pool) = pool else {
             client.called_off = matches!(client.phase, Phase::Syncing { .. });
             return;

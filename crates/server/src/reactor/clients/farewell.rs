@@ -15,6 +15,7 @@ use crate::reactor::backends::fatal;
 use crate::reactor::driver::Entry;
 use crate::reactor::{Driver, Todo, Worker};
 use crate::relay::upstream::Refused;
+use crate::session::LoginFailure;
 
 impl<S: Read + Write> Client<S> {
     /// Nothing more will be sent.
@@ -38,6 +39,7 @@ impl<D: Driver> Worker<D> {
         match client.phase {
             Phase::LoggingIn(_) => {
                 let limit = self.live.login_timeout;
+                self.login_failed(LoginFailure::Timeout);
                 let message = format!("the login was not complete after {limit:?}");
                 self.dismiss(key, &fatal(sqlstate::INVALID_AUTHORIZATION, &message, "", ""));
             }
@@ -138,6 +140,7 @@ impl<D: Driver> Worker<D> {
                 "list the databases in the settings, each as a [[database]]",
             ),
         };
+        self.login_failed(LoginFailure::of_code(code));
         self.dismiss(key, &fatal(code, &message, "", hint));
     }
 
@@ -146,6 +149,7 @@ impl<D: Driver> Worker<D> {
         let message = format!("database \"{database}\" is disabled");
         let detail = "new clients are refused until it is enabled at the console of pgherd";
         let code = sqlstate::NOT_IN_PREREQUISITE_STATE;
+        self.login_failed(LoginFailure::of_code(code));
         self.dismiss(key, &fatal(code, &message, detail, ""));
     }
 
@@ -153,6 +157,7 @@ impl<D: Driver> Worker<D> {
     pub(super) fn no_seat(&mut self, key: usize, error: &NoSeat) {
         let hint = "raise its max_clients, or close what is not used";
         let message = error.to_string();
+        self.login_failed(LoginFailure::Limit);
         self.dismiss(key, &fatal(sqlstate::TOO_MANY_CONNECTIONS, &message, "", hint));
     }
 
@@ -177,6 +182,7 @@ impl<D: Driver> Worker<D> {
             }
         };
         let message = format!("no more clients are accepted: {why}");
+        self.login_failed(LoginFailure::of_code(code));
         self.dismiss(key, &fatal(code, &message, "", hint));
     }
 

@@ -7,6 +7,7 @@ use tracing::Level;
 
 use super::parameters::NAME;
 use crate::reactor::{Driver, Worker};
+use crate::session::LoginFailure;
 
 impl<D: Driver> Worker<D> {
     /// Whether one more line that is about a single client may be written.
@@ -48,7 +49,11 @@ impl<D: Driver> Worker<D> {
 
     /// A client is told an error of pgherd's own.
     pub(super) fn note_error(&mut self, key: usize, code: &str, reason: &str) {
-        if !self.clients.contains(key) || !self.may_tell(self.live.log.client_errors) {
+        if !self.clients.contains(key) {
+            return;
+        }
+        self.proxy.counts.of_clients(self.core).told(code);
+        if !self.may_tell(self.live.log.client_errors) {
             return;
         }
         let (client, address) = (self.number_of(key), self.address(key));
@@ -67,15 +72,23 @@ impl<D: Driver> Worker<D> {
     }
 
     /// A login was refused.
-    pub(super) fn note_refusal(&mut self, key: usize, code: &str, reason: &str) {
+    pub(super) fn note_refusal(&mut self, key: usize, code: &str, why: LoginFailure, reason: &str) {
+        self.proxy.counts.of_clients(self.core).told(code);
+        self.login_failed(why);
         if self.may_tell(self.live.log.client_errors) {
             let (client, address) = (self.number_of(key), self.address(key));
             tracing::info!(client, address, code, reason, "login refused");
         }
     }
 
+    /// A login has come to nothing.
+    pub(super) fn login_failed(&self, why: LoginFailure) {
+        self.proxy.counts.of_clients(self.core).failed(why);
+    }
+
     /// A client has failed to begin TLS, or something else came in its place.
     pub(super) fn note_no_tls(&mut self, key: usize, error: &std::io::Error) {
+        self.login_failed(LoginFailure::Tls);
         if self.may_tell(self.live.log.client_errors) {
             let (client, address) = (self.number_of(key), self.address(key));
             tracing::info!(client, address, %error, "no TLS with a client");

@@ -18,7 +18,7 @@ use crate::reactor::driver::{Entry, Requester, Via};
 use crate::reactor::link::{LONG_HANDSHAKE, SHORT_HANDSHAKE};
 use crate::reactor::{Driver, PARAMETER_SETS, Todo, WelcomeKey, Worker};
 use crate::relay::survey::Access;
-use crate::session::{Encryption, Login, LoginStep, Request, Rules, Within};
+use crate::session::{Encryption, Login, LoginFailure, LoginStep, Request, Rules, Within};
 
 impl<D: Driver> Worker<D> {
     /// `None` when the rest has to wait.
@@ -125,8 +125,8 @@ impl<D: Driver> Worker<D> {
         let client = &mut self.clients[key];
         match step {
             LoginStep::Authenticated(request) => return self.authenticated(key, request, said),
-            LoginStep::Refused { code, reason, failed_as } => {
-                self.note_refusal(key, code, &reason);
+            LoginStep::Refused { code, failure, reason, failed_as } => {
+                self.note_refusal(key, code, failure, &reason);
                 return self.login_refused(key, failed_as.as_deref(), said);
             }
             _ => client.send([&said[..]].into_iter()),
@@ -142,6 +142,7 @@ impl<D: Driver> Worker<D> {
                 if !(self.proxy.questions)(question, by) {
                     let message = "too many logins are being looked at: try again";
                     let code = sqlstate::TOO_MANY_CONNECTIONS;
+                    self.login_failed(LoginFailure::Unavailable);
                     self.dismiss(key, &fatal(code, message, "", ""));
                 }
             }

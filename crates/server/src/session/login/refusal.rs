@@ -8,6 +8,7 @@ use pgherd_wire::scram::ScramError;
 use pgherd_wire::{WireError, sqlstate};
 
 use super::LoginStep;
+use crate::session::LoginFailure;
 
 /// Why a login ends, as the client and as the log is told.
 #[derive(Debug)]
@@ -16,12 +17,14 @@ pub(super) struct Refusal {
     pub(super) message: String,
     pub(super) for_log: String,
     pub(super) failed_as: Option<String>,
+    pub(super) failure: LoginFailure,
 }
 
 impl Refusal {
     pub(super) fn new(code: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { code, for_log: message.clone(), message, failed_as: None }
+        let failure = LoginFailure::of_code(code);
+        Self { code, for_log: message.clone(), message, failed_as: None, failure }
     }
 
     pub(super) fn protocol(message: &str) -> Self {
@@ -45,6 +48,7 @@ impl Refusal {
         Self {
             for_log: format!("user \"{name}\" has shown a certificate made out to {to}"),
             failed_as: Some(name.to_owned()),
+            failure: LoginFailure::Certificate,
             ..Self::new(
                 sqlstate::INVALID_AUTHORIZATION,
                 format!("certificate authentication failed for user \"{name}\""),
@@ -57,6 +61,7 @@ impl Refusal {
         Self {
             for_log: format!("who wants to be \"{name}\" is {is} to the system"),
             failed_as: Some(name.to_owned()),
+            failure: LoginFailure::Peer,
             ..Self::new(
                 sqlstate::INVALID_AUTHORIZATION,
                 format!("peer authentication failed for user \"{name}\""),
@@ -70,6 +75,7 @@ impl Refusal {
         let seconds = bar.as_secs() + u64::from(bar.subsec_nanos() > 0);
         Self {
             for_log: format!("too many failed logins{from}, the last ones as user \"{name}\""),
+            failure: LoginFailure::Barred,
             ..Self::new(
                 sqlstate::INVALID_AUTHORIZATION,
                 format!("too many failed logins from this address: try again in {seconds} s"),
@@ -82,6 +88,7 @@ impl Refusal {
             ScramError::Mismatch => Self::password(name),
             ScramError::Downgraded | ScramError::OtherEndPoint => Self {
                 for_log: format!("user \"{name}\": {error}: somebody may stand in between"),
+                failure: LoginFailure::Tls,
                 ..Self::new(sqlstate::INVALID_AUTHORIZATION, error.to_string())
             },
             other => Self {
@@ -101,8 +108,8 @@ impl Refusal {
             hint: "",
         }
         .put(out);
-        let Self { code, for_log: reason, failed_as, .. } = self;
-        LoginStep::Refused { code, reason, failed_as }
+        let Self { code, for_log: reason, failed_as, failure, .. } = self;
+        LoginStep::Refused { code, failure, reason, failed_as }
     }
 }
 
