@@ -71,6 +71,11 @@ impl Peers {
         &self.addresses
     }
 
+    /// The place of a peer among the addresses, by its number; none has this process.
+    pub(crate) fn place(&self, id: u16) -> Option<usize> {
+        self.places.get(&id).copied()
+    }
+
     /// A key for a client that has logged in.
     pub(crate) fn register(&self, holder: Holder, mut random: impl FnMut(&mut [u8])) -> CancelKey {
         let mut clients = self.lock();

@@ -7,12 +7,14 @@ mod world;
 
 use std::collections::{BTreeMap, HashSet};
 
-use pgherd_lab::cluster;
+use pgherd_core::Settings;
+use pgherd_core::settings::{Secret, UserSettings};
+use pgherd_lab::{Cluster, ClusterSpec, cluster};
 use pgherd_wire::frontend;
 use tokio_postgres::{Column, SimpleColumn, SimpleQueryMessage};
-use world::console::{ADMIN, STATS, console, find, show, start};
+use world::console::{ADMIN, STATS, console, find, show, start, with_consoles};
 use world::raw::{Raw, text_of};
-use world::{TWO_CORES, feed, text};
+use world::{TWO_CORES, World, feed, text};
 
 const ALL: [&str; 24] = [
     "databases",
@@ -40,6 +42,36 @@ const ALL: [&str; 24] = [
     "routes",
     "transactions",
 ];
+
+#[tokio::test]
+async fn users_that_were_looked_up_are_shown_with_those_of_the_settings() {
+    let cluster = Cluster::start(&ClusterSpec::default()).unwrap();
+    let roles = "create role look superuser login password 'look'; \
+                 create role found login password 'right'";
+    cluster.coordinator().psql(roles).unwrap();
+    let change = |settings: &mut Settings| {
+        with_consoles(settings);
+        settings.users.push(UserSettings {
+            name: "look".to_owned(),
+            password: Secret::new("look"),
+            nodes_only: true,
+            ..UserSettings::default()
+        });
+        settings.listen.auth_user = "look".to_owned();
+        settings.listen.max_clients_per_user = 5;
+    };
+    let world = World::before(cluster, change, TWO_CORES);
+    let console = console(&world, STATS).await;
+    assert_eq!(show(&console, "users").await.len(), 4);
+    let client = world.try_connect("user=found password=right").await.unwrap();
+    client.simple_query("begin").await.unwrap();
+    let users = show(&console, "users").await;
+    let found = find(&users, "name", "found");
+    assert_eq!(users.len(), 5);
+    assert_eq!((&*found["pool_mode"], &*found["pool_size"]), ("NULL", ""));
+    assert_eq!((&*found["current_client_connections"], &*found["current_connections"]), ("1", "1"));
+    assert_eq!(found["max_user_client_connections"], "5");
+}
 
 #[tokio::test]
 async fn each_table_is_the_same_in_both_protocols() {

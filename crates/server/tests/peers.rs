@@ -13,6 +13,7 @@ use pgherd_lab::{Cluster, ClusterSpec};
 use pgherd_server::{Server, Stopper};
 use pgherd_wire::startup;
 use world::World;
+use world::console::{Row, STATS, console, find, show, with_consoles};
 use world::raw::{Raw, send_cancel, text_of};
 
 /// A port that was free a moment ago.
@@ -94,6 +95,39 @@ fn a_request_with_a_wrong_secret_cancels_nothing() {
     assert_eq!(world.node("coordinator").psql(asleep).unwrap(), "1");
     send_cancel(second, &key);
     assert_cancelled(&mut client);
+}
+
+#[tokio::test]
+async fn requests_that_a_peer_deals_with_are_shown_until_it_is_done() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let cluster = Cluster::start(&ClusterSpec::default()).unwrap();
+    let more = format!(
+        "[listen]\nport = 0\npeer_id = 1\nworkers = 2\n\
+         [[peer]]\nid = 1\nhost = \"127.0.0.1\"\n[[peer]]\nid = 770\nhost = \"127.0.0.1\"\nport = {port}\n"
+    );
+    let world = World::before(cluster, with_consoles, &more);
+    let console = console(&world, STATS).await;
+    let pools = || async { show(&console, "peer_pools").await };
+    let of = |rows: &[Row]| {
+        let columns =
+            ["cl_active_cancel_req", "cl_waiting_cancel_req", "sv_active_cancel", "sv_login"];
+        columns.map(|column| find(rows, "peer_id", "770")[column].clone())
+    };
+    assert_eq!(pools().await.len(), 1, "this process is no peer of its own");
+    let key = [0x12, 0x02, 0x03, 0xaa, 0xbb, 0xcc, 0xdd, 0xe3];
+    let request = [&[0, 0, 0, 16, 4, 210, 22, 46][..], &key].concat();
+    let mut requester = TcpStream::connect(world.address()).unwrap();
+    requester.write_all(&request).unwrap();
+    let (mut peer, _) = listener.accept().unwrap();
+    peer.read_exact(&mut [0; 16]).unwrap();
+    assert_eq!(of(&pools().await), ["1", "0", "1", "0"]);
+    drop(peer);
+    // Its end is told to who has asked.
+    assert_eq!(requester.read(&mut [0; 1]).unwrap(), 0);
+    assert_eq!(of(&pools().await), ["0", "0", "0", "0"]);
+    let lists = show(&console, "lists").await;
+    assert_eq!(find(&lists, "list", "peer_pools")["items"], "1");
 }
 
 #[test]

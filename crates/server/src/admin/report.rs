@@ -29,6 +29,8 @@ pub struct Report {
     /// By node id.
     pub(crate) nodes: Vec<NodeReport>,
     pub(crate) tallies: Vec<DatabaseTally>,
+    /// Cancel requests that a peer is dealing with, and those that have not reached it yet, by its place.
+    pub(crate) for_peers: BTreeMap<usize, [usize; 2]>,
     /// Clients that are not logged in yet.
     pub(crate) logging_in: usize,
     /// Clients that are logged in, but for consoles.

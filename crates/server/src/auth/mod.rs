@@ -392,6 +392,15 @@ impl Users {
         self.find(name).filter(|id| self.get(*id).is_of_clients())
     }
 
+    /// Those who were looked up and have logged in since the start, but for names that the settings have.
+    pub(crate) fn looked_up_users(&self) -> impl Iterator<Item = (UserId, &str)> {
+        let users = self.found.iter().map_while(OnceLock::get).enumerate();
+        let with_id = users.map(|(place, user)| (self.listed.len() + place, user.name.as_str()));
+        with_id
+            .filter(|(_, name)| self.find(name).is_none())
+            .map(|(id, name)| (UserId(u16::try_from(id).expect("there is room for so many")), name))
+    }
+
     /// The user with this id.
     pub fn get(&self, id: UserId) -> &User {
         let (listed, found) = (&self.listed, &self.found);

@@ -258,7 +258,15 @@ impl<S> CancelConnection<S> {
         }
     }
 
-    /// Whether the node has been told.
+    /// The place of the peer that it is for.
+    pub(super) fn peer(&self) -> Option<usize> {
+        match &self.target {
+            Target::Peer(forward) => forward.peer(),
+            Target::Backend { .. } => None,
+        }
+    }
+
+    /// Whether the node, or the peer, has been told.
     pub(super) fn has_left(&self) -> bool {
         self.stage == Stage::Sent
     }

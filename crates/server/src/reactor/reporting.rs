@@ -39,6 +39,9 @@ impl<D: Driver> Worker<D> {
         }
         self.count_clients(&mut report);
         for (_, cancel) in &self.cancels {
+            if let Some(peer) = cancel.peer() {
+                report.for_peers.entry(peer).or_default()[usize::from(!cancel.has_left())] += 1;
+            }
             let backend = cancel.backend().and_then(|key| self.backends.get(key));
             let pool = backend.map(|backend| (backend.pool.database, backend.pool.user));
             if let Some(pool) = pool.and_then(|pool| report.pools.get_mut(&pool)) {

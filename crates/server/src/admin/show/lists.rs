@@ -26,7 +26,7 @@ fn rows(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
         ("users", view.proxy.admin.settings().users.len()),
         ("peers", view.proxy.admin.settings().peers.len()),
         ("pools", pools.len() + 1),
-        ("peer_pools", 0),
+        ("peer_pools", super::peers::others(view).len()),
         // Those of PgBouncer are in memory that waits to be used. There is none.
         ("free_clients", 0),
         ("used_clients", view.sum(|report| report.clients) + consoles),

@@ -17,11 +17,11 @@ pub(super) static TABLE: Table = Table {
 
 pub(super) static POOLS_TABLE: Table = Table {
     name: "peer_pools",
-    about: "The connections to a peer.",
+    about: "Cancel requests on their way to a peer: each has a connection of its own.",
     columns: &POOLS_COLUMNS,
     theirs: 5,
     scope: Scope::Sums,
-    rows: |_| Ok(Vec::new()),
+    rows: pools,
 };
 
 const COLUMNS: [Column; 4] = [
@@ -38,6 +38,28 @@ const POOLS_COLUMNS: [Column; 5] = [
     int4("sv_active_cancel", "Connections that carry a request."),
     int4("sv_login", "Connections that are being opened."),
 ];
+
+/// The places of all peers but this process itself, with their numbers.
+pub(super) fn others(view: &View<'_>) -> Vec<(u16, usize)> {
+    let Some(peers) = &view.proxy.peers else { return Vec::new() };
+    let settings = view.proxy.admin.settings();
+    settings.peers.iter().filter_map(|peer| Some((peer.id, peers.place(peer.id)?))).collect()
+}
+
+fn pools(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
+    let rows = others(view).into_iter().map(|(id, place)| {
+        let of_core = |at: usize| view.sum(|core| core.for_peers.get(&place).map_or(0, |n| n[at]));
+        let [reached, unreached] = [0, 1].map(of_core);
+        vec![
+            u32::from(id).into(),
+            reached.into(),
+            unreached.into(),
+            reached.into(),
+            unreached.into(),
+        ]
+    });
+    Ok(rows.collect())
+}
 
 fn rows(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
     let most = MOST_FORWARDED * view.proxy.cores;

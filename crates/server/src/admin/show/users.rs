@@ -1,5 +1,7 @@
 //! `SHOW USERS`.
 
+use pgherd_core::settings::UserSettings;
+
 use super::super::report::Scope;
 use super::super::table::{Cell, Column, Row, int4, text};
 use super::Table;
@@ -8,7 +10,7 @@ use crate::auth::UserId;
 
 pub(super) static TABLE: Table = Table {
     name: "users",
-    about: "A `[[user]]`.",
+    about: "A `[[user]]`, or one that `auth_query` has found and that has logged in.",
     columns: &COLUMNS,
     theirs: 8,
     scope: Scope::Sums,
@@ -28,8 +30,13 @@ const COLUMNS: [Column; 8] = [
 
 fn rows(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
     let settings = view.proxy.admin.settings();
-    let rows = settings.users.iter().enumerate().map(|(at, user)| {
+    let no_settings = UserSettings::default();
+    let listed = settings.users.iter().enumerate().map(|(at, user)| {
         let id = UserId(u16::try_from(at).expect("settings hold fewer than 65536 users"));
+        (id, user.name.as_str(), user)
+    });
+    let found = view.proxy.users.looked_up_users().map(|(id, name)| (id, name, &no_settings));
+    let rows = listed.chain(found).map(|(id, name, user)| {
         let backends = view.sum(|report| {
             let pools = report.pools.iter().filter(|((_, login), _)| *login == id);
             pools.map(|(_, pool)| pool.counts.backends.total()).sum()
@@ -37,7 +44,7 @@ fn rows(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
         let own = |size: Option<u32>| Cell::from(size.map_or_else(String::new, |n| n.to_string()));
         let most = user.max_backends.unwrap_or(settings.pool.max_backends_per_user);
         vec![
-            user.name.clone().into(),
+            name.to_owned().into(),
             own(user.pool_size),
             own(user.reserve_size),
             user.pool_mode.map(|mode| mode.to_string()).into(),

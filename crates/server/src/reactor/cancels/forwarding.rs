@@ -36,6 +36,14 @@ impl Forward {
     pub(super) fn to(to: To) -> Self {
         Self { to, tried: Vec::new() }
     }
+
+    /// The place of the peer, if it is one.
+    pub(super) fn peer(&self) -> Option<usize> {
+        match self.to {
+            To::Peer(place) => Some(place),
+            To::Predecessor => None,
+        }
+    }
 }
 
 impl<D: Driver> Worker<D> {
