@@ -186,28 +186,55 @@ fn resolve(host: &Arc<Host>, look_up: &LookUp) -> io::Result<Vec<Address>> {
     }
 }
 
-/// Looks up the hosts each `interval`, for as long as it is polled.
-pub(crate) async fn keep_fresh(addresses: Arc<Addresses>, look_up: LookUp, interval: Duration) {
-    loop {
-        tokio::time::sleep(interval).await;
-        for (index, place) in addresses.places.iter().enumerate() {
+/// Looks up each host again: one that was found after `ttl`, never if that is zero, and one that was not
+/// after `retry`. Ends when no host is ever to be looked up again.
+pub(crate) async fn keep_fresh(
+    addresses: Arc<Addresses>,
+    look_up: LookUp,
+    ttl: Duration,
+    retry: Duration,
+) {
+    let again = |is_found: bool| match (is_found, ttl.is_zero()) {
+        (true, true) => None,
+        (true, false) => Some(Instant::now() + ttl),
+        (false, _) => Some(Instant::now() + retry),
+    };
+    let of_place = |place: &Place| -> Vec<Option<Instant>> {
+        place.lock().found.iter().map(|found| again(!found.is_empty())).collect()
+    };
+    let mut due: Vec<_> = addresses.places.iter().map(of_place).collect();
+    while let Some(next) = due.iter().flatten().flatten().min().copied() {
+        tokio::time::sleep_until(next.into()).await;
+        let now = Instant::now();
+        for ((index, place), due) in addresses.places.iter().enumerate().zip(&mut due) {
             let mut all = Vec::new();
-            for host in &place.hosts {
-                let (look_up, asked) = (Arc::clone(&look_up), Arc::clone(host));
-                let found = tokio::task::spawn_blocking(move || resolve(&asked, &look_up)).await;
-                all.push(match found {
-                    Ok(Ok(found)) => found,
-                    Ok(Err(error)) => {
-                        tracing::debug!(name = place.name, %host, %error, "cannot look up");
-                        Vec::new()
-                    }
-                    Err(panic) => {
-                        tracing::error!(%panic, "a look-up has failed");
-                        Vec::new()
-                    }
-                });
+            for (host, due) in place.hosts.iter().zip(due) {
+                if due.is_none_or(|at| at > now) {
+                    // It stands for what it did.
+                    all.push(Vec::new());
+                    continue;
+                }
+                let found = look_up_aside(&look_up, &place.name, host).await;
+                *due = again(!found.is_empty());
+                all.push(found);
             }
             addresses.learn(index, all);
+        }
+    }
+}
+
+/// What a host stands for now; nothing if it was not found.
+async fn look_up_aside(look_up: &LookUp, name: &str, host: &Arc<Host>) -> Vec<Address> {
+    let (look_up, asked) = (Arc::clone(look_up), Arc::clone(host));
+    match tokio::task::spawn_blocking(move || resolve(&asked, &look_up)).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => {
+            tracing::debug!(name, %host, %error, "cannot look up");
+            Vec::new()
+        }
+        Err(panic) => {
+            tracing::error!(%panic, "a look-up has failed");
+            Vec::new()
         }
     }
 }

@@ -20,10 +20,6 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::serve::ServeError;
 
-/// Connections that may wait to be accepted: enough for a burst of a few thousand clients; the
-/// system caps it at `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
-
 /// A socket that listens.
 #[derive(Debug)]
 pub(crate) enum Listener {
@@ -112,7 +108,7 @@ impl Listeners {
             });
             let listener = match heir {
                 Some(socket) => TcpListener::from(socket),
-                None => tcp(ip, port, only_v6, settings.reuse_port).map_err(failed)?,
+                None => tcp(ip, port, only_v6, settings).map_err(failed)?,
             };
             let at = listener.local_addr().map_err(failed)?;
             // The others, and the Unix socket, have the one that was found for the first.
@@ -176,19 +172,23 @@ fn take(sockets: &mut Vec<OwnedFd>, is_it: impl Fn(&SockAddr) -> bool) -> Option
     Some(sockets.swap_remove(at))
 }
 
-fn tcp(ip: IpAddr, port: u16, only_v6: bool, reuse_port: bool) -> io::Result<TcpListener> {
+fn tcp(ip: IpAddr, port: u16, only_v6: bool, settings: &ListenSettings) -> io::Result<TcpListener> {
     let at = SocketAddr::new(ip, port);
     let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if at.is_ipv6() {
         socket.set_only_v6(only_v6)?;
     }
-    if reuse_port {
+    if settings.reuse_port {
         socket.set_reuse_port(true)?;
     }
     socket.bind(&at.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(backlog(settings))?;
     Ok(socket.into())
+}
+
+fn backlog(settings: &ListenSettings) -> i32 {
+    i32::try_from(settings.backlog).unwrap_or(i32::MAX)
 }
 
 /// Where a Unix socket is: in a folder, or under an abstract name (`@`).
@@ -241,11 +241,16 @@ impl UnixPlace {
             "" => None,
             name => Some(group(name)?),
         };
-        self.bind(mode, group)
+        self.bind(mode, group, backlog(settings))
     }
 
     /// Listens there. A file that a process has left which is gone is no obstacle.
-    pub(crate) fn bind(&self, mode: u32, group: Option<u32>) -> io::Result<UnixListener> {
+    pub(crate) fn bind(
+        &self,
+        mode: u32,
+        group: Option<u32>,
+        backlog: i32,
+    ) -> io::Result<UnixListener> {
         let (socket, address) = (Socket::new(Domain::UNIX, Type::STREAM, None)?, self.address()?);
         match (socket.bind(&address), self.file()) {
             (Err(error), Some(file))
@@ -263,7 +268,7 @@ impl UnixPlace {
                 chown(file, None, group)?;
             }
         }
-        socket.listen(BACKLOG)?;
+        socket.listen(backlog)?;
         Ok(UnixListener::from(OwnedFd::from(socket)))
     }
 }
@@ -328,9 +333,9 @@ mod tests {
     fn a_socket_that_a_crash_has_left_is_replaced_and_one_in_use_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let place = UnixPlace(folder.path().join(".s.PGSQL.1").to_str().unwrap().to_owned());
-        drop(place.bind(0o777, None).unwrap());
-        let _in_use = place.bind(0o777, None).unwrap();
-        let refused = place.bind(0o777, None).unwrap_err();
+        drop(place.bind(0o777, None, 1).unwrap());
+        let _in_use = place.bind(0o777, None, 1).unwrap();
+        let refused = place.bind(0o777, None, 1).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
     }
 
@@ -345,6 +350,21 @@ mod tests {
         fs::write(&path, "another's").unwrap();
         drop(file);
         assert!(path.exists());
+    }
+
+    #[test]
+    fn as_many_clients_may_wait_as_the_settings_say() {
+        let mut settings = at("");
+        settings.backlog = 17;
+        let open = Listeners::open(&settings, Vec::new()).unwrap();
+        let port = open.addresses[0].port();
+        let Ok(shown) = Command::new("ss").args(["-ltnH", &format!("sport = :{port}")]).output()
+        else {
+            return eprintln!("SKIPPED: there is no `ss` to ask");
+        };
+        let shown = String::from_utf8(shown.stdout).unwrap();
+        // LISTEN, who waits, how many may.
+        assert_eq!(shown.split_whitespace().nth(2), Some("17"), "{shown}");
     }
 
     #[test]

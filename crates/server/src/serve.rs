@@ -28,7 +28,9 @@ use crate::listeners::{self, Listeners};
 use crate::peers::Peers;
 use crate::pins::{Pin, Pins};
 use crate::reactor::mio_driver::{Acceptor, Mailbox, cores};
-use crate::reactor::{Counts, Failures, Mail, Proxy, Questions, ReloadError, Relogin, Shares};
+use crate::reactor::{
+    Counts, Failures, Mail, Proxy, Questions, ReloadError, Relogin, Shares, SocketOptions,
+};
 use crate::relay::StatementTable;
 use crate::statistics::{NodeStatistics, statistics};
 use crate::takeover::{Inherited, TakeoverDesk, WebDoor};
@@ -292,7 +294,7 @@ impl Server {
             web_door = Some(WebDoor { socket, answering: control.answer(listener, web)? });
         }
         control.spawn(write_statistics(Arc::clone(&proxy), Arc::clone(&mailboxes)));
-        let mut acceptor = Some(Acceptor::new(all, settings.listen.tcp_user_timeout)?);
+        let mut acceptor = Some(Acceptor::new(all, SocketOptions::of_clients(settings))?);
         let mut threads = Vec::new();
         for (number, core) in cores.into_iter().enumerate() {
             let (proxy, mailboxes) = (Arc::clone(&proxy), Arc::clone(&mailboxes));
@@ -484,7 +486,7 @@ pub(crate) fn proxy(
         resident: AtomicU64::new(0),
         peers: whereabouts.peers,
         predecessor: whereabouts.predecessor,
-        user_timeout: pool.tcp_user_timeout,
+        to_nodes: SocketOptions::of_nodes(settings),
         pins: Pins::default(),
         pin: pool.pin,
         check_after: pool.check_after,
@@ -535,6 +537,31 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_is_not_found_is_looked_up_again_after_a_time_of_its_own() {
+        let refuses = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+        let asking = Arc::clone(&asked);
+        let look_up: LookUp = Arc::new(move |name, _| {
+            let mut asked = asking.lock().unwrap();
+            let is_first = !asked.iter().any(|before| before == name);
+            asked.push(name.to_owned());
+            match name {
+                "found.test" => Ok(vec![refuses]),
+                _ if is_first => Err(io::ErrorKind::NotFound.into()),
+                _ => Ok(vec![at]),
+            }
+        });
+        let more = "dns_ttl = \"1d\"\ndns_retry = \"10ms\"";
+        let server = started_at("found.test, late.test", more, look_up);
+        let _client = begin_login(&server);
+        listener.accept().unwrap();
+        assert_eq!(*asked.lock().unwrap(), ["found.test", "late.test", "late.test"]);
+        server.stopper().stop();
+    }
+
+    #[test]
     fn every_address_of_a_name_is_tried() {
         let listeners = [0, 1, 2].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
         let addresses = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
@@ -551,8 +578,12 @@ mod tests {
 
     /// A proxy before a node whose name leads where `look_up` says.
     fn started(pool: &str, look_up: LookUp) -> Server {
+        started_at("node.test", pool, look_up)
+    }
+
+    fn started_at(host: &str, pool: &str, look_up: LookUp) -> Server {
         let text = format!(
-            "node = [{{ host = \"node.test\", role = \"coordinator\" }}]\nuser = [{{ name = \"u\" }}]\n\
+            "node = [{{ host = \"{host}\", role = \"coordinator\" }}]\nuser = [{{ name = \"u\" }}]\n\
              [listen]\nport = 0\nauth = \"trust\"\n[pool]\nacquire_timeout = \"1m\"\n{pool}"
         );
         let settings = Settings::from_toml(&text, "test").unwrap();

@@ -33,6 +33,9 @@ use crate::listeners::{SocketFile, UnixPlace};
 use crate::reactor::Mail;
 use crate::reactor::mio_driver::Mailbox;
 
+/// Processes that may wait for their turn to ask.
+const MOST_ASKING: i32 = 16;
+
 const HELLO: &str = "pgherd take-over 1";
 const READY: &str = "ready";
 const BYE: &str = "bye";
@@ -167,7 +170,7 @@ impl TakeoverDesk {
         owns_file: Arc<AtomicBool>,
     ) -> io::Result<Option<Self>> {
         let Some(place) = UnixPlace::desk(settings, port) else { return Ok(None) };
-        let listener = place.bind(0o600, None)?;
+        let listener = place.bind(0o600, None, MOST_ASKING)?;
         listener.set_nonblocking(true)?;
         Ok(Some(Self { listener, file: place.own_file()?, owns_file }))
     }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::draft::{DatabaseDraft, Draft, Remarks};
 use super::ini::IniSection;
 use super::value::{Kind, Value};
-use crate::settings::{AuthMethod, PeerSettings, PoolMode, TlsMode, TlsVersion, UserSettings};
+use crate::settings::{
+    AuthMethod, ByteSize, PeerSettings, PoolMode, TlsMode, TlsVersion, UserSettings,
+};
 
 /// One setting and what becomes of it.
 pub(super) struct Row<T: 'static> {
@@ -65,7 +67,7 @@ pub(super) static GLOBAL: &[Row<Draft>] = &[
         Ok(port) => d.settings.listen.port = port,
         Err(_) => r.problem(format!("{} is no port", v.count())),
     })),
-    row("listen_backlog", Kind::Count, "128", NoEffect("4096 clients may wait to be accepted, as far as net.core.somaxconn lets them")),
+    row("listen_backlog", Kind::Count, "128", Becomes("`listen.backlog`", "0 becomes 1", |d, v, _| d.settings.listen.backlog = v.count().max(1))),
     row("unix_socket_dir", Kind::Text, "/tmp", Becomes("`listen.unix_socket_dir`", "and the `host` of databases that name none", |d, v, _| d.settings.listen.unix_socket_dir = v.text().to_owned())),
     row("unix_socket_mode", Kind::Text, "0777", Becomes("`listen.unix_socket_mode`", "", |d, v, _| d.settings.listen.unix_socket_mode = v.text().to_owned())),
     row("unix_socket_group", Kind::Text, "", Becomes("`listen.unix_socket_group`", "", |d, v, _| d.settings.listen.unix_socket_group = v.text().to_owned())),
@@ -78,10 +80,10 @@ pub(super) static GLOBAL: &[Row<Draft>] = &[
     row("job_name", Kind::Text, "pgbouncer", NoEffect("it names a service of Windows")),
     row("service_name", Kind::Text, "pgbouncer", NoEffect("it names a service of Windows")),
     row("conffile", Kind::Text, "", NoEffect("settings are read again from the file that was named at the start")),
-    row("resolv_conf", Kind::Text, "", NotYet("names are looked up as the system does")),
+    row("resolv_conf", Kind::Text, "", NoEffect("names are looked up by the system's resolver, as in a PgBouncer that was built without c-ares and evdns: the system reads its own /etc/resolv.conf")),
     row("dns_max_ttl", Kind::Seconds, "15", Becomes("`pool.dns_ttl`", "0 becomes 1s", |d, v, r| d.settings.pool.dns_ttl = r.at_least(v, Duration::from_secs(1)))),
-    row("dns_nxdomain_ttl", Kind::Seconds, "15", NoEffect("a name that was not found is looked up again after dns_max_ttl")),
-    row("dns_zone_check_period", Kind::Seconds, "0", NotYet("a changed zone is not noticed before dns_max_ttl is over")),
+    row("dns_nxdomain_ttl", Kind::Seconds, "15", Becomes("`pool.dns_retry`", "0 becomes 10ms", |d, v, r| d.settings.pool.dns_retry = r.at_least(v, Duration::from_millis(10)))),
+    row("dns_zone_check_period", Kind::Seconds, "0", NoEffect("the system's resolver tells no serial numbers of zones, as in a PgBouncer that was built without c-ares: a name is looked up again after dns_max_ttl")),
     // Pooling.
     row("pool_mode", POOL_MODES, "session", Becomes("`pool.mode`", "a session that cannot be shared keeps its backend, see `pool.pin`", |d, v, _| d.settings.pool.mode = pool_mode(v))),
     row("max_client_conn", Kind::Count, "100", Becomes("`listen.max_clients`", "", |d, v, _| d.settings.listen.max_clients = v.count())),
@@ -176,11 +178,11 @@ pub(super) static GLOBAL: &[Row<Draft>] = &[
     row("max_packet_size", Kind::Count, "2147483647", NotYet("messages may be as long as the protocol allows")),
     row("sbuf_loopcnt", Kind::Count, "5", NoEffect("each socket has its turn anyway")),
     row("tcp_defer_accept", Kind::Count, "1", NoEffect("a connection that says nothing costs next to nothing, until client_login_timeout")),
-    row("tcp_keepalive", Kind::Flag, "1", NoEffect("it is always on")),
-    row("tcp_keepcnt", Kind::Count, "0", NoEffect("a silent peer is asked after 60s, and again each 10s")),
-    row("tcp_keepidle", Kind::Count, "0", NoEffect("a silent peer is asked after 60s, and again each 10s")),
-    row("tcp_keepintvl", Kind::Count, "0", NoEffect("a silent peer is asked after 60s, and again each 10s")),
-    row("tcp_socket_buffer", Kind::Count, "0", NoEffect("the system sizes them by what the connection needs")),
+    row("tcp_keepalive", Kind::Flag, "1", Becomes("`tcp.keepalive`", "", |d, v, _| d.settings.tcp.keepalive = v.flag())),
+    row("tcp_keepcnt", Kind::Count, "0", Becomes("`tcp.keepalive_count`", "", |d, v, _| d.settings.tcp.keepalive_count = v.count())),
+    row("tcp_keepidle", Kind::Count, "0", Becomes("`tcp.keepalive_after`", "", |d, v, _| d.settings.tcp.keepalive_after = Duration::from_secs(v.count().into()))),
+    row("tcp_keepintvl", Kind::Count, "0", Becomes("`tcp.keepalive_interval`", "", |d, v, _| d.settings.tcp.keepalive_interval = Duration::from_secs(v.count().into()))),
+    row("tcp_socket_buffer", Kind::Count, "0", Becomes("`tcp.buffer`", "", |d, v, _| d.settings.tcp.buffer = ByteSize(v.count().into()))),
     row("tcp_user_timeout", Kind::Milliseconds, "0", Becomes("`listen.tcp_user_timeout`, `pool.tcp_user_timeout`", "", |d, v, _| {
         d.settings.listen.tcp_user_timeout = v.duration();
         d.settings.pool.tcp_user_timeout = v.duration();

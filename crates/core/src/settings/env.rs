@@ -341,6 +341,7 @@ fn read_all(env: &mut Environment<'_>) -> Settings {
         tls: env.section(),
         client_tls: env.section(),
         http: env.section(),
+        tcp: env.section(),
         log: env.section(),
     }
 }

@@ -31,8 +31,8 @@ pub use plan::PoolPlan;
 pub use section::{SettingInfo, reference};
 pub use sections::{
     ClientTlsSettings, ClusterSettings, HealthSettings, HttpSettings, ListenSettings, LogSettings,
-    NodeSettings, PoolSettings, RetrySettings, RoutingSettings, TlsSettings, TransactionSettings,
-    UserSettings,
+    NodeSettings, PoolSettings, RetrySettings, RoutingSettings, TcpSettings, TlsSettings,
+    TransactionSettings, UserSettings,
 };
 pub use value::{
     AuthMethod, ByteSize, ChannelBinding, HostBalance, PasswordCommand, PinPolicy, PoolMode,
@@ -106,6 +106,8 @@ pub struct Settings {
     pub client_tls: ClientTlsSettings,
     /// `[http]`
     pub http: HttpSettings,
+    /// `[tcp]`
+    pub tcp: TcpSettings,
     /// `[log]`
     pub log: LogSettings,
 }

@@ -83,6 +83,7 @@ fn read_root(root: &DeTable<'_>, problems: &mut Problems<'_>) -> Settings {
         tls: reader.section(),
         client_tls: reader.section(),
         http: reader.section(),
+        tcp: reader.section(),
         log: reader.section(),
     };
     reader.refuse_the_rest();

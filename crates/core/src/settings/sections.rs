@@ -104,6 +104,11 @@ section! {
         ///
         /// Default: "", that of the process. Reload: restart.
         unix_socket_group: String = String::new(), Range::Any;
+        /// Clients that may wait to be accepted, at each address and at the Unix socket, as far as the
+        /// system lets them (`net.core.somaxconn`).
+        ///
+        /// Range: 1 to 65535. Default: 4096. Reload: restart.
+        backlog: u32 = 4096, between(1, 65535);
         /// Loops that serve clients, each in a thread of its own.
         ///
         /// Range: 0 to 64; 0 is one for each core. Default: 0. Reload: restart.
@@ -346,6 +351,11 @@ section! {
         ///
         /// Unit: duration. Range: 0 to 1d; 0 asks at the start only. Default: 15s. Reload: restart.
         dns_ttl: Duration = secs(15), between(Duration::ZERO, hours(24));
+        /// After how long a host name that was not found is looked up again, of a node or of a peer. Until
+        /// then it stands for what it did. The proxy's pools.
+        ///
+        /// Unit: duration. Range: 10ms to 1d. Default: 15s. Reload: restart.
+        dns_retry: Duration = secs(15), between(ms(10), hours(24));
         /// The longest wait between two tries to open a backend after one has failed: the first is
         /// 100ms, or this if it is shorter, and each further one twice as long. Who would wait in vain,
         /// because the next try comes too late and no backend is open, is told at once. The proxy's
@@ -762,6 +772,36 @@ section! {
 }
 
 section! {
+    /// `[tcp]`: the proxy's connections over TCP, those of clients and those to nodes.
+    TcpSettings["tcp"] {
+        /// Whether a peer that says nothing is asked whether it is there (SO_KEEPALIVE).
+        ///
+        /// Default: true. Reload: restart.
+        keepalive: bool = true, Range::Any;
+        /// After how long a silence it is asked first (TCP_KEEPIDLE).
+        ///
+        /// Unit: duration, rounded up to seconds. Range: 0 to 9h; 0 leaves it to the system
+        /// (`net.ipv4.tcp_keepalive_time`, two hours). Default: 1m. Reload: restart.
+        keepalive_after: Duration = secs(60), between(Duration::ZERO, hours(9));
+        /// After how long it is asked again (TCP_KEEPINTVL).
+        ///
+        /// Unit: duration, rounded up to seconds. Range: 0 to 9h; 0 leaves it to the system
+        /// (`net.ipv4.tcp_keepalive_intvl`). Default: 10s. Reload: restart.
+        keepalive_interval: Duration = secs(10), between(Duration::ZERO, hours(9));
+        /// How often it is asked before its connection counts as lost (TCP_KEEPCNT).
+        ///
+        /// Range: 0 to 127; 0 leaves it to the system (`net.ipv4.tcp_keepalive_probes`). Default: 3.
+        /// Reload: restart.
+        keepalive_count: u32 = 3, between(0, 127);
+        /// What the system keeps of a connection in each direction (SO_SNDBUF, SO_RCVBUF).
+        ///
+        /// Unit: bytes. Range: 0 to 1GiB; 0 leaves it to the system, which gives each connection what it
+        /// needs. Default: 0. Reload: restart.
+        buffer: ByteSize = ByteSize(0), between(ByteSize(0), ByteSize::mib(1024));
+    }
+}
+
+section! {
     /// `[log]`: what the proxy says of its clients, and of what it does for them. At which level it
     /// logs at all is an option of the program.
     LogSettings["log"] {
@@ -821,6 +861,7 @@ pub(super) fn check_all(settings: &Settings, problems: &mut Vec<(String, String)
     settings.tls.check(problems);
     settings.client_tls.check(problems);
     settings.http.check(problems);
+    settings.tcp.check(problems);
     settings.log.check(problems);
 }
 
@@ -835,6 +876,7 @@ pub(super) fn describe_all(all: &mut Vec<SettingInfo>) {
     TlsSettings::describe(all);
     ClientTlsSettings::describe(all);
     HttpSettings::describe(all);
+    TcpSettings::describe(all);
     LogSettings::describe(all);
 }
 
@@ -850,6 +892,7 @@ pub(super) fn values_of_all(settings: &Settings) -> Vec<String> {
     settings.tls.values(&mut all);
     settings.client_tls.values(&mut all);
     settings.http.values(&mut all);
+    settings.tcp.values(&mut all);
     settings.log.values(&mut all);
     all
 }
@@ -870,6 +913,7 @@ pub(super) fn set(
         TransactionSettings::NAME => settings.transactions.set(name, text),
         TlsSettings::NAME => settings.tls.set(name, text),
         HttpSettings::NAME => settings.http.set(name, text),
+        TcpSettings::NAME => settings.tcp.set(name, text),
         LogSettings::NAME => settings.log.set(name, text),
         _ => None,
     }
@@ -888,6 +932,7 @@ pub(super) fn copy(settings: &mut Settings, section: &str, name: &str, from: &Se
         TlsSettings::NAME => settings.tls.copy(name, &from.tls),
         ClientTlsSettings::NAME => settings.client_tls.copy(name, &from.client_tls),
         HttpSettings::NAME => settings.http.copy(name, &from.http),
+        TcpSettings::NAME => settings.tcp.copy(name, &from.tcp),
         LogSettings::NAME => settings.log.copy(name, &from.log),
         _ => false,
     }

@@ -123,7 +123,7 @@ fn all_problems_are_reported_at_once_with_their_lines() {
              found integer",
             "pgherd.toml:3: pool.idle_timout: unknown; did you mean `idle_timeout`?",
             "pgherd.toml:6: colour: unknown; known here are cluster, node, user, database, peer, listen, pool, \
-             health, retry, routing, transactions, tls, client_tls, http, log",
+             health, retry, routing, transactions, tls, client_tls, http, tcp, log",
         ]
     );
 }

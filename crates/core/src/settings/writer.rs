@@ -25,6 +25,7 @@ pub(super) fn write(settings: &Settings) -> String {
     table(&mut text, "[tls]", settings.tls.changed());
     table(&mut text, "[client_tls]", settings.client_tls.changed());
     table(&mut text, "[http]", settings.http.changed());
+    table(&mut text, "[tcp]", settings.tcp.changed());
     table(&mut text, "[log]", settings.log.changed());
     text
 }

@@ -53,7 +53,7 @@ impl ControlPlane {
         mailboxes: Arc<[Mailbox]>,
     ) -> io::Result<Self> {
         let settings = held.load_full();
-        let ttl = settings.pool.dns_ttl;
+        let (ttl, retry) = (settings.pool.dns_ttl, settings.pool.dns_retry);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let monitor = {
             let _inside = runtime.enter();
@@ -64,9 +64,9 @@ impl ControlPlane {
         let (stop, stopped) = oneshot::channel();
         let (desk, questions) = desk::desk();
         let watched = Arc::clone(&monitor);
-        let addresses = addresses.into_iter().filter(|_| !ttl.is_zero()).collect::<Vec<_>>();
+        let addresses = addresses.into_iter().collect::<Vec<_>>();
         let watch = async move {
-            let keep = |addresses| tokio::spawn(keep_fresh(addresses, look_up.clone(), ttl));
+            let keep = |addresses| tokio::spawn(keep_fresh(addresses, look_up.clone(), ttl, retry));
             let fresh: Vec<_> = addresses.into_iter().map(keep).collect();
             let answering = tokio::spawn(questions.answer(mailboxes, lookups));
             // An error means that the sender is gone, which is a reason to stop as well.

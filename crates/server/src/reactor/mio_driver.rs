@@ -12,10 +12,11 @@ use mio::event::Source;
 use mio::net::{TcpListener, TcpStream, UnixListener};
 use mio::{Events, Interest, Poll, Waker};
 use pgherd_core::hosts::Address;
-use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::sync::oneshot;
 
 use super::driver::{Entry, Via};
+use super::socket_options::SocketOptions;
 use super::{Driver, Mail, Proxy, Readiness, TICK, Token, Worker};
 use crate::listeners::{Listener, SocketFile, unix_address};
 
@@ -56,8 +57,8 @@ impl Mailbox {
 #[derive(Debug)]
 pub struct MioDriver {
     registry: mio::Registry,
-    // Of `[pool]`: for connections to nodes.
-    user_timeout: Duration,
+    // For connections to nodes.
+    options: SocketOptions,
     mailboxes: Arc<[Mailbox]>,
     randomness: Randomness,
 }
@@ -69,7 +70,7 @@ impl Driver for MioDriver {
         let mut stream = match to {
             Address::Tcp(at) => {
                 let stream = TcpStream::connect(*at)?;
-                prepare(&SockRef::from(&stream), self.user_timeout)?;
+                self.options.apply(&SockRef::from(&stream))?;
                 stream
             }
             Address::Unix(host) => connect_unix(&host.socket_path())?,
@@ -187,25 +188,6 @@ impl std::fmt::Debug for Randomness {
     }
 }
 
-/// No waiting for more to send; and a peer whose host has vanished is noticed: after a minute
-/// and a half of silence, or when the system gives up sending again what it does not confirm.
-///
-/// A `user_timeout`, unless it is zero, makes the system give up sooner, and on others too: Linux
-/// counts the time for which a peer that is there takes nothing (psql's pager, a COPY that waits for
-/// a lock) as unconfirmed.
-fn prepare(socket: &SockRef<'_>, user_timeout: Duration) -> io::Result<()> {
-    socket.set_tcp_nodelay(true)?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(60))
-        .with_interval(Duration::from_secs(10))
-        .with_retries(3);
-    socket.set_tcp_keepalive(&keepalive)?;
-    if !user_timeout.is_zero() {
-        socket.set_tcp_user_timeout(Some(user_timeout))?;
-    }
-    Ok(())
-}
-
 /// Reads `/proc/PID/status`; see `proc_pid_status(5)`.
 fn resident_of(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -238,16 +220,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peer_that_does_not_read_is_waited_for_unless_the_settings_say_otherwise() {
+    fn a_client_that_is_accepted_has_the_options_of_the_settings() {
+        let text = "node = [{ host = \"h\", role = \"coordinator\" }]\nuser = [{ name = \"u\" }]\n\
+                    [listen]\ntcp_user_timeout = \"7s\"\n\
+                    [tcp]\nkeepalive_after = \"90s\"\nbuffer = \"32KiB\"\n";
+        let settings = pgherd_core::Settings::from_toml(text, "test").unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        for (set, expected) in [(0, None), (7, Some(Duration::from_secs(7)))] {
-            let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let socket = SockRef::from(&stream);
-            prepare(&socket, Duration::from_secs(set)).unwrap();
-            let found = socket.tcp_user_timeout().unwrap().filter(|limit| !limit.is_zero());
-            assert_eq!(found, expected);
-            assert!(socket.keepalive().unwrap());
+        let at = listener.local_addr().unwrap();
+        let options = SocketOptions::of_clients(&settings);
+        let acceptor = Acceptor::new(vec![Listener::Tcp(listener)], options).unwrap();
+        let _client = std::net::TcpStream::connect(at).unwrap();
+        let mut accepted = Vec::new();
+        while accepted.is_empty() {
+            acceptor.accept(1, |_, stream, _| accepted.push(stream));
         }
+        let socket = SockRef::from(&accepted[0]);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(7)));
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(90));
+        assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
+        assert!((32 * 1024..=64 * 1024).contains(&socket.recv_buffer_size().unwrap()));
     }
 
     #[test]
@@ -321,7 +312,7 @@ const INHERITS: bool = cfg!(target_os = "linux");
 #[derive(Debug)]
 pub struct Acceptor {
     doors: Vec<Door>,
-    user_timeout: Duration,
+    options: SocketOptions,
     next: AtomicUsize,
 }
 
@@ -338,12 +329,12 @@ enum Door {
 }
 
 impl Door {
-    fn new(listener: Listener, user_timeout: Duration) -> io::Result<Self> {
+    fn new(listener: Listener, options: &SocketOptions) -> io::Result<Self> {
         SockRef::from(&listener).set_nonblocking(true)?;
         Ok(match listener {
             Listener::Tcp(listener) => {
                 if INHERITS {
-                    prepare(&SockRef::from(&listener), user_timeout)?;
+                    options.apply(&SockRef::from(&listener))?;
                 }
                 Self::Tcp(TcpListener::from_std(listener))
             }
@@ -371,18 +362,19 @@ impl Door {
 }
 
 impl Acceptor {
-    /// Deals out the clients of listening sockets; `user_timeout` is `listen.tcp_user_timeout`.
-    pub(crate) fn new(listeners: Vec<Listener>, user_timeout: Duration) -> io::Result<Self> {
-        let door = |listener| Door::new(listener, user_timeout);
+    /// Deals out the clients of listening sockets, set up like this.
+    pub(crate) fn new(listeners: Vec<Listener>, options: SocketOptions) -> io::Result<Self> {
+        let door = |listener| Door::new(listener, &options);
         let doors = listeners.into_iter().map(door).collect::<io::Result<_>>()?;
-        Ok(Self { doors, user_timeout, next: AtomicUsize::new(0) })
+        Ok(Self { doors, options, next: AtomicUsize::new(0) })
     }
 
     /// Takes requests to cancel for clients of this process, which another one has taken over.
     fn for_cancels(listener: std::net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let door = Door::Successor(TcpListener::from_std(listener));
-        Ok(Self { doors: vec![door], user_timeout: Duration::ZERO, next: AtomicUsize::new(0) })
+        let options = SocketOptions::default();
+        Ok(Self { doors: vec![door], options, next: AtomicUsize::new(0) })
     }
 
     fn lend(&self) -> io::Result<Vec<OwnedFd>> {
@@ -430,7 +422,7 @@ impl Acceptor {
                 Ok((stream, via)) => {
                     if !INHERITS
                         && via == Via::Tcp
-                        && let Err(error) = prepare(&SockRef::from(&stream), self.user_timeout)
+                        && let Err(error) = self.options.apply(&SockRef::from(&stream))
                     {
                         tracing::debug!(%error, "a client was gone before it was served");
                         continue;
@@ -494,7 +486,7 @@ impl Core {
         }
         let driver = MioDriver {
             registry,
-            user_timeout: proxy.user_timeout,
+            options: proxy.to_nodes.clone(),
             mailboxes: Arc::clone(&mailboxes),
             randomness: Randomness::new(),
         };

@@ -24,6 +24,7 @@ mod pools;
 mod reporting;
 #[cfg(test)]
 mod sim;
+mod socket_options;
 mod tally;
 
 pub use backends::Backend;
@@ -32,6 +33,7 @@ pub use counts::{CLASSES, Count, Counts, NodeCounts, Times};
 pub use driver::{Driver, Entry, Mail, Readiness, ReportSender, Requester, Token, Via};
 pub use pools::{PoolKey, Shares};
 pub(crate) use reporting::sizes;
+pub use socket_options::SocketOptions;
 pub use tally::Tally;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -128,8 +130,8 @@ pub struct Proxy {
     pub peers: Option<Peers>,
     /// Where the process that this one has taken over takes those for its clients.
     pub predecessor: Option<Address>,
-    /// `pool.tcp_user_timeout`.
-    pub user_timeout: Duration,
+    /// How connections to nodes are set up.
+    pub to_nodes: SocketOptions,
     /// Sessions that are pinned to their backends.
     pub pins: Pins,
     /// Whether they may be.

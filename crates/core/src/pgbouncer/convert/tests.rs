@@ -42,9 +42,10 @@ fn what_pgbouncer_does_by_itself_holds_here() {
         [[user]]\nname = \"app\"\npassword = \"secret\"\n\n\
         [[user]]\nname = \"batch\"\npassword = \"se\\\"cret\"\n\n\
         [[database]]\nname = \"shop\"\n\n\
-        [listen]\nmax_clients = 100\nlogin_timeout = \"1m\"\nwait_notice = \"5s\"\n\n\
+        [listen]\nbacklog = 128\nmax_clients = 100\nlogin_timeout = \"1m\"\nwait_notice = \"5s\"\n\n\
         [pool]\nmode = \"session\"\nreserve_after = \"5s\"\nacquire_timeout = \"2m\"\n\
         connect_timeout = \"15s\"\nopen_retry = \"15s\"\n\n\
+        [tcp]\nkeepalive_after = \"0\"\nkeepalive_interval = \"0\"\nkeepalive_count = 0\n\n\
         [log]\nsyslog_ident = \"pgbouncer\"\n";
     assert_eq!(settings.to_toml(), expected);
 }
@@ -118,6 +119,15 @@ const BECOMES: &[(&str, &str)] = &[
     ("syslog = 1", "[log]\nsyslog = true"),
     ("syslog_ident = x", "[log]\nsyslog_ident = \"x\""),
     ("syslog_facility = Local7", "syslog_facility = \"local7\""),
+    ("listen_backlog = 7", "backlog = 7"),
+    ("listen_backlog = 0", "backlog = 1"),
+    ("dns_nxdomain_ttl = 3", "dns_retry = \"3s\""),
+    ("dns_nxdomain_ttl = 0", "dns_retry = \"10ms\""),
+    ("tcp_keepalive = 0", "[tcp]\nkeepalive = false"),
+    ("tcp_keepcnt = 5", "keepalive_count = 5"),
+    ("tcp_keepidle = 90", "keepalive_after = \"90s\""),
+    ("tcp_keepintvl = 9", "keepalive_interval = \"9s\""),
+    ("tcp_socket_buffer = 65536", "buffer = \"64KiB\""),
     ("tcp_user_timeout = 1500", "tcp_user_timeout = \"1500ms\""),
 ];
 

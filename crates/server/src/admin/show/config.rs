@@ -49,7 +49,7 @@ fn rows(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
 
 /// Those of PgBouncer's that mean the same as some of ours.
 fn theirs(settings: &Settings) -> Vec<(&'static str, String)> {
-    let Settings { listen, pool, log, .. } = settings;
+    let Settings { listen, pool, tcp, log, .. } = settings;
     let seconds = |duration: Duration| super::view::seconds(duration);
     let flag = |is_set: bool| u8::from(is_set).to_string();
     vec![
@@ -61,12 +61,14 @@ fn theirs(settings: &Settings) -> Vec<(&'static str, String)> {
         ("client_login_timeout", seconds(listen.login_timeout)),
         ("default_pool_size", pool.size.to_string()),
         ("dns_max_ttl", seconds(pool.dns_ttl)),
+        ("dns_nxdomain_ttl", seconds(pool.dns_retry)),
         ("idle_transaction_timeout", seconds(listen.idle_transaction_timeout)),
         ("listen_addr", listen.address.clone()),
         ("log_connections", flag(log.connections)),
         ("log_disconnections", flag(log.disconnections)),
         ("log_pooler_errors", flag(log.client_errors)),
         ("log_stats", flag(log.statistics)),
+        ("listen_backlog", listen.backlog.to_string()),
         ("listen_port", listen.port.to_string()),
         ("login_notify_message", listen.login_notice.clone()),
         ("scram_iterations", listen.scram_iterations.to_string()),
@@ -101,6 +103,11 @@ fn theirs(settings: &Settings) -> Vec<(&'static str, String)> {
         ("syslog", flag(log.syslog)),
         ("syslog_facility", log.syslog_facility.to_string()),
         ("syslog_ident", log.syslog_ident.clone()),
+        ("tcp_keepalive", flag(tcp.keepalive)),
+        ("tcp_keepcnt", tcp.keepalive_count.to_string()),
+        ("tcp_keepidle", tcp.keepalive_after.as_secs().to_string()),
+        ("tcp_keepintvl", tcp.keepalive_interval.as_secs().to_string()),
+        ("tcp_socket_buffer", tcp.buffer.0.to_string()),
         ("tcp_user_timeout", pool.tcp_user_timeout.as_millis().to_string()),
         ("transaction_timeout", seconds(listen.transaction_timeout)),
     ]

@@ -30,7 +30,10 @@ pub(super) static ZONES_TABLE: Table = Table {
 
 const HOSTS_COLUMNS: [Column; 3] = [
     text("hostname", "The name."),
-    int8("ttl", "After how many seconds it is looked up again, at most: `pool.dns_ttl`."),
+    int8(
+        "ttl",
+        "After how many seconds it is looked up again, at most: `pool.dns_ttl`; `pool.dns_retry`, if it was not found.",
+    ),
     text("addrs", "Where the nodes with this name are, with ports."),
 ];
 
