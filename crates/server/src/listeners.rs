@@ -79,6 +79,8 @@ pub(crate) struct Listeners {
     pub(crate) addresses: Vec<SocketAddr>,
     /// Where they listen beside.
     pub(crate) unix: Option<UnixPlace>,
+    /// Who may connect there.
+    pub(crate) access: Access,
     /// Whether the file there is this process's own: not that of a socket that was inherited, until
     /// whoever had it says so.
     pub(crate) owns_file: Arc<AtomicBool>,
@@ -117,17 +119,18 @@ impl Listeners {
             all.push(Listener::Tcp(listener));
         }
         let place = UnixPlace::of(settings, port);
-        let owns_file: Arc<AtomicBool> = Arc::default();
+        let (owns_file, mut access): (Arc<AtomicBool>, _) = (Arc::default(), Access::default());
         if let Some(place) = &place {
             let failed = |source| {
                 let address = place.to_string();
                 ServeError::ListenUnix { address, source }
             };
+            access = Access::of(settings).map_err(failed)?;
             let heir = take(&mut inherited, |at| place.is(at));
             owns_file.store(heir.is_none(), Ordering::Relaxed);
             let listener = match heir {
                 Some(socket) => UnixListener::from(socket),
-                None => place.listen(settings).map_err(failed)?,
+                None => place.bind(access, backlog(settings)).map_err(failed)?,
             };
             let mut file = place.own_file().map_err(failed)?;
             if let Some(file) = &mut file {
@@ -135,7 +138,7 @@ impl Listeners {
             }
             all.push(Listener::Unix(listener, file));
         }
-        Ok(Self { all, addresses, unix: place, owns_file })
+        Ok(Self { all, addresses, unix: place, access, owns_file })
     }
 }
 
@@ -191,6 +194,26 @@ fn backlog(settings: &ListenSettings) -> i32 {
     i32::try_from(settings.backlog).unwrap_or(i32::MAX)
 }
 
+/// Who may connect to a Unix socket that is in a folder.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Access {
+    mode: u32,
+    group: Option<u32>,
+}
+
+impl Access {
+    /// The user of this process.
+    pub(crate) const OWN: Self = Self { mode: 0o600, group: None };
+
+    fn of(settings: &ListenSettings) -> io::Result<Self> {
+        let group = match settings.unix_socket_group.as_str() {
+            "" => None,
+            name => Some(group(name)?),
+        };
+        Ok(Self { mode: settings.unix_mode().unwrap_or(0o777), group })
+    }
+}
+
 /// Where a Unix socket is: in a folder, or under an abstract name (`@`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UnixPlace(String);
@@ -235,22 +258,18 @@ impl UnixPlace {
         }
     }
 
-    fn listen(&self, settings: &ListenSettings) -> io::Result<UnixListener> {
-        let mode = settings.unix_mode().unwrap_or(0o777);
-        let group = match settings.unix_socket_group.as_str() {
-            "" => None,
-            name => Some(group(name)?),
-        };
-        self.bind(mode, group, backlog(settings))
+    /// Lets those connect, and nobody else.
+    pub(crate) fn admit(&self, Access { mode, group }: Access) -> io::Result<()> {
+        let Some(file) = self.file() else { return Ok(()) };
+        fs::set_permissions(file, fs::Permissions::from_mode(mode))?;
+        match group {
+            Some(_) => chown(file, None, group),
+            None => Ok(()),
+        }
     }
 
     /// Listens there. A file that a process has left which is gone is no obstacle.
-    pub(crate) fn bind(
-        &self,
-        mode: u32,
-        group: Option<u32>,
-        backlog: i32,
-    ) -> io::Result<UnixListener> {
+    pub(crate) fn bind(&self, access: Access, backlog: i32) -> io::Result<UnixListener> {
         let (socket, address) = (Socket::new(Domain::UNIX, Type::STREAM, None)?, self.address()?);
         match (socket.bind(&address), self.file()) {
             (Err(error), Some(file))
@@ -261,13 +280,8 @@ impl UnixPlace {
             }
             (bound, _) => bound?,
         }
-        if let Some(file) = self.file() {
-            // Before it listens: nobody can connect until then.
-            fs::set_permissions(file, fs::Permissions::from_mode(mode))?;
-            if group.is_some() {
-                chown(file, None, group)?;
-            }
-        }
+        // Before it listens: nobody can connect until then.
+        self.admit(access)?;
         socket.listen(backlog)?;
         Ok(UnixListener::from(OwnedFd::from(socket)))
     }
@@ -333,9 +347,9 @@ mod tests {
     fn a_socket_that_a_crash_has_left_is_replaced_and_one_in_use_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let place = UnixPlace(folder.path().join(".s.PGSQL.1").to_str().unwrap().to_owned());
-        drop(place.bind(0o777, None, 1).unwrap());
-        let _in_use = place.bind(0o777, None, 1).unwrap();
-        let refused = place.bind(0o777, None, 1).unwrap_err();
+        drop(place.bind(Access::OWN, 1).unwrap());
+        let _in_use = place.bind(Access::OWN, 1).unwrap();
+        let refused = place.bind(Access::OWN, 1).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
     }
 

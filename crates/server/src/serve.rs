@@ -254,7 +254,7 @@ impl Server {
             tracing::warn!(name, %host, %error, "cannot look up a peer");
         }
         let http = listeners::http(&settings.http.listen, &mut sockets)?;
-        let Listeners { all, addresses: on, unix, owns_file } =
+        let Listeners { all, addresses: on, unix, access, owns_file } =
             Listeners::open(&settings.listen, sockets)?;
         let count = match settings.listen.workers {
             0 => std::thread::available_parallelism().map_or(1, NonZero::get).min(MOST_CORES),
@@ -308,7 +308,13 @@ impl Server {
         }
         if let Some(process) = predecessor {
             match process.relieve() {
-                Ok(()) => owns_file.store(true, Ordering::Relaxed),
+                Ok(()) => {
+                    owns_file.store(true, Ordering::Relaxed);
+                    // Until now the other one might have gone on with it.
+                    if let Some(Err(error)) = unix.as_ref().map(|place| place.admit(access)) {
+                        tracing::warn!(%error, "the Unix socket keeps its mode and its group");
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "the process that was here may still accept clients");
                 }

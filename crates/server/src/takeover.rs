@@ -29,7 +29,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader as AsyncReader, Intere
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use crate::listeners::{SocketFile, UnixPlace};
+use crate::listeners::{Access, SocketFile, UnixPlace};
 use crate::reactor::Mail;
 use crate::reactor::mio_driver::Mailbox;
 
@@ -170,7 +170,7 @@ impl TakeoverDesk {
         owns_file: Arc<AtomicBool>,
     ) -> io::Result<Option<Self>> {
         let Some(place) = UnixPlace::desk(settings, port) else { return Ok(None) };
-        let listener = place.bind(0o600, None, MOST_ASKING)?;
+        let listener = place.bind(Access::OWN, MOST_ASKING)?;
         listener.set_nonblocking(true)?;
         Ok(Some(Self { listener, file: place.own_file()?, owns_file }))
     }

@@ -6,6 +6,7 @@
 
 mod world;
 
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -73,6 +74,32 @@ fn clients_come_over_a_unix_socket_and_over_each_address() {
     world.server().stopper().stop();
     world.wait_stopped();
     assert!(!file.exists(), "the file stays");
+}
+
+#[test]
+fn a_process_that_takes_over_gives_the_socket_its_mode_and_group() {
+    let (world, folder) = with_unix_socket("");
+    let file = folder.path().join(format!(".s.PGSQL.{}", world.address().port()));
+    let mode = || std::fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o777);
+    let mut settings = settings_of(&world, folder.path());
+    settings.listen.unix_socket_mode = "0700".to_owned();
+    settings.listen.unix_socket_group = std::fs::metadata(&file).unwrap().gid().to_string();
+    // One that does not start has changed nothing.
+    let mut wrong = settings.clone();
+    (wrong.listen.auth, wrong.listen.hba_file) = (AuthMethod::Hba, "no-such-file".to_owned());
+    let before = Inherited::take_over(&wrong.listen).unwrap().unwrap();
+    Server::start_inheriting(&wrong, before).unwrap_err();
+    assert_eq!(mode(), 0o777);
+    let mut unknown = settings.clone();
+    unknown.listen.unix_socket_group = "nobody is called so".to_owned();
+    let before = Inherited::take_over(&unknown.listen).unwrap().unwrap();
+    let refused = Server::start_inheriting(&unknown, before).unwrap_err();
+    assert!(refused.to_string().contains("cannot listen on the Unix socket"), "{refused}");
+
+    let second = take_over(&settings);
+    assert_eq!(mode(), 0o700);
+    second.stopper().stop();
 }
 
 /// Starts another proxy in the place of a world's.
