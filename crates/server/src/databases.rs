@@ -159,16 +159,17 @@ impl Databases {
             looked_up: UserSettings::default(),
             known: Mutex::default(),
         };
-        all.follow(settings, users, 0);
+        all.follow(settings, users, &|| 0);
         all
     }
 
     /// These are the settings from now on, as [`admin::Admin::reload`] has made them of what was read.
     /// Clients stay where they are, also in a database that is no more. Backends that were opened until
-    /// now, in the time of [`admin::Admin::nanos`], are to be closed as soon as they are free, if their
+    /// `now`, in the time of [`admin::Admin::nanos`], are to be closed as soon as they are free, if their
     /// database is another one on the nodes, or begins otherwise.
-    pub(crate) fn follow(&self, settings: Arc<Settings>, users: &Users, now: u64) {
+    pub(crate) fn follow(&self, settings: Arc<Settings>, users: &Users, now: &dyn Fn() -> u64) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.former.retain(|database| Arc::strong_count(database) > 1);
         let before = self.listed.load_full();
         let (mut listed, mut any) = (Vec::new(), None);
         for of_one in settings.served_databases() {
@@ -211,7 +212,6 @@ impl Databases {
             let is_former = former.iter().any(|database| database.id == *id);
             !is_former && account.is_as(&self.terms(&account.database, *user))
         });
-        former.retain(|database| Arc::strong_count(database) > 1);
         // Who is not there may have as many clients as the settings say now.
         users.retain(|_, places| Arc::strong_count(places) > 1);
     }
@@ -240,6 +240,22 @@ impl Databases {
         match self.listed(name) {
             Some(database) => Ok(database),
             None => known.unlisted(name, self.any.load_full(), &self.settings.load()),
+        }
+    }
+
+    /// All that clients have under this name: the one that they have who name it now, and those that others
+    /// have still who came before settings were read again.
+    ///
+    /// # Errors
+    /// [`NoDatabase`] if there is none.
+    pub(crate) fn all_named(&self, name: &str) -> Result<Vec<Arc<Database>>, NoDatabase> {
+        let now = self.find(name);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_held = |one: &&Arc<Database>| *one.name == *name && Arc::strong_count(one) > 1;
+        let former: Vec<_> = known.former.iter().filter(is_held).cloned().collect();
+        match now {
+            Err(error) if former.is_empty() => Err(error),
+            now => Ok(now.into_iter().chain(former).collect()),
         }
     }
 
@@ -394,12 +410,9 @@ fn consoles(settings: &Settings, users: &Users) -> HashMap<UserId, Rights> {
 }
 
 impl Known {
-    /// These are found by no name any more, so no console could have them go on.
+    /// These are not what clients have any more who name them.
     fn leave(&mut self, databases: impl IntoIterator<Item = Arc<Database>>) {
-        for database in databases {
-            database.resume();
-            self.former.push(database);
-        }
+        self.former.extend(databases);
     }
 
     fn unlisted(
@@ -436,7 +449,13 @@ impl Known {
     ) -> Arc<Database> {
         let id = DatabaseId(self.next);
         self.next += 1;
-        Arc::new(Database::new(id, name, settings, is_listed, clients))
+        let database = Database::new(id, name, settings, is_listed, clients);
+        // What was ordered of the one that went by this name is of the name.
+        if let Some(before) = self.former.iter().rfind(|one| one.name == database.name) {
+            database.pause(before.paused_by.load(Ordering::Relaxed));
+            database.set_disabled(before.is_disabled());
+        }
+        Arc::new(database)
     }
 }
 
@@ -456,13 +475,14 @@ impl Database {
         self.settings.load().connect_query.clone()
     }
 
-    fn follow(&self, settings: DatabaseSettings, now: u64) {
+    fn follow(&self, settings: DatabaseSettings, now: &dyn Fn() -> u64) {
         let before = self.settings.swap(Arc::new(settings.clone()));
         let is_other = before.on_nodes(&self.name) != settings.on_nodes(&self.name)
             || before.connect_query != settings.connect_query
             || !before.parameters().eq(settings.parameters());
         if is_other {
-            self.reconnect(now);
+            // Later than whatever has begun by what was set before.
+            self.reconnect(now());
         }
     }
 

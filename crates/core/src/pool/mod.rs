@@ -312,6 +312,16 @@ impl<B, W: PartialEq> Pool<B, W> {
         self.place(backend, now)
     }
 
+    /// An ordered backend is ready, and is not wanted any more; its slot is free again. `true` is an order
+    /// to open another in its place.
+    #[must_use]
+    pub fn opened_in_vain(&mut self, now: Instant) -> bool {
+        self.opening =
+            self.opening.checked_sub(1).expect("the caller reports each ordered open once");
+        self.backoff.on_success();
+        self.declined(now)
+    }
+
     /// An ordered backend could not be opened; its slot is free again, and for a growing while
     /// ([`Self::retry_at`]) nothing is opened. `random` is uniform in 0 to 1.
     ///
@@ -478,6 +488,14 @@ impl<B, W: PartialEq> Pool<B, W> {
     /// Takes in a free backend that another pool gave away.
     pub fn adopt(&mut self, backend: B, now: Instant) -> Placed<B, W> {
         self.place(backend, now)
+    }
+
+    /// The same of one that is not wanted any more; its slot is free again. `true` is an order to open
+    /// another in its place.
+    #[must_use]
+    pub fn declined(&mut self, now: Instant) -> bool {
+        self.slots.give();
+        self.wants_open(now)
     }
 
     fn pop_idle(&mut self) -> Option<B> {

@@ -452,6 +452,18 @@ impl World {
     }
 }
 
+#[test]
+fn a_backend_that_is_not_wanted_any_more_leaves_its_slot_to_another() {
+    let (mut pool, now) = (pool(1), Instant::now());
+    assert_eq!(pool.acquire(1, now), Acquired::Queued { open: true });
+    // Opened in vain, with somebody who waits; and given away in vain.
+    assert!(pool.opened_in_vain(now));
+    assert_eq!(pool.opened(10, now), Placed::Lent(1, 10));
+    pool.give_busy();
+    assert!(!pool.declined(now), "nobody waits");
+    assert_eq!((pool.load(), pool.slots().used()), (PoolLoad::default(), 0));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(10_000))]
     #[test]

@@ -101,12 +101,15 @@ impl Admin {
         self.source.get().is_some()
     }
 
-    /// Reads the settings again, and has what holds from now on applied; what has changed. The cores look
-    /// at it when they see that there was a reload. Waits for the disk.
+    /// Reads the settings again, and has what holds from now on applied, beside what was read; what has
+    /// changed. The cores look at it when they see that there was a reload. Waits for the disk.
     ///
     /// # Errors
     /// What is wrong with them. Nothing is changed then.
-    pub(crate) fn reload(&self, apply: impl FnOnce(&Arc<Settings>)) -> Result<Reloaded, String> {
+    pub(crate) fn reload(
+        &self,
+        apply: impl FnOnce(&Arc<Settings>, &Settings),
+    ) -> Result<Reloaded, String> {
         let _one_by_one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let source = self.source.get().ok_or("settings are read at the start only")?;
         let new = source()?;
@@ -116,7 +119,7 @@ impl Admin {
         let held = Arc::new(held);
         self.settings.store(Arc::clone(&held));
         drop(alone);
-        apply(&held);
+        apply(&held, &new);
         self.reloads.fetch_add(1, Ordering::Release);
         Ok(outcome)
     }

@@ -100,6 +100,8 @@ pub struct Credentials {
     pub known: Known,
     /// Whether clients may not log in under this name.
     pub nodes_only: bool,
+    /// Whether the settings do not list it any more: it is here for whom it serves already.
+    pub is_gone: bool,
 }
 
 impl From<&UserSettings> for Credentials {
@@ -113,7 +115,7 @@ impl From<&UserSettings> for Credentials {
             }
             _ => Known::Nothing,
         };
-        Self { name: user.name.clone(), known, nodes_only: user.nodes_only }
+        Self { name: user.name.clone(), known, nodes_only: user.nodes_only, is_gone: false }
     }
 }
 
@@ -216,6 +218,7 @@ pub struct User {
     /// The name, the same on both sides.
     pub name: String,
     nodes_only: AtomicBool,
+    is_gone: AtomicBool,
     // That of one who was looked up may change, and that of others when settings are read again.
     credential: ArcSwap<Credential>,
 }
@@ -226,9 +229,10 @@ impl User {
         self.credential.load_full()
     }
 
-    fn new(name: String, nodes_only: bool, credential: Credential) -> Self {
-        let nodes_only = AtomicBool::new(nodes_only);
-        Self { name, nodes_only, credential: ArcSwap::from_pointee(credential) }
+    /// One under whose name clients may log in.
+    fn new(name: String, credential: Arc<Credential>) -> Self {
+        let (nodes_only, is_gone) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { name, nodes_only, is_gone, credential: ArcSwap::new(credential) }
     }
 
     fn is_of_clients(&self) -> bool {
@@ -304,13 +308,15 @@ impl Users {
     /// If more are added than there is room for.
     pub(crate) fn follow(&self, logins: impl IntoIterator<Item = Credentials>) {
         let (mut by_name, mut asked) = (HashMap::new(), Vec::new());
-        for (Credentials { name, known, nodes_only }, place) in logins.into_iter().zip(0..) {
+        for (login, place) in logins.into_iter().zip(0..) {
+            let Credentials { name, known, nodes_only, is_gone } = login;
             let slot = self.listed.get(usize::from(place)).expect("there is room for so many");
             let user = slot.get_or_init(|| {
                 let credential = Credential::new(&name, known.clone(), &self.recipe);
-                User::new(name.clone(), nodes_only, credential)
+                User::new(name.clone(), Arc::new(credential))
             });
             user.nodes_only.store(nodes_only, Ordering::Relaxed);
+            user.is_gone.store(is_gone, Ordering::Relaxed);
             if user.credential.load().known != known {
                 user.credential.store(Arc::new(Credential::new(&name, known, &self.recipe)));
             }
@@ -362,8 +368,7 @@ impl Users {
         let slot = self.found.get(place).ok_or(NoPlace)?;
         let id =
             UserId(u16::try_from(self.listed.len() + place).expect("there is room for so many"));
-        let credential = ArcSwap::new(Arc::clone(found));
-        let user = User { name: name.to_owned(), nodes_only: AtomicBool::new(false), credential };
+        let user = User::new(name.to_owned(), Arc::clone(found));
         assert!(slot.set(user).is_ok(), "places are given out in turn, under the lock");
         by_name.insert(name.to_owned(), id);
         Ok(id)
@@ -385,6 +390,11 @@ impl Users {
     /// The user of the settings with this name.
     pub fn find(&self, name: &str) -> Option<UserId> {
         self.by_name.load().get(name).copied()
+    }
+
+    /// Whether the settings say who this is, so that nobody is asked.
+    pub fn is_listed(&self, name: &str) -> bool {
+        self.find(name).is_some_and(|id| !self.get(id).is_gone.load(Ordering::Relaxed))
     }
 
     /// The user with this name, if clients may be it.

@@ -13,6 +13,7 @@ fn users() -> Users {
         name: name.to_owned(),
         known,
         nodes_only: name == "node",
+        is_gone: false,
     });
     Users::new(credentials, |bytes| bytes.fill(7))
 }
@@ -86,7 +87,7 @@ fn unknown_names_are_challenged_as_known_ones_are_and_after_a_restart_too() {
     let other = Credentials {
         name: "plain".to_owned(),
         known: Known::Password("other".to_owned()),
-        nodes_only: false,
+        ..Credentials::default()
     };
     let other = Users::new([other], |bytes| bytes.fill(7));
     assert_ne!(challenge(&users, "nobody"), challenge(&other, "nobody"));
@@ -117,7 +118,7 @@ fn the_key_that_a_client_has_shown_is_kept_if_it_fits() {
 #[test]
 fn who_is_not_known_has_as_many_iterations_as_who_is() {
     let known = Known::Password("pw".to_owned());
-    let one = Credentials { name: "one".to_owned(), known, nodes_only: false };
+    let one = Credentials { name: "one".to_owned(), known, ..Credentials::default() };
     let with = |logins: Vec<Credentials>| Users::with_iterations(logins, 1234, |key| key.fill(7));
     for users in [with(vec![one]), with(Vec::new()), with(Vec::new()).with_room()] {
         assert_eq!(users.secret("nobody", None).iterations, 1234);

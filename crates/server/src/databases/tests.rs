@@ -71,7 +71,7 @@ fn what_is_read_again_holds_for_new_clients_and_who_is_there_keeps_what_it_has()
              user = [{{ name = \"one\" }}, {{ name = \"two\", pool_size = 2 }}]\n{more}"
         );
         let settings = Settings::from_toml(&text, "test").unwrap();
-        databases.follow(Arc::new(settings), &users, 7);
+        databases.follow(Arc::new(settings), &users, &|| 7);
     };
     again(
         "database = [{ name = \"stays\", database = \"other\", pool_mode = \"session\" }, \
@@ -94,6 +94,7 @@ fn what_is_read_again_holds_for_new_clients_and_who_is_there_keeps_what_it_has()
     }
     // Once its last client has left, nothing is kept of it.
     drop((goes, by_any));
+    again("");
     again("");
     assert_eq!(
         databases.known.lock().unwrap().former.len(),

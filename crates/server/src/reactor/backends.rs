@@ -26,7 +26,7 @@ mod opening;
 mod standing;
 mod upkeep;
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -35,7 +35,7 @@ use pgherd_core::timeouts::Doing;
 use pgherd_core::topology::Topology;
 use pgherd_wire::backend::{Report, Severity};
 use pgherd_wire::replies::Show;
-use pgherd_wire::{WireError, sqlstate};
+use pgherd_wire::{WireError, frontend, sqlstate};
 
 use super::clients::SAID_GOODBYE;
 use super::link::Link;
@@ -202,6 +202,16 @@ impl<S> Backend<S> {
         self.ended = true;
         self.link.became_readable(true);
         self.write_error = Some(error);
+    }
+}
+
+impl<S: Read + Write> Backend<S> {
+    /// Tells the node that nothing more comes.
+    fn say_goodbye(&mut self) {
+        let mut out = Vec::new();
+        frontend::put_terminate(&mut out);
+        // Best effort: it is closed either way.
+        let _ = self.outbox.write(&mut self.link, [&out[..]].into_iter());
     }
 }
 

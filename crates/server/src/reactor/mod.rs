@@ -48,7 +48,7 @@ use pgherd_core::balance::Balancer;
 use pgherd_core::hosts::Address;
 use pgherd_core::id::{Generation, NodeId};
 use pgherd_core::route::{Loads, RoutePolicy, pick_replica};
-use pgherd_core::settings::{PinPolicy, Settings};
+use pgherd_core::settings::{PinPolicy, Settings, UserSettings};
 use pgherd_core::sql::{ClassCache, Classified, Classifier};
 use pgherd_core::topology::Topology;
 use slab::Slab;
@@ -175,10 +175,15 @@ impl Proxy {
     /// # Errors
     /// What is wrong with them. The settings stay as they were then.
     pub(crate) fn reload(&self) -> Result<Reloaded, String> {
-        let apply = |settings: &Arc<Settings>| {
-            self.users.follow(settings.users.iter().map(Credentials::from));
-            let now = self.admin.nanos(Instant::now());
-            self.databases.follow(Arc::clone(settings), &self.users, now);
+        let apply = |settings: &Arc<Settings>, read: &Settings| {
+            let listed: HashSet<&str> = read.users.iter().map(|user| &*user.name).collect();
+            let login = |user: &UserSettings| {
+                let is_gone = !listed.contains(&*user.name);
+                Credentials { is_gone, ..Credentials::from(user) }
+            };
+            self.users.follow(settings.users.iter().map(login));
+            let now = || self.admin.nanos(Instant::now());
+            self.databases.follow(Arc::clone(settings), &self.users, &now);
             (self.relogin)(settings);
         };
         // First: if one of them is wrong, nothing else is to have changed.

@@ -31,8 +31,8 @@ impl<D: Driver> Worker<D> {
 
     /// Does it, and tells what there is then.
     pub(super) fn obey(&mut self, order: Order, scope: Scope) -> Report {
-        let has_dismissed = match order {
-            Order::KillClient(id) => self.kill_client(id),
+        let has_dismissed = match &order {
+            Order::KillClient(id) => self.kill_client(*id),
             _ => false,
         };
         if matches!(order, Order::AwaitClients | Order::Drain | Order::Halt) {
@@ -41,8 +41,8 @@ impl<D: Driver> Worker<D> {
         match order {
             Order::Tell | Order::KillClient(_) => {}
             Order::Follow => self.follow_orders(),
-            Order::Kill(database) => self.kill(database),
-            Order::Reconnect(database) => self.reconnect(database),
+            Order::Kill(databases) => self.kill(databases.as_deref()),
+            Order::Reconnect => self.reconnect(None),
             Order::AwaitClients => self.ends = Ends::WithoutClients,
             Order::Drain => self.drain(),
             Order::Halt => self.ends = Ends::Now,
@@ -116,9 +116,9 @@ impl<D: Driver> Worker<D> {
         self.publish(pool);
     }
 
-    fn kill(&mut self, database: Option<DatabaseId>) {
+    fn kill(&mut self, databases: Option<&[DatabaseId]>) {
         self.follow_pauses();
-        let is_it = |id: DatabaseId| database.is_none_or(|wanted| wanted == id);
+        let is_it = |id: DatabaseId| databases.is_none_or(|wanted| wanted.contains(&id));
         let clients = self
             .clients
             .iter()
@@ -159,9 +159,9 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// Backends of a database, or of all, over all cores.
-    pub(super) fn backends_of(&self, database: Option<DatabaseId>) -> usize {
-        self.proxy.shares.used(database)
+    /// Backends of these databases, or of all, over all cores.
+    pub(super) fn backends_of(&self, databases: Option<&[DatabaseId]>) -> usize {
+        self.proxy.shares.used(databases)
     }
 
     /// Another process has taken over.

@@ -144,10 +144,10 @@ impl Shares {
         Arc::clone(share)
     }
 
-    /// Backends of a database, or of all, over all cores: open, and being opened.
-    pub(super) fn used(&self, database: Option<DatabaseId>) -> usize {
+    /// Backends of these databases, or of all, over all cores: open, and being opened.
+    pub(super) fn used(&self, databases: Option<&[DatabaseId]>) -> usize {
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_it = |key: &PoolKey| database.is_none_or(|id| key.database == id);
+        let is_it = |key: &PoolKey| databases.is_none_or(|ids| ids.contains(&key.database));
         all.by_key.iter().filter(|(key, _)| is_it(key)).map(|(_, share)| share.slots.used()).sum()
     }
 

@@ -465,7 +465,7 @@ impl Login {
     ) -> Result<Option<LoginStep>, Refusal> {
         if pending.method != Method::Any
             && rules.users.has_room()
-            && rules.users.find(&pending.name).is_none()
+            && !rules.users.is_listed(&pending.name)
             && let Some(place) = rules.databases.look_up(&pending.database)
         {
             let question = rules.users.question(&pending.name, place);
@@ -516,7 +516,7 @@ fn end_point(rules: Rules<'_>) -> Option<&[u8]> {
 /// Who has logged in. One that was looked up is a user from now on.
 fn named(pending: &Pending, users: &Users) -> Result<UserId, Refusal> {
     let Pending { name, credential, .. } = pending;
-    if users.find(name).is_none()
+    if !users.is_listed(name)
         && let Some(found) = credential
     {
         return users

@@ -124,6 +124,11 @@ impl<D: Driver> Worker<D> {
     pub(super) fn slot_freed(&mut self, pool_key: PoolKey) {
         let now = self.now;
         let opens = self.pool(pool_key).pool.closed(now);
+        self.has_slot(pool_key, opens);
+    }
+
+    /// A slot of a pool is free again: for one that is to be opened here, or for another core.
+    pub(super) fn has_slot(&mut self, pool_key: PoolKey, opens: bool) {
         self.publish(pool_key);
         if opens {
             self.open_backend(pool_key);

@@ -282,22 +282,32 @@ impl<D: Driver> Worker<D> {
         self.driver.post(core, Mail::Backend(backend.pool, Box::new(backend)));
     }
 
+    /// Whether it was opened before such are to be closed: a console has said so, or its database is
+    /// another one on the nodes since.
+    pub(super) fn is_outdated(&self, backend: &Backend<D::Stream>) -> bool {
+        let admin = &self.proxy.admin;
+        let until = admin.reconnect_before().max(backend.database.reconnect_before());
+        admin.nanos(backend.opened_at) < until
+    }
+
     pub(in crate::reactor) fn adopt_backend(
         &mut self,
         pool_key: PoolKey,
         mut backend: Backend<D::Stream>,
     ) {
+        // It may have been on its way when it was to be closed.
+        if self.is_outdated(&backend) {
+            backend.say_goodbye();
+            let now = self.now;
+            let opens = self.pool(pool_key).pool.declined(now);
+            return self.has_slot(pool_key, opens);
+        }
         backend.serial = self.serial();
         // Whatever came while it moved was not reported to anybody.
         backend.readable = true;
         backend.link.became_readable(false);
         backend.applied = self.intern((*backend.applied).clone());
         backend.at_login = self.intern((*backend.at_login).clone());
-        // It may have been on its way when a console had it closed.
-        let opened = self.proxy.admin.nanos(backend.opened_at);
-        if opened < self.proxy.admin.reconnect_before().max(backend.database.reconnect_before()) {
-            backend.expires_at = self.now;
-        }
         let entry = self.backends.vacant_entry();
         let key = entry.key();
         let token = Token::Backend(Entry::new(key, backend.serial));

@@ -197,8 +197,16 @@ impl<D: Driver> Worker<D> {
         let pool_key = backend.pool;
         self.proxy.addresses.opened(pool_key.node.index(), &backend.address);
         self.counts(pool_key.node).opens.add_one();
+        let is_outdated = self.is_outdated(&self.backends[key]);
         let pool = self.pool(pool_key);
         pool.last_error = None;
+        if is_outdated {
+            // Its login may have begun before settings were read again.
+            let opens = pool.pool.opened_in_vain(now);
+            self.say_goodbye(key);
+            self.has_slot(pool_key, opens);
+            return self.open_for_waiters(pool_key);
+        }
         let placed = pool.pool.opened(key, now);
         self.placed(pool_key, placed);
         self.open_for_waiters(pool_key);

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use pgherd_core::id::NodeId;
 use pgherd_core::pool::Slots;
-use pgherd_wire::frontend;
 
 use super::{Backend, Loss, Phase};
 use crate::reactor::{Driver, Mail, PoolKey, Worker, primaries};
@@ -250,11 +249,7 @@ impl<D: Driver> Worker<D> {
     }
 
     pub(in crate::reactor) fn say_goodbye(&mut self, key: usize) {
-        let mut out = Vec::new();
-        frontend::put_terminate(&mut out);
-        let backend = &mut self.backends[key];
-        // Best effort: it is closed either way.
-        let _ = backend.outbox.write(&mut backend.link, [&out[..]].into_iter());
+        self.backends[key].say_goodbye();
         self.drop_backend(key);
     }
 }

@@ -178,7 +178,7 @@ impl<D: Driver> Worker<D> {
 
     /// Has every core do something and tell what there is then. The outcome, if it is known at once.
     fn gather(&mut self, key: usize, order: Order, scope: Scope) -> Option<Outcome> {
-        let report = self.obey(order, scope);
+        let report = self.obey(order.clone(), scope);
         let own = self.core;
         // It may have been its own end.
         let client = self.clients.get_mut(key)?;
@@ -188,7 +188,7 @@ impl<D: Driver> Worker<D> {
         let round = at.round;
         at.asked.as_mut()?.reports = vec![report];
         for core in (0..self.proxy.cores).filter(|core| *core != own) {
-            self.driver.post(core, Mail::Order { order, scope, by, round });
+            self.driver.post(core, Mail::Order { order: order.clone(), scope, by, round });
         }
         self.judge(key)
     }
@@ -244,11 +244,12 @@ impl<D: Driver> Worker<D> {
             Ask::Do(command) => command,
         };
         let left = match command {
-            Command::Pause(name) => self.backends_of(self.id_of(name.as_deref())),
+            Command::Pause(name) => self.backends_of(self.ids_of(name.as_deref()).as_deref()),
             Command::WaitClose(name) => {
-                let id = self.id_of(name.as_deref());
+                let ids = self.ids_of(name.as_deref());
                 let pools = reports.iter().flat_map(|report| &report.pools);
-                let of_it = pools.filter(|((of, _), _)| id.is_none_or(|id| id == *of));
+                let of_it =
+                    pools.filter(|((of, _), _)| ids.as_ref().is_none_or(|ids| ids.contains(of)));
                 of_it.map(|(_, pool)| pool.counts.backends.close_needed).sum()
             }
             Command::Suspend => reports.iter().map(|report| report.unsent).sum(),
@@ -281,8 +282,11 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    fn id_of(&self, name: Option<&str>) -> Option<DatabaseId> {
-        Some(self.proxy.databases.find(name?).ok()?.id)
+    /// The databases of this name; `None` stands for all, where none is named.
+    fn ids_of(&self, name: Option<&str>) -> Option<Vec<DatabaseId>> {
+        // There may be none any more.
+        let named = self.proxy.databases.all_named(name?).unwrap_or_default();
+        Some(named.iter().map(|database| database.id).collect())
     }
 
     /// A console is told, and goes on in its next turn.
@@ -317,9 +321,8 @@ impl<D: Driver> Worker<D> {
         if !self.is_ending() {
             match &command {
                 Command::Pause(Some(name)) => {
-                    if let Ok(database) = self.proxy.databases.find(name) {
-                        database.undo_pause(number);
-                    }
+                    let named = self.proxy.databases.all_named(name).unwrap_or_default();
+                    named.iter().for_each(|database| database.undo_pause(number));
                 }
                 Command::Pause(None) | Command::Suspend => self.proxy.admin.undo_pause(number),
                 _ => {}
@@ -347,7 +350,7 @@ impl<D: Driver> Worker<D> {
         for core in (0..self.proxy.cores).filter(|core| *core != own) {
             let by = Requester { core: own, entry };
             // No console has a question of this number.
-            self.driver.post(core, Mail::Order { order, scope, by, round: 0 });
+            self.driver.post(core, Mail::Order { order: order.clone(), scope, by, round: 0 });
         }
         self.obey(order, scope);
     }
@@ -360,7 +363,7 @@ impl<D: Driver> Worker<D> {
             if proxy.databases.is_console(name) {
                 return Err(Failure::new(format!("cannot {what} admin db: {name}")));
             }
-            let found = proxy.databases.find(name);
+            let found = proxy.databases.all_named(name);
             found.map_err(|_| Failure::new(format!("no such database: {name}")))
         };
         let nothing_stands = || match admin.pause() {
@@ -371,13 +374,17 @@ impl<D: Driver> Worker<D> {
             Command::Pause(name) => {
                 nothing_stands()?;
                 match name {
-                    Some(name) => find(name, "pause")?.pause(number),
+                    Some(name) => {
+                        find(name, "pause")?.iter().for_each(|database| database.pause(number));
+                    }
                     None => admin.set_pause(Pause::Paused, number),
                 }
                 Order::Follow
             }
             Command::Resume(Some(name)) => {
-                if !find(name, "resume")?.resume() {
+                let resumed =
+                    find(name, "resume")?.into_iter().filter(|database| database.resume());
+                if resumed.count() == 0 {
                     return Err(Failure::new(format!("database {name} is not paused")));
                 }
                 Order::Follow
@@ -401,17 +408,17 @@ impl<D: Driver> Worker<D> {
                 Order::Follow
             }
             Command::Disable(name) => {
-                find(name, "disable")?.set_disabled(true);
+                find(name, "disable")?.iter().for_each(|database| database.set_disabled(true));
                 Order::Tell
             }
             Command::Enable(name) => {
-                find(name, "enable")?.set_disabled(false);
+                find(name, "enable")?.iter().for_each(|database| database.set_disabled(false));
                 Order::Tell
             }
             Command::Kill(Some(name)) => {
-                let database = find(name, "kill")?;
-                database.pause(number);
-                Order::Kill(Some(database.id))
+                let named = find(name, "kill")?;
+                named.iter().for_each(|database| database.pause(number));
+                Order::Kill(Some(named.iter().map(|database| database.id).collect()))
             }
             Command::Kill(None) => {
                 if admin.pause() == Pause::Suspended {
@@ -422,13 +429,14 @@ impl<D: Driver> Worker<D> {
             }
             Command::KillClient(id) => Order::KillClient(*id),
             Command::Reconnect(Some(name)) => {
-                let database = find(name, "reconnect")?;
-                database.reconnect(admin.nanos(self.now));
-                Order::Reconnect(Some(database.id))
+                let now = admin.nanos(self.now);
+                find(name, "reconnect")?.iter().for_each(|database| database.reconnect(now));
+                // Each core sees to the pools of which that is news.
+                Order::Follow
             }
             Command::Reconnect(None) => {
                 admin.reconnect(self.now);
-                Order::Reconnect(None)
+                Order::Reconnect
             }
             Command::WaitClose(Some(name)) => {
                 find(name, "wait in")?;
