@@ -3,7 +3,10 @@
 // Clippy's leave for tests does not reach the helpers of integration tests.
 #![allow(clippy::unwrap_used)]
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
 
 use pgherd_lab::{Cluster, ClusterSpec, cluster};
 
@@ -184,4 +187,85 @@ fn a_lost_decision_is_made_anew_by_somebody_who_says_so_in_words() {
     world.cluster.node("shard-0").unwrap().start().unwrap();
     world.ok(&commit);
     assert_eq!(world.outcome(), ["1 3|0", "1 3|0"]);
+}
+
+/// `pgherd serve` before the shards, with a console for everybody.
+struct Proxy {
+    child: Child,
+    port: u16,
+}
+
+impl Proxy {
+    fn start(world: &World) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let config = world.cluster.folder().join("proxy.toml");
+        // Nobody recovers here either.
+        let more = format!(
+            "[listen]\nport = {port}\nadmin_users = [\"{}\"]\n[transactions]\ngrace = \"1h\"\n\
+             recovery_interval = \"1h\"\n",
+            cluster::USER
+        );
+        std::fs::write(&config, world.cluster.settings_toml(&more)).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_pgherd"))
+            .args(["serve", "--config", config.to_str().unwrap()])
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut proxy = Self { child, port };
+        let log = BufReader::new(proxy.child.stderr.take().unwrap());
+        let (tell, listens) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in log.lines().map_while(Result::ok) {
+                if line.contains("listening") {
+                    let _ = tell.send(());
+                }
+            }
+        });
+        listens.recv().expect("it listens");
+        proxy
+    }
+
+    /// A table of the console, a line for each row.
+    fn show(&self, world: &World, table: &str) -> Vec<String> {
+        let mut psql = world.cluster.coordinator().psql_command();
+        let output = psql
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", cluster::USER])
+            .args(["-d", "pgbouncer", "-XAtw", "-c", &format!("show {table}")])
+            .env("PGPASSWORD", cluster::PASSWORD)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // Fails if it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_console_of_the_proxy_shows_what_is_prepared() {
+    let world = World::start("1h");
+    let proxy = Proxy::start(&world);
+    assert_eq!(proxy.show(&world, "transactions"), [""; 0]);
+    let (decided, open) = (world.leave(1), world.leave(2));
+    world.decide(&decided);
+    let rows = proxy.show(&world, "transactions");
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    for (gid, state, recovery) in
+        [(decided, "committed", "commits it in"), (open, "none yet", "rolls it back unless")]
+    {
+        let begins = format!("{gid}|{state}|shard-1|shard-0, shard-2|");
+        let row = rows.iter().find(|row| row.starts_with(&begins));
+        assert!(row.is_some_and(|row| row.contains(&format!("|app|{recovery}"))), "{rows:?}");
+    }
+    world.cluster.node("shard-2").unwrap().kill().unwrap();
+    let rows = proxy.show(&world, "transactions");
+    assert_eq!(rows.len(), 3, "{rows:?}");
+    assert!(rows.iter().any(|row| row.starts_with("|shard 2: ")), "{rows:?}");
 }

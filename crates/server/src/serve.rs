@@ -29,7 +29,8 @@ use crate::peers::Peers;
 use crate::pins::{Pin, Pins};
 use crate::reactor::mio_driver::{Acceptor, Mailbox, cores};
 use crate::reactor::{
-    Counts, Failures, Mail, Proxy, Questions, ReloadError, Relogin, Shares, SocketOptions,
+    Counts, Failures, LookForLeft, Mail, Proxy, Questions, ReloadError, Relogin, Shares,
+    SocketOptions,
 };
 use crate::relay::StatementTable;
 use crate::statistics::{NodeStatistics, statistics};
@@ -272,12 +273,13 @@ impl Server {
         let for_answers = Arc::clone(&mailboxes);
         let control =
             ControlPlane::start(Arc::clone(&held), topology, places, look_up, for_answers)?;
-        let (desk, monitor) = (control.desk(), control.monitor());
+        let (desk, monitor, left) = (control.desk(), control.monitor(), control.left());
         let health = Health {
             topology: control.topology(),
             failures: Box::new(control.failures()),
             questions: Box::new(move |question, by| desk.ask(question, by)),
             relogin: Box::new(move |settings| monitor.relogin(settings)),
+            left: Box::new(move || left.ask()),
         };
         let now = Instant::now();
         let before = predecessor.as_ref().map(|process| process.cancels.into());
@@ -425,6 +427,8 @@ pub(crate) struct Health {
     pub(crate) questions: Questions,
     /// Where the watch hears of other passwords.
     pub(crate) relogin: Relogin,
+    /// Where consoles ask for what is prepared.
+    pub(crate) left: LookForLeft,
 }
 
 /// Where the nodes are, and other proxies.
@@ -477,6 +481,7 @@ pub(crate) fn proxy(
         failures: health.failures,
         questions: health.questions,
         relogin: health.relogin,
+        left: health.left,
         addresses: whereabouts.addresses,
         balancer: Balancer::new(policy.balance, settings.nodes.len(), 0),
         policy,

@@ -7,6 +7,7 @@
 //! nothing it waits for holds up a client.
 
 mod desk;
+mod left;
 mod lookups;
 mod statistics;
 
@@ -28,6 +29,7 @@ use crate::reactor::mio_driver::Mailbox;
 use crate::web::Web;
 
 pub(crate) use desk::Desk;
+pub(crate) use left::{Left, LeftDesk};
 use lookups::Lookups;
 pub(crate) use statistics::write_statistics;
 
@@ -35,6 +37,7 @@ pub(crate) use statistics::write_statistics;
 pub(crate) struct ControlPlane {
     monitor: Arc<HealthMonitor>,
     desk: Desk,
+    left: Arc<LeftDesk>,
     stop: oneshot::Sender<()>,
     runtime: Handle,
     thread: thread::JoinHandle<()>,
@@ -59,8 +62,9 @@ impl ControlPlane {
             let _inside = runtime.enter();
             Arc::new(HealthMonitor::spawn(settings, topology))
         };
-        let lookups = Lookups::new(held, monitor.shared());
         let handle = runtime.handle().clone();
+        let left = LeftDesk::new(handle.clone(), Arc::clone(&held), Arc::clone(&monitor));
+        let lookups = Lookups::new(held, monitor.shared());
         let (stop, stopped) = oneshot::channel();
         let (desk, questions) = desk::desk();
         let watched = Arc::clone(&monitor);
@@ -77,7 +81,7 @@ impl ControlPlane {
         };
         let thread = thread::Builder::new().name("control".to_owned());
         let thread = thread.spawn(move || runtime.block_on(watch))?;
-        Ok(Self { monitor, desk, stop, runtime: handle, thread })
+        Ok(Self { monitor, desk, left: Arc::new(left), stop, runtime: handle, thread })
     }
 
     /// Does something else beside, for as long as it watches.
@@ -100,6 +104,11 @@ impl ControlPlane {
     /// Where the cores ask what would hold them up.
     pub(crate) fn desk(&self) -> Desk {
         self.desk.clone()
+    }
+
+    /// Where consoles ask for transactions that are prepared.
+    pub(crate) fn left(&self) -> Arc<LeftDesk> {
+        Arc::clone(&self.left)
     }
 
     /// The watch over the nodes.

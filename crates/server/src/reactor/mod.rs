@@ -38,8 +38,8 @@ pub use tally::Tally;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -58,6 +58,7 @@ use crate::admin::{Admin, Live, Pause, Reloaded};
 use crate::allowance::Allowance;
 use crate::auth::{Credentials, Hba, HbaError, LoginGuard, Method, Question, UserId, Users};
 use crate::backend::KeyCache;
+use crate::control::Left;
 use crate::databases::{Account, DatabaseId, Databases};
 use crate::peers::Peers;
 use crate::pins::Pins;
@@ -84,6 +85,9 @@ pub type Relogin = Box<dyn Fn(&Settings) + Send + Sync>;
 /// Asked what a login has to know; the answer comes by mail. Whether it is: `false` if too many are.
 pub type Questions = Box<dyn Fn(Question, Requester) -> bool + Send + Sync>;
 
+/// Asked for transactions that are prepared on some shard: where the answer will be.
+pub(crate) type LookForLeft = Box<dyn Fn() -> Arc<OnceLock<Left>> + Send + Sync>;
+
 /// What all cores share.
 pub struct Proxy {
     /// How clients prove who they are.
@@ -108,6 +112,8 @@ pub struct Proxy {
     pub questions: Questions,
     /// Told of settings that were read again: what watches the nodes logs in by them.
     pub relogin: Relogin,
+    /// Where consoles ask for transactions that are prepared.
+    pub(crate) left: LookForLeft,
     /// Where each node of the topology is, by its id.
     pub addresses: Arc<Addresses>,
     /// Which reads go to replicas.

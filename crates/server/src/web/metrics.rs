@@ -16,7 +16,7 @@ use crate::session::LoginFailure;
 
 /// Everything there is to tell, in the order of the catalogue.
 pub(super) fn written(web: &Web, format: Format, reports: &[Report], now: Instant) -> String {
-    let view = View { proxy: &web.proxy, reports, now };
+    let view = View { proxy: &web.proxy, reports, now, left: None };
     let mut out = Exposition::new(format);
     process(&mut out, web, &view);
     pools(&mut out, &view);

@@ -29,6 +29,7 @@ mod users;
 mod version;
 mod view;
 
+pub(crate) use transactions::is_it as is_of_transactions;
 pub(crate) use view::View;
 
 use super::report::Scope;

@@ -7,6 +7,7 @@ use pgherd_core::id::NodeId;
 use pgherd_core::settings::PoolMode;
 
 use super::super::report::{Connection, NodeReport, PoolCounts, PoolReport, Report};
+use crate::control::Left;
 use crate::databases::Database;
 use crate::reactor::{Proxy, Tally};
 
@@ -16,6 +17,8 @@ pub(crate) struct View<'v> {
     /// What each core tells.
     pub(crate) reports: &'v [Report],
     pub(crate) now: Instant,
+    /// Transactions that are prepared, where they were asked for.
+    pub(crate) left: Option<&'v Left>,
 }
 
 /// The pools of a database and login, over all cores.

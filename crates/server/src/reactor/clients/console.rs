@@ -10,9 +10,10 @@ use pgherd_wire::{TxStatus, sqlstate};
 
 use super::Phase;
 use crate::admin::console::{Ask, Console, Failure, Outcome, Step};
-use crate::admin::show::View;
+use crate::admin::show::{View, is_of_transactions};
 use crate::admin::{Command, Order, Pause, Report, Rights, Scope, Shutdown};
 use crate::auth::UserId;
+use crate::control::Left;
 use crate::databases::DatabaseId;
 use crate::reactor::driver::{Entry, Requester};
 use crate::reactor::{Driver, Mail, Proxy, Todo, Worker};
@@ -42,6 +43,8 @@ struct Asked {
     reports: Vec<Report>,
     // Whether the settings are read again, once they are.
     reload: Option<Arc<OnceLock<Result<(), String>>>>,
+    // What is prepared on the shards, once they were looked at.
+    left: Option<Arc<OnceLock<Left>>>,
 }
 
 /// Reads the settings again in a thread of its own, because that waits for the disk.
@@ -172,7 +175,9 @@ impl<D: Driver> Worker<D> {
         }
         let is_reload = ask == Ask::Do(Command::Reload);
         let reload = is_reload.then(|| reload_aside(Arc::clone(&self.proxy)));
-        at.asked = Some(Asked { ask, number, since: self.now, reports: Vec::new(), reload });
+        let looks = matches!(&ask, Ask::Show(table) if is_of_transactions(table));
+        let left = looks.then(|| (self.proxy.left)());
+        at.asked = Some(Asked { ask, number, since: self.now, reports: Vec::new(), reload, left });
         self.gather(key, order, scope)
     }
 
@@ -232,10 +237,14 @@ impl<D: Driver> Worker<D> {
     }
 
     fn verdict(&self, asked: &Asked) -> Verdict {
-        let Asked { ask, since, reports, reload, .. } = asked;
+        let Asked { ask, since, reports, reload, left, .. } = asked;
         let command = match ask {
             Ask::Show(table) => {
-                let view = View { proxy: &self.proxy, reports, now: self.now };
+                let left = match left.as_ref().map(|left| left.get()) {
+                    Some(None) => return Verdict::Later,
+                    left => left.flatten(),
+                };
+                let view = View { proxy: &self.proxy, reports, now: self.now, left };
                 return Verdict::Outcome(match (table.rows)(&view) {
                     Ok(rows) => Outcome::Rows(rows),
                     Err(message) => Outcome::Failed(Failure::new(message)),

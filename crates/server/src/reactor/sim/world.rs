@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use pgherd::LeftTransactions;
 use pgherd_core::Settings;
 use pgherd_core::id::NodeId;
 use pgherd_core::topology::{NodeHealth, NodeState};
@@ -163,6 +164,7 @@ impl World {
             failures: Box::new(|_, _| {}),
             questions: Box::new(|_, _| false),
             relogin: Box::new(|_| {}),
+            left: Box::new(|| Arc::new(Ok(LeftTransactions::default()).into())),
         };
         let whereabouts = Whereabouts { addresses, peers, predecessor: None };
         let proxy = proxy(
