@@ -3,109 +3,30 @@
 //! In: the settings; the names and logins that clients come with. Out: an [`Account`] for each
 //! database and user, which all its clients share.
 
+mod account;
+mod database;
+mod known;
 mod places;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use pgherd_core::Settings;
-use pgherd_core::id::GroupId;
-use pgherd_core::settings::{DatabaseSettings, PoolMode, PoolPlan, UserSettings};
-use pgherd_core::timeouts::Timeouts;
-use pgherd_core::topology::{Group, Topology};
+use pgherd_core::settings::{DatabaseSettings, PoolPlan, UserSettings};
 
 use crate::admin::{self, Rights};
 use crate::auth::question::Place;
 use crate::auth::{UserId, Users};
 
-use places::Places;
+pub use account::Account;
+pub use database::{Database, DatabaseId};
 pub use places::{NoSeat, Seat};
 
-/// Databases under names that only `"*"` lets in, known at the same time: each may have pools.
-const MOST_UNLISTED: usize = 1000;
-
-/// Which database it is. Never given to another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DatabaseId(pub u32);
-
-/// A database as clients see it.
-#[derive(Debug)]
-pub struct Database {
-    /// Which it is.
-    pub id: DatabaseId,
-    /// What clients call it.
-    pub name: Box<str>,
-    /// On which nodes it is.
-    pub group: GroupId,
-    clients: Places,
-    // Whether the settings name it now, and not `"*"`.
-    is_listed: AtomicBool,
-    // Change when settings are read again.
-    settings: ArcSwap<DatabaseSettings>,
-    // What consoles have ordered.
-    // 0, or the number of the order that pauses it.
-    paused_by: AtomicU64,
-    is_disabled: AtomicBool,
-    reconnect_before: AtomicU64,
-}
-
-/// A database and a user: what holds for the clients that come with the two.
-#[derive(Debug)]
-pub struct Account {
-    /// Which database it is.
-    pub id: DatabaseId,
-    /// The database.
-    pub database: Arc<Database>,
-    /// The user.
-    pub user: UserId,
-    /// Whose pool of the database its clients are served from: their own user, or the one that the
-    /// database has for all.
-    pub login: UserId,
-    /// For how long a client holds a backend.
-    pub mode: PoolMode,
-    /// How long its clients may do what they do.
-    pub timeouts: Timeouts,
-    // Of the account, and of its user in all databases.
-    clients: Places,
-    of_user: Arc<Places>,
-}
-
-/// What of an account is by the settings.
-#[derive(PartialEq)]
-struct Terms {
-    login: UserId,
-    mode: PoolMode,
-    timeouts: Timeouts,
-}
-
-impl Account {
-    fn is_as(&self, terms: &Terms) -> bool {
-        let Self { login, mode, timeouts, .. } = *self;
-        *terms == Terms { login, mode, timeouts }
-    }
-
-    /// Takes a place for a client.
-    ///
-    /// # Errors
-    /// [`NoSeat`] if the database or the user has as many clients as it may have.
-    pub fn enter(self: &Arc<Self>, user: &str) -> Result<Seat, NoSeat> {
-        let places = [&self.clients, &self.database.clients, &*self.of_user];
-        for (at, place) in places.iter().enumerate() {
-            if let Err(limit) = place.take() {
-                places[..at].iter().for_each(|place| place.give());
-                let whose = match at {
-                    1 => format!("database \"{}\"", self.database.name),
-                    _ => format!("user \"{user}\""),
-                };
-                return Err(NoSeat { whose, limit });
-            }
-        }
-        Ok(Seat(Arc::clone(self)))
-    }
-}
+use account::Terms;
+use known::Known;
+use places::Places;
 
 /// Why a client cannot have its database.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -133,17 +54,6 @@ pub struct Databases {
     // What holds for users that were looked up.
     looked_up: UserSettings,
     known: Mutex<Known>,
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    unlisted: HashMap<Box<str>, Arc<Database>>,
-    // Those that the settings have listed, and clients or pools still have.
-    former: Vec<Arc<Database>>,
-    accounts: HashMap<(DatabaseId, UserId), Arc<Account>>,
-    // Clients of each user.
-    users: HashMap<UserId, Arc<Places>>,
-    next: u32,
 }
 
 impl Databases {
@@ -189,7 +99,7 @@ impl Databases {
             listed.push(known.make(&of_one.name.clone(), Arc::new(of_one), true, clients));
         }
         for database in before.iter().filter(|one| !listed.iter().any(|now| now.id == one.id)) {
-            database.is_listed.store(false, Ordering::Relaxed);
+            database.unlist();
             known.leave([Arc::clone(database)]);
         }
         // Those who came by `"*"` stay on the nodes where they are.
@@ -357,13 +267,13 @@ impl Databases {
     }
 
     fn login_of_all(&self, database: &Database) -> Option<UserId> {
-        self.logins.load().get(&database.settings.load().user).copied()
+        self.logins.load().get(&database.settings().user).copied()
     }
 
     /// What holds for the pools of a database under a login at the nodes.
     pub(crate) fn plan(&self, database: &Database, login: UserId) -> PoolPlan {
         let settings = self.settings.load();
-        PoolPlan::new(&settings, &database.settings.load(), self.of_user(&settings, login))
+        PoolPlan::new(&settings, &database.settings(), self.of_user(&settings, login))
     }
 
     /// What the settings say of a user; of one that was looked up they say nothing.
@@ -396,7 +306,7 @@ impl Databases {
     }
 
     fn settings_of(&self, name: &str) -> Option<Arc<DatabaseSettings>> {
-        let listed = self.listed(name).map(|database| database.settings.load_full());
+        let listed = self.listed(name).map(|database| database.settings());
         listed.or_else(|| self.any.load_full())
     }
 }
@@ -407,168 +317,6 @@ fn consoles(settings: &Settings, users: &Users) -> HashMap<UserId, Rights> {
     let stats = settings.listen.stats_users.iter().filter_map(with(Rights::Stats));
     // Whoever is in both may do everything.
     stats.chain(settings.listen.admin_users.iter().filter_map(with(Rights::Admin))).collect()
-}
-
-impl Known {
-    /// These are not what clients have any more who name them.
-    fn leave(&mut self, databases: impl IntoIterator<Item = Arc<Database>>) {
-        self.former.extend(databases);
-    }
-
-    fn unlisted(
-        &mut self,
-        name: &str,
-        any: Option<Arc<DatabaseSettings>>,
-        settings: &Settings,
-    ) -> Result<Arc<Database>, NoDatabase> {
-        let any = any.ok_or_else(|| NoDatabase::Unknown(name.to_owned()))?;
-        if let Some(database) = self.unlisted.get(name) {
-            return Ok(Arc::clone(database));
-        }
-        if self.unlisted.len() >= MOST_UNLISTED {
-            // Those that neither a client nor a pool holds: an account is held by its clients.
-            self.accounts.retain(|_, account| Arc::strong_count(account) > 1);
-            self.unlisted
-                .retain(|_, database| Arc::strong_count(database) > 1 || database.is_ordered());
-        }
-        if self.unlisted.len() >= MOST_UNLISTED {
-            return Err(NoDatabase::TooMany(MOST_UNLISTED));
-        }
-        let clients = Places::up_to(settings.client_limit_of_database(&any));
-        let database = self.make(name, any, false, clients);
-        self.unlisted.insert(name.into(), Arc::clone(&database));
-        Ok(database)
-    }
-
-    fn make(
-        &mut self,
-        name: &str,
-        settings: Arc<DatabaseSettings>,
-        is_listed: bool,
-        clients: Places,
-    ) -> Arc<Database> {
-        let id = DatabaseId(self.next);
-        self.next += 1;
-        let database = Database::new(id, name, settings, is_listed, clients);
-        // What was ordered of the one that went by this name is of the name.
-        if let Some(before) = self.former.iter().rfind(|one| one.name == database.name) {
-            database.pause(before.paused_by.load(Ordering::Relaxed));
-            database.set_disabled(before.is_disabled());
-        }
-        Arc::new(database)
-    }
-}
-
-impl Database {
-    /// What it is called on the nodes.
-    pub fn on_nodes(&self) -> String {
-        self.settings.load().on_nodes(&self.name).to_owned()
-    }
-
-    /// Whether the settings name it, and not `"*"`.
-    pub fn is_listed(&self) -> bool {
-        self.is_listed.load(Ordering::Relaxed)
-    }
-
-    /// What is run on a backend when it has been opened, and when it has been reset; empty: nothing.
-    pub fn connect_query(&self) -> String {
-        self.settings.load().connect_query.clone()
-    }
-
-    fn follow(&self, settings: DatabaseSettings, now: &dyn Fn() -> u64) {
-        let before = self.settings.swap(Arc::new(settings.clone()));
-        let is_other = before.on_nodes(&self.name) != settings.on_nodes(&self.name)
-            || before.connect_query != settings.connect_query
-            || !before.parameters().eq(settings.parameters());
-        if is_other {
-            // Later than whatever has begun by what was set before.
-            self.reconnect(now());
-        }
-    }
-
-    /// The nodes that it is on.
-    pub(crate) fn nodes<'t>(&self, topology: &'t Topology) -> &'t Group {
-        topology.group(self.group).expect("settings name no database of other groups")
-    }
-
-    /// Its settings.
-    pub(crate) fn settings(&self) -> Arc<DatabaseSettings> {
-        self.settings.load_full()
-    }
-
-    /// Clients that are logged in to it.
-    pub(crate) fn client_count(&self) -> usize {
-        self.clients.taken()
-    }
-
-    /// Whether its clients get no backends for now.
-    pub(crate) fn is_paused(&self) -> bool {
-        self.paused_by.load(Ordering::Relaxed) != 0
-    }
-
-    /// Pauses it, by the order of this number.
-    pub(crate) fn pause(&self, order: u64) {
-        self.paused_by.store(order, Ordering::Relaxed);
-    }
-
-    /// Lets it go on; whether that is a change.
-    pub(crate) fn resume(&self) -> bool {
-        self.paused_by.swap(0, Ordering::Relaxed) != 0
-    }
-
-    /// Lets it go on, if it is paused by this order and by none since.
-    pub(crate) fn undo_pause(&self, order: u64) {
-        // If it is not, there is nothing to undo.
-        let _ = self.paused_by.compare_exchange(order, 0, Ordering::Relaxed, Ordering::Relaxed);
-    }
-
-    /// Whether new clients are refused.
-    pub(crate) fn is_disabled(&self) -> bool {
-        self.is_disabled.load(Ordering::Relaxed)
-    }
-
-    /// Has new clients refused, or accepted.
-    pub(crate) fn set_disabled(&self, is_disabled: bool) {
-        self.is_disabled.store(is_disabled, Ordering::Relaxed);
-    }
-
-    /// Until when its backends were opened that are to be closed as soon as they are free, in the
-    /// time of [`admin::Admin::nanos`]; 0 is none.
-    pub(crate) fn reconnect_before(&self) -> u64 {
-        self.reconnect_before.load(Ordering::Relaxed)
-    }
-
-    /// Has those closed that were opened until then.
-    pub(crate) fn reconnect(&self, before: u64) {
-        self.reconnect_before.store(before, Ordering::Relaxed);
-    }
-
-    /// Whether a console has ordered something that is not to be forgotten.
-    fn is_ordered(&self) -> bool {
-        self.is_paused() || self.is_disabled()
-    }
-
-    fn new(
-        id: DatabaseId,
-        name: &str,
-        settings: Arc<DatabaseSettings>,
-        is_listed: bool,
-        clients: Places,
-    ) -> Self {
-        let name = name.into();
-        let reconnect_before = AtomicU64::new(0);
-        Self {
-            id,
-            name,
-            group: settings.group(),
-            clients,
-            is_listed: AtomicBool::new(is_listed),
-            settings: ArcSwap::new(settings),
-            paused_by: AtomicU64::new(0),
-            is_disabled: AtomicBool::new(false),
-            reconnect_before,
-        }
-    }
 }
 
 #[cfg(test)]

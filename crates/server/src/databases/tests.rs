@@ -1,3 +1,6 @@
+use pgherd_core::settings::PoolMode;
+
+use super::known::MOST_UNLISTED;
 use super::*;
 use crate::auth::Credentials;
 
