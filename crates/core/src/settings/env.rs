@@ -33,7 +33,7 @@ pub struct VariableInfo {
 }
 
 /// Variables that follow no rule: name, default, meaning.
-const NAMED: [(&str, &str, &str); 25] = [
+const NAMED: [(&str, &str, &str); 28] = [
     (
         "COORDINATOR_HOST",
         "",
@@ -74,11 +74,18 @@ const NAMED: [(&str, &str, &str); 25] = [
         "The name its certificate is made out to, if that is not \
         its host.",
     ),
+    (
+        "COORDINATOR_LOAD_BALANCE_HOSTS",
+        "",
+        "How new backends are spread over its hosts: `round-robin` or `disable`. Default: as \
+        `PGHERD_POOL_LOAD_BALANCE_HOSTS`.",
+    ),
     ("WORKER_HOSTS", "", "The primaries of the shards: a list of hosts, as the coordinator's."),
     ("WORKER_PORTS", "5432", "Their ports, where `WORKER_HOSTS` has none."),
     ("WORKER_SHARD_IDS", "0, 1, 2, ...", "Their shards, one for each, from 0 without gaps."),
     ("WORKER_ZONES", "\"\"", "Where they stand."),
     ("WORKER_SERVER_NAMES", "\"\"", "The names of their certificates."),
+    ("WORKER_LOAD_BALANCE_HOSTS", "", "How new backends are spread over their hosts."),
     ("REPLICA_HOSTS", "", "The replicas: a list of hosts."),
     ("REPLICA_PORTS", "5432", "Their ports, where `REPLICA_HOSTS` has none."),
     (
@@ -90,6 +97,7 @@ const NAMED: [(&str, &str, &str); 25] = [
     ("REPLICA_WEIGHTS", "1", "Their parts of the reads, for `routing.balance`. Range: 1 to 1000."),
     ("REPLICA_ZONES", "\"\"", "Where they stand."),
     ("REPLICA_SERVER_NAMES", "\"\"", "The names of their certificates."),
+    ("REPLICA_LOAD_BALANCE_HOSTS", "", "How new backends are spread over their hosts."),
     (
         "PGHERD_LISTEN",
         "\"127.0.0.1:6432\"",
@@ -382,6 +390,7 @@ fn read_nodes(env: &mut Environment<'_>) -> Vec<NodeSettings> {
         [coordinator] => nodes.push(NodeSettings {
             zone: env.get("COORDINATOR_ZONE").unwrap_or_default(),
             server_name: env.get("COORDINATOR_SERVER_NAME").unwrap_or_default(),
+            load_balance_hosts: env.read("COORDINATOR_LOAD_BALANCE_HOSTS", &Range::Any),
             ..node(coordinator.clone(), NodeRole::Coordinator)
         }),
         _ => {
@@ -398,11 +407,11 @@ fn read_nodes(env: &mut Environment<'_>) -> Vec<NodeSettings> {
     }
     let zones = env.each_text("WORKER_ZONES", count, "WORKER_HOSTS");
     let names = env.each_text("WORKER_SERVER_NAMES", count, "WORKER_HOSTS");
-    for (((host, shard), zone), server_name) in
-        workers.into_iter().zip(shards).zip(zones).zip(names)
-    {
-        let shard = shard.map(ShardId);
-        nodes.push(NodeSettings { shard, zone, server_name, ..node(host, NodeRole::Worker) });
+    let balances = env.each("WORKER_LOAD_BALANCE_HOSTS", count, "WORKER_HOSTS", &Range::Any);
+    let workers = workers.into_iter().zip(shards).zip(zones).zip(names).zip(balances);
+    for ((((host, shard), zone), server_name), load_balance_hosts) in workers {
+        let (shard, worker) = (shard.map(ShardId), node(host, NodeRole::Worker));
+        nodes.push(NodeSettings { shard, zone, server_name, load_balance_hosts, ..worker });
     }
 
     let replicas = env.hosts("REPLICA_HOSTS", "REPLICA_PORTS");
@@ -411,11 +420,20 @@ fn read_nodes(env: &mut Environment<'_>) -> Vec<NodeSettings> {
     let weights = env.each("REPLICA_WEIGHTS", count, of, &Range::Between(1..=1000));
     let zones = env.each_text("REPLICA_ZONES", count, of);
     let names = env.each_text("REPLICA_SERVER_NAMES", count, of);
-    let replicas = replicas.into_iter().zip(shards).zip(weights).zip(zones).zip(names);
-    for ((((host, shard), weight), zone), server_name) in replicas {
+    let balances = env.each("REPLICA_LOAD_BALANCE_HOSTS", count, of, &Range::Any);
+    let replicas =
+        replicas.into_iter().zip(shards).zip(weights).zip(zones).zip(names).zip(balances);
+    for (((((host, shard), weight), zone), server_name), load_balance_hosts) in replicas {
         let (shard, weight) = (shard.map(ShardId), weight.unwrap_or(1));
         let replica = node(host, NodeRole::Replica);
-        nodes.push(NodeSettings { shard, weight, zone, server_name, ..replica });
+        nodes.push(NodeSettings {
+            shard,
+            weight,
+            zone,
+            server_name,
+            load_balance_hosts,
+            ..replica
+        });
     }
     check::name_nodes(&mut nodes);
     nodes
@@ -445,7 +463,9 @@ mod tests {
             .collect();
         // Asked for only where there is a coordinator.
         let mut asked = asked.into_inner();
-        asked.extend(["COORDINATOR_ZONE", "COORDINATOR_SERVER_NAME"].map(str::to_owned));
+        let of_it =
+            ["COORDINATOR_ZONE", "COORDINATOR_SERVER_NAME", "COORDINATOR_LOAD_BALANCE_HOSTS"];
+        asked.extend(of_it.map(str::to_owned));
         assert_eq!(asked, documented);
     }
 

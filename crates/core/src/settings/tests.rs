@@ -449,8 +449,12 @@ fn a_node_may_have_several_hosts() {
         ("COORDINATOR_HOST", "/run/postgresql|db:1"),
         ("REPLICA_HOSTS", "@pg:7,/run/a:b"),
         ("REPLICA_PORTS", "8,9"),
+        ("COORDINATOR_LOAD_BALANCE_HOSTS", "disable"),
+        ("REPLICA_LOAD_BALANCE_HOSTS", "round-robin,"),
     ];
     let settings = env(&sockets).unwrap();
+    let balances = settings.nodes.iter().map(|node| node.load_balance_hosts);
+    assert!(balances.eq([Some(HostBalance::Disable), Some(HostBalance::RoundRobin), None]));
     let nodes: Vec<_> = settings.nodes.iter().map(|node| (&*node.host, node.port)).collect();
     assert_eq!(nodes, [("/run/postgresql,db:1", 5432), ("@pg", 7), ("/run/a:b", 9)]);
     let refused =
