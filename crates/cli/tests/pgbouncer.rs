@@ -346,7 +346,8 @@ fn pid_in(pidfile: &Path) -> i32 {
 #[test]
 fn it_runs_in_the_background_under_another_user_and_obeys_signals() {
     let world = World::start();
-    let (folder, port) = installed(&world, "pkt_buf = 1\n");
+    let (folder, port) =
+        installed(&world, "pkt_buf = 1\nstats_period = 1\nlog_disconnections = 0\n");
     let run = |arguments: &[&str]| run(&world, &folder, arguments);
     let is_root = geteuid().is_root();
     if is_root {
@@ -370,6 +371,8 @@ fn it_runs_in_the_background_under_another_user_and_obeys_signals() {
 
     let log = || fs::read_to_string(folder.join("pgherd.log")).unwrap_or_default();
     assert!(log().contains("pkt_buf has no effect"), "{}", log());
+    assert!(log().contains("client logged in") && !log().contains("client left"), "{}", log());
+    eventually("no statistics", || log().contains(" statistics transactions_per_second="));
     fs::rename(folder.join("pgherd.log"), folder.join("pgherd.log.1")).unwrap();
     signal(pid, Signal::HUP);
     eventually("no new log", || log().contains("settings are read again"));
