@@ -5,8 +5,14 @@
 
 mod world;
 
+use std::net::SocketAddr;
+
+use pgherd_core::Settings;
+use pgherd_lab::{Cluster, ClusterSpec, PgBouncer};
 use tokio_postgres::{Client, SimpleQueryMessage};
-use world::{World, eventually};
+use world::beside::{Beside, log_in};
+use world::raw::{Raw, text_of};
+use world::{World, eventually, until};
 
 const POOL: &str = "[listen]\nport = 0\nworkers = 1\n[pool]\nsize = 1\n";
 
@@ -103,7 +109,7 @@ async fn a_login_or_a_database_may_have_its_own_mode() {
     let user = "pool_mode = \"session\"\n[[user]]\nname = \"clerk\"\npassword = \"c\"\n";
     let databases = "[[database]]\nname = \"app\"\npool_mode = \"statement\"\n\
                      [[database]]\nname = \"other\"\ndatabase = \"app\"\n";
-    let cluster = pgherd_lab::Cluster::start(&pgherd_lab::ClusterSpec::default()).unwrap();
+    let cluster = Cluster::start(&ClusterSpec::default()).unwrap();
     cluster.node("coordinator").unwrap().psql("create role clerk login password 'c'").unwrap();
     let world = World::before(cluster, |_| {}, &format!("{user}{databases}{POOL}"));
     // The user's goes before the database's.
@@ -117,4 +123,79 @@ async fn a_login_or_a_database_may_have_its_own_mode() {
     let transaction = world.try_connect(&format!("{clerk} dbname=other")).await.unwrap();
     transaction.simple_query("begin").await.unwrap();
     transaction.simple_query("commit").await.unwrap();
+}
+
+/// What a client is told that is seen off.
+fn seen_off(client: &mut Raw) -> String {
+    let told = client.until('E').pop().and_then(text_of).unwrap();
+    assert_eq!(client.next(), None);
+    told
+}
+
+#[test]
+fn in_session_mode_a_backend_that_is_to_be_closed_takes_its_client_along_if_it_may() {
+    if PgBouncer::is_missing() {
+        return;
+    }
+    let cluster = Cluster::start(&ClusterSpec::default()).unwrap();
+    for (mode, fast, takes_along) in
+        [("session", 1, true), ("session", 0, false), ("transaction", 1, false)]
+    {
+        let more = format!("server_fast_close = {fast}\npool_mode = {mode}\n");
+        let beside = Beside::start(&cluster, "", &more);
+        beside.same(|at: SocketAddr| {
+            let mut console = log_in(at, &[("user", "dba"), ("database", "pgbouncer")]).0;
+            let [mut idle, mut busy, mut fresh] = [(); 3].map(|()| log_in(at, &[]).0);
+            let of_idle = idle.query(PROCESS);
+            busy.query("begin");
+            let held = busy.query(PROCESS);
+            assert_eq!(console.query("reconnect"), Vec::<String>::new());
+            if takes_along {
+                seen_off(&mut idle);
+            } else {
+                assert_eq!(idle.query("select 1"), ["1"]);
+            }
+            assert_eq!(busy.query(PROCESS), held);
+            assert_eq!(busy.query("commit"), Vec::<String>::new());
+            if takes_along {
+                seen_off(&mut busy);
+            } else {
+                assert_eq!(busy.query(PROCESS) == held, mode == "session", "{mode}");
+            }
+            // Who has no backend loses none.
+            assert_eq!(fresh.query("select 1"), ["1"]);
+            let (of_idle, held) = (&of_idle[0], &held[0]);
+            let open =
+                format!("select count(*) from pg_stat_activity where pid in ({of_idle}, {held})");
+            if takes_along {
+                until("theirs are closed", || fresh.query(&open) == ["0"]);
+            }
+        });
+    }
+}
+
+#[test]
+fn a_reload_that_changes_a_database_takes_whole_sessions_along_if_it_may() {
+    let more = |zone: &str| {
+        format!(
+            "[listen]\nport = 0\nworkers = 1\nauth = \"trust\"\n[pool]\nmode = \"session\"\n\
+             fast_close = true\n[[database]]\nname = \"app\"\ntimezone = \"{zone}\"\n"
+        )
+    };
+    let world = World::start(0, &more("Asia/Tokyo"));
+    let [mut idle, mut busy] = [(); 2].map(|()| Raw::log_in(&world, &[]));
+    let zone = "show timezone";
+    assert_eq!(
+        (idle.query(zone), busy.query("begin; show timezone").len()),
+        (vec!["Asia/Tokyo".to_owned()], 1)
+    );
+    let text = world.cluster.settings_toml(&more("Europe/Paris"));
+    let settings = Settings::from_toml(&text, "test").unwrap();
+    world.server().reload_from(move || Ok(settings.clone())).reload().unwrap();
+    let told = "57P01: terminating connection because its database has changed";
+    assert_eq!(seen_off(&mut idle), told);
+    assert_eq!(busy.query(zone), ["Asia/Tokyo"]);
+    assert_eq!(busy.query("rollback"), Vec::<String>::new());
+    assert_eq!(seen_off(&mut busy), told);
+    assert_eq!(Raw::log_in(&world, &[]).query(zone), ["Europe/Paris"]);
 }

@@ -26,13 +26,9 @@ pub(super) enum Fate<T> {
     Becomes(&'static str, &'static str, fn(&mut T, &Value, &mut Remarks)),
     /// Nothing, and nothing is missed: why.
     NoEffect(&'static str),
-    /// Nothing yet: what that means.
-    NotYet(&'static str),
-    /// Nothing yet, and it would be dangerous to go on as if: what to do.
-    Refused(&'static str),
 }
 
-use Fate::{Becomes, NoEffect, NotYet, Refused};
+use Fate::{Becomes, NoEffect};
 
 const fn row<T>(name: &'static str, kind: Kind, default: &'static str, fate: Fate<T>) -> Row<T> {
     Row { name, kind, default, fate }
@@ -103,7 +99,7 @@ pub(super) static GLOBAL: &[Row<Draft>] = &[
     row("track_extra_parameters", Kind::Text, "IntervalStyle", NoEffect("each setting that a client makes goes along with it")),
     row("ignore_startup_parameters", Kind::Text, "", NoEffect("what a client asks for at its login is set for it; PostgreSQL refuses what it does not know")),
     row("application_name_add_host", Kind::Flag, "0", Becomes("`listen.application_name_add_host`", "RESET goes back to the name with the address", |d, v, _| d.settings.listen.application_name_add_host = v.flag())),
-    row("disable_pqexec", Kind::Flag, "0", Refused("simple queries cannot be refused yet: take it out if several statements in one query are no danger")),
+    row("disable_pqexec", Kind::Flag, "0", Becomes("`listen.simple_queries`", "not at the console", |d, v, _| d.settings.listen.simple_queries = !v.flag())),
     row("stats_period", Kind::Seconds, "60", Becomes("`listen.stats_period`", "at least 1s", |d, v, r| d.settings.listen.stats_period = r.at_least(v, Duration::from_secs(1)))),
     // Authentication.
     row("auth_type", AUTH_TYPES, "md5", Becomes("`listen.auth`", "but for ldap and pam", |d, v, r| d.settings.listen.auth = auth(v.text(), r))),
@@ -145,7 +141,7 @@ pub(super) static GLOBAL: &[Row<Draft>] = &[
         query => d.settings.pool.check_query = query.to_owned(),
     })),
     row("server_check_delay", Kind::Seconds, "30", Becomes("`pool.check_after`", "", |d, v, r| d.settings.pool.check_after = r.at_most(v, 7 * DAYS))),
-    row("server_fast_close", Kind::Flag, "0", NotYet("a backend whose settings are old is closed when its client leaves it")),
+    row("server_fast_close", Kind::Flag, "0", Becomes("`pool.fast_close`", "", |d, v, _| d.settings.pool.fast_close = v.flag())),
     row("server_lifetime", Kind::Seconds, "3600", Becomes("`pool.max_lifetime`", "at least 1s", |d, v, r| d.settings.pool.max_lifetime = r.at_least(v, Duration::from_secs(1)))),
     row("server_idle_timeout", Kind::Seconds, "600", Becomes("`pool.idle_timeout`", "at least 1s; 0, for ever, becomes 7d", |d, v, r| d.settings.pool.idle_timeout = r.limit(v, Duration::from_secs(1), 7 * DAYS))),
     row("server_connect_timeout", Kind::Seconds, "15", Becomes("`pool.connect_timeout`", "0, for ever, becomes 10m", |d, v, r| d.settings.pool.connect_timeout = r.limit(v, Duration::from_millis(10), TEN_MINUTES))),
@@ -175,7 +171,7 @@ pub(super) static GLOBAL: &[Row<Draft>] = &[
     row("verbose", Kind::Count, "0", Becomes("`pgherd pgbouncer`", "1 logs at debug, 2 and more at trace; `pgherd convert` leaves it out", |d, v, _| d.process.verbose = v.count())),
     // Network.
     row("pkt_buf", Kind::Count, "4096", NoEffect("buffers grow and shrink with what is in them")),
-    row("max_packet_size", Kind::Count, "2147483647", NotYet("messages may be as long as the protocol allows")),
+    row("max_packet_size", Kind::Count, "2147483647", Becomes("`listen.message_limit`", "1024 to 1073741824, the longest message that PostgreSQL takes; not at logins and the console", |d, v, r| d.settings.listen.message_limit = message_limit(v, r))),
     row("sbuf_loopcnt", Kind::Count, "5", NoEffect("each socket has its turn anyway")),
     row("tcp_defer_accept", Kind::Count, "1", NoEffect("a connection that says nothing costs next to nothing, until client_login_timeout")),
     row("tcp_keepalive", Kind::Flag, "1", Becomes("`tcp.keepalive`", "", |d, v, _| d.settings.tcp.keepalive = v.flag())),
@@ -257,7 +253,7 @@ pub struct SettingFate {
     pub values: String,
     /// PgBouncer's default; empty if it has none.
     pub default: &'static str,
-    /// "becomes", "no effect", "not yet" or "refused".
+    /// "becomes" or "no effect".
     pub fate: &'static str,
     /// Ours, if it becomes any.
     pub ours: Option<&'static str>,
@@ -278,8 +274,6 @@ pub fn catalogue() -> Vec<SettingFate> {
             let (fate, ours, remark) = match row.fate {
                 Becomes(ours, remark, _) => ("becomes", Some(ours), remark),
                 NoEffect(why) => ("no effect", None, why),
-                NotYet(what) => ("not yet", None, what),
-                Refused(what) => ("refused", None, what),
             };
             let values = row.kind.describe();
             SettingFate {
@@ -333,6 +327,15 @@ fn pool_size(value: &Value) -> u32 {
         0 => 10_000,
         size => size,
     }
+}
+
+fn message_limit(value: &Value, remarks: &mut Remarks) -> ByteSize {
+    let (least, most) = (ByteSize(1024), ByteSize::mib(1024));
+    let limit = ByteSize(value.count().into());
+    if limit < least {
+        remarks.note(format!("it becomes {least}, the least there is here"));
+    }
+    limit.clamp(least, most)
 }
 
 fn pool_mode(value: &Value) -> PoolMode {

@@ -202,13 +202,6 @@ impl Conversion<'_> {
                 Fate::NoEffect(why) => {
                     self.warnings.push(at(format!("{} has no effect: {why}", label(row.name))));
                 }
-                Fate::NotYet(what) => {
-                    let text = format!("{} is not supported yet: {what}", label(row.name));
-                    self.warnings.push(at(text));
-                }
-                Fate::Refused(what) => {
-                    self.problems.push(at(format!("{}: {what}", label(row.name))));
-                }
             }
         }
     }

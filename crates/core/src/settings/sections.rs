@@ -247,6 +247,18 @@ section! {
         /// Unit: bytes. Range: 1KiB to 1GiB. Default: 32MiB. Reload: restart.
         /// Why 32MiB: drivers keep a few hundred statements. Only a leak of names has more.
         prepared_bytes_per_client: ByteSize = ByteSize::mib(32), between(ByteSize(1024), ByteSize::mib(1024));
+        /// The longest message that is let through, its type byte included, from clients and from nodes. At a
+        /// longer one the client is dismissed (08P01), and its backend closed if it has come from there.
+        /// Logins, the console and what pgherd asks a node itself are not bound by it.
+        ///
+        /// Unit: bytes. Range: 1KiB to 1GiB. Default: 1GiB, the longest that PostgreSQL takes. Reload: live.
+        message_limit: ByteSize = ByteSize::mib(1024), between(ByteSize(1024), ByteSize::mib(1024));
+        /// Whether clients may send simple queries, which may hold several statements each. Who sends one
+        /// where they are refused is dismissed (08P01); the extended protocol is not affected, nor the
+        /// console. Without them nothing is replicated, and psql is of no use.
+        ///
+        /// Default: true. Reload: restart.
+        simple_queries: bool = true, Range::Any;
         /// Memory that the process may hold before no more clients are accepted (53200). Those that are
         /// there stay, and may cancel. Looked at ten times a second, on Linux only.
         ///
@@ -374,6 +386,13 @@ section! {
         ///
         /// Default: "", nothing. Reload: restart.
         reset_query: String = String::new(), Range::Any;
+        /// Whether a backend that is to be closed, by RECONNECT or because RELOAD has changed its database or
+        /// its node's host stands for other addresses, is closed in session mode as soon as no transaction
+        /// is open on it. Its client is dismissed (57P01). Else it is closed when the client leaves. The
+        /// proxy's pools.
+        ///
+        /// Default: false. Reload: live.
+        fast_close: bool = false, Range::Any;
         /// Whether a backend is reset after each lease, and not only where its client may have left
         /// something. After a session it always is. The proxy's pools.
         ///

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use pgherd_core::Settings;
+
+use crate::relay::MessageLimit;
 use pgherd_core::settings::LogSettings;
 
 /// What each core keeps of them, and looks up anew when it is told to.
@@ -20,6 +22,12 @@ pub(crate) struct Live {
     pub(crate) login_notice: String,
     /// Whether the `application_name` of each client has its address behind it.
     pub(crate) adds_host: bool,
+    /// The longest message that is let through.
+    pub(crate) message_limit: MessageLimit,
+    /// Whether clients may send no simple queries.
+    pub(crate) refuses_queries: bool,
+    /// Whether backends that are to be closed take the clients of whole sessions along.
+    pub(crate) fast_close: bool,
     /// How long SUSPEND waits.
     pub(crate) suspend_timeout: Duration,
     /// How long a cancel request may take to reach its node.
@@ -49,13 +57,15 @@ use Written::{AsOurs, Flag, Seconds};
 type Theirs = (&'static str, Written);
 
 /// Those settings, under our names and, where it has them, PgBouncer's.
-const CHANGEABLE: [(&str, Option<Theirs>); 16] = [
+const CHANGEABLE: [(&str, Option<Theirs>); 18] = [
     ("listen.max_clients", Some(("max_client_conn", AsOurs))),
     ("listen.memory_limit", None),
     ("listen.login_timeout", Some(("client_login_timeout", Seconds))),
     ("listen.wait_notice", Some(("query_wait_notify", Seconds))),
     ("listen.login_notice", Some(("login_notify_message", AsOurs))),
     ("listen.application_name_add_host", Some(("application_name_add_host", Flag))),
+    ("listen.message_limit", Some(("max_packet_size", AsOurs))),
+    ("pool.fast_close", Some(("server_fast_close", Flag))),
     ("listen.suspend_timeout", Some(("suspend_timeout", Seconds))),
     ("listen.cancel_wait_timeout", Some(("cancel_wait_timeout", Seconds))),
     ("pool.connect_timeout", Some(("server_connect_timeout", Seconds))),
@@ -79,6 +89,9 @@ impl Live {
             wait_notice: listen.wait_notice,
             login_notice: listen.login_notice.clone(),
             adds_host: listen.application_name_add_host,
+            message_limit: MessageLimit::of(listen.message_limit),
+            refuses_queries: !listen.simple_queries,
+            fast_close: pool.fast_close,
             suspend_timeout: listen.suspend_timeout,
             cancel_wait_timeout: listen.cancel_wait_timeout,
             connect_timeout: pool.connect_timeout,
@@ -158,8 +171,8 @@ mod tests {
         for (ours, theirs) in CHANGEABLE {
             let value = match ours {
                 "listen.max_clients" | "listen.login_notice" => "7",
-                "listen.application_name_add_host" => "true",
-                "listen.memory_limit" => "7MiB",
+                "listen.application_name_add_host" | "pool.fast_close" => "true",
+                "listen.memory_limit" | "listen.message_limit" => "7MiB",
                 "log.lines_per_second" => "7",
                 ours if ours.starts_with("log.") => "true",
                 _ => "7s",
@@ -167,7 +180,11 @@ mod tests {
             set(&mut settings, ours, value).unwrap();
             assert!(is_changeable(ours));
             if let Some((theirs, written)) = theirs {
-                let value = if matches!(written, Flag) { "0" } else { "7" };
+                let value = match written {
+                    Flag => "0",
+                    AsOurs if ours == "listen.message_limit" => "7000",
+                    AsOurs | Seconds => "7",
+                };
                 set(&mut settings, theirs, value).unwrap();
             }
         }
@@ -195,6 +212,7 @@ mod tests {
         assert_eq!(live.log, log);
         assert!(set(&mut settings, "log_stats", "2").is_err());
         // As PgBouncer writes it, it was set last.
+        assert_eq!((live.fast_close, live.message_limit), (false, MessageLimit(6999)));
         assert_eq!((live.adds_host, live.login_notice.as_str()), (false, "7"));
         assert!(set(&mut settings, "listen.max_clients", "0").is_err());
         assert!(set(&mut settings, "server_idle_timeout", "x").is_err());

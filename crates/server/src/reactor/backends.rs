@@ -349,8 +349,15 @@ impl<D: Driver> Worker<D> {
         let mut seen = Seen::default();
         splice.clear();
         let relay = holder.as_deref_mut().map(|client| &mut client.relay);
-        let mut progress =
-            downstream::relay(relay, &mut backend.relay, input, errors, &mut seen, splice)?;
+        let relayed =
+            downstream::relay(relay, &mut backend.relay, input, errors, &mut seen, splice);
+        if relayed.is_err()
+            && !splice.is_empty()
+            && let Some(client) = holder.as_deref_mut().filter(|_| !is_asked)
+        {
+            client.answer(splice.slices(input), !backend.relay.shown);
+        }
+        let mut progress = relayed?;
         if progress.stop == Stop::FirstError {
             let error = &input[progress.consumed..];
             let (fields, size) = downstream::first_error(error)?;
@@ -382,15 +389,10 @@ impl<D: Driver> Worker<D> {
             let more = &input[progress.consumed..];
             let relay = Some(&mut client.relay);
             splice.clear();
-            let next = downstream::relay(
-                relay,
-                &mut backend.relay,
-                more,
-                Errors::Pass,
-                &mut seen,
-                splice,
-            )?;
+            let next =
+                downstream::relay(relay, &mut backend.relay, more, Errors::Pass, &mut seen, splice);
             client.answer(splice.slices(more), false);
+            let next = next?;
             progress.consumed += next.consumed;
             progress.stop = next.stop;
         } else if let Some(client) = holder

@@ -46,7 +46,7 @@ use super::{
 };
 use crate::databases::{Account, Seat};
 use crate::relay::survey::{self, Access, Survey};
-use crate::relay::upstream::{self, Extent, Known, Stop};
+use crate::relay::upstream::{self, Extent, Known, Refused, Stop};
 use crate::relay::{ClientRelay, Parameters, Splice, downstream};
 use crate::session::Login;
 
@@ -269,6 +269,9 @@ impl<D: Driver> Worker<D> {
             tracing::warn!(%error, "cannot watch a new client");
             return;
         }
+        let mut relay = ClientRelay::default();
+        relay.limit = self.live.message_limit;
+        relay.refuses_queries = self.live.refuses_queries;
         entry.insert(Client {
             link: Link::plain(stream),
             via,
@@ -297,7 +300,7 @@ impl<D: Driver> Worker<D> {
             awaits_names: false,
             called_off: false,
             at_login: Arc::clone(&parameters),
-            relay: ClientRelay::default(),
+            relay,
             parameters,
             replay: Replay::default(),
         });
@@ -501,6 +504,13 @@ impl<D: Driver> Worker<D> {
             }
             Ok(Survey::Terminate) => {
                 self.close_client(key, SAID_GOODBYE);
+                Some(0)
+            }
+            Ok(Survey::Acquire(_))
+                if client.relay.refuses_queries && input.first() == Some(&frontend::QUERY) =>
+            {
+                // Not only once it has a backend, which it may have to wait for.
+                self.refused(key, &Refused::SimpleQuery);
                 Some(0)
             }
             Ok(Survey::Acquire(access)) => {

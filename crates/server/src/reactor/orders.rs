@@ -64,6 +64,8 @@ impl<D: Driver> Worker<D> {
         let due = self.proxy.databases.shortest_idle_timeout().map(|limit| self.now + limit);
         self.idle_looked_at = self.idle_looked_at.into_iter().chain(due).min();
         self.live = Live::of(&self.proxy.admin.settings());
+        self.follow_message_limit();
+        self.close_outdated();
         let proxy = Arc::clone(&self.proxy);
         let keys: Vec<PoolKey> = self.pools.keys().copied().collect();
         let moved: BTreeSet<DatabaseId> = keys
@@ -83,6 +85,12 @@ impl<D: Driver> Worker<D> {
             }
         }
         self.follow_pauses();
+    }
+
+    fn follow_message_limit(&mut self) {
+        let limit = self.live.message_limit;
+        self.clients.iter_mut().for_each(|(_, client)| client.relay.limit = limit);
+        self.backends.iter_mut().for_each(|(_, backend)| backend.relay.limit = limit);
     }
 
     /// Holds the pools that are paused and lets the others go on; stands still, or goes on.
@@ -157,6 +165,7 @@ impl<D: Driver> Worker<D> {
             self.close_idle(pool);
             self.balance(pool);
         }
+        self.close_outdated();
     }
 
     /// Backends of these databases, or of all, over all cores.

@@ -2,7 +2,7 @@
 
 use pgherd_wire::backend::{self, ErrorFields, Severity};
 use pgherd_wire::frame::MAX_MESSAGE;
-use pgherd_wire::replies::{Settled, Show};
+use pgherd_wire::replies::{Expect, Settled, Show};
 use pgherd_wire::{Frame, HEADER, WireError, frame, sqlstate};
 
 use super::statements::BackendName;
@@ -57,7 +57,8 @@ pub trait Observer {
 /// in `out`; ranges in it are of `input`.
 ///
 /// # Errors
-/// [`WireError`] if the backend broke the protocol: the connection is of no more use.
+/// [`WireError`] if the backend broke the protocol, or a limit: the connection is of no more use. What is
+/// in `out` by then is still for the client, which may have seen the beginning of it.
 pub fn relay(
     client: Option<&mut ClientRelay>,
     backend: &mut BackendRelay,
@@ -81,7 +82,12 @@ pub fn relay(
             }
         }
         let rest = &input[at..];
-        let Some(frame) = Frame::read(rest, MAX_MESSAGE)? else { break Stop::NeedMore };
+        let frame = match Frame::read(rest, backend.limit.0) {
+            // The limit is not for what we have asked ourselves.
+            Err(_) if answers_us(backend) => Frame::read(rest, MAX_MESSAGE)?,
+            read => read?,
+        };
+        let Some(frame) = frame else { break Stop::NeedMore };
         if backend.tells_rows && frame.tag == backend::DATA_ROW && frame.size <= LONGEST_LOOKED_AT {
             let Some(message) = rest.get(..frame.size) else { break Stop::NeedMore };
             if backend.replies.on_reply(frame.tag)?.show == Show::Nobody {
@@ -188,6 +194,11 @@ pub fn relay(
         }
     };
     Ok(Progress { consumed: at, stop })
+}
+
+/// Whether what comes next answers a query of our own.
+fn answers_us(backend: &BackendRelay) -> bool {
+    matches!(backend.replies.pending().next(), Some(Expect::Query(Show::Nobody)))
 }
 
 /// An error about a statement, with the client's name for it in the place of ours.

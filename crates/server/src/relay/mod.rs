@@ -22,18 +22,41 @@ pub use splice::Splice;
 pub use statements::{BackendStatements, ClientStatements, StatementTable};
 pub use suspicion::{Classify, Suspicion};
 
+use pgherd_core::settings::ByteSize;
 use pgherd_wire::TxStatus;
+use pgherd_wire::frame::MAX_MESSAGE;
 use pgherd_wire::replies::{Replies, Show};
 
 /// Replies that a backend may owe before its client is held back: 4,096. More than a pipeline needs
 /// to be kept full, and no more than 100 kB.
 pub(crate) const MOST_OWED: usize = 4096;
 
+/// The longest message that is let through, as its length field tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessageLimit(pub u32);
+
+impl Default for MessageLimit {
+    fn default() -> Self {
+        Self(MAX_MESSAGE)
+    }
+}
+
+impl MessageLimit {
+    /// By `listen.message_limit`. The type byte is not counted in the field.
+    pub fn of(bytes: ByteSize) -> Self {
+        Self(u32::try_from(bytes.0.saturating_sub(1)).unwrap_or(MAX_MESSAGE).min(MAX_MESSAGE))
+    }
+}
+
 /// The client's side of a relay: what outlives a lease.
 #[derive(Debug, Default)]
 pub struct ClientRelay {
     /// The client's prepared statements, by its own names.
     pub statements: ClientStatements,
+    /// The longest message that is taken from it.
+    pub limit: MessageLimit,
+    /// Whether it may send no Query.
+    pub refuses_queries: bool,
     /// Bytes of the current message that are still to come and go on as they are.
     passing: usize,
 }
@@ -60,6 +83,8 @@ pub struct BackendRelay {
     pub tx: TxStatus,
     /// Statements prepared on this backend.
     pub statements: BackendStatements,
+    /// The longest message that is taken from it.
+    pub limit: MessageLimit,
     /// What it may hold of its client.
     pub suspicion: Suspicion,
     /// Whether what runs is our own, and its rows are for the observer.

@@ -60,7 +60,7 @@ pub fn survey(
     input: &[u8],
     routes: Option<&mut dyn MayRead>,
 ) -> Result<Survey, WireError> {
-    let Some(first) = Frame::read(input, MAX_MESSAGE)? else { return Ok(Survey::NeedMore) };
+    let Some(first) = Frame::read(input, client.limit.0)? else { return Ok(Survey::NeedMore) };
     match first.tag {
         frontend::TERMINATE => return Ok(Survey::Terminate),
         frontend::SYNC if input.len() < first.size => return Ok(Survey::NeedMore),
@@ -87,7 +87,7 @@ pub fn survey(
     }
     let Some(judge) = routes else { return Ok(Survey::Acquire(Access::ReadWrite)) };
     let mut at = 0;
-    while let Some(frame) = Frame::read(&input[at..], MAX_MESSAGE)? {
+    while let Some(frame) = Frame::read(&input[at..], client.limit.0)? {
         if frame.size > LONGEST && input.len() >= LONGEST {
             return Ok(Survey::Acquire(Access::ReadWrite));
         }

@@ -1,3 +1,4 @@
+use pgherd_wire::WireError;
 use pgherd_wire::backend as from_backend;
 use pgherd_wire::frontend::{self, Target};
 
@@ -544,6 +545,51 @@ fn what_one_client_prepares_is_bounded() {
     }
     let limit = upstream::Refused::Statements { bytes: 1020, limit: 1000 };
     assert_eq!(refused, Some((9, limit)));
+}
+
+#[test]
+fn what_precedes_a_message_that_is_too_long_is_passed_on_wherever_it_is_cut() {
+    let row = |length: usize| [&[b'D', 0, 0, 0, 0][..], &vec![b'x'; length]].concat();
+    let row = |length: usize| {
+        let mut row = row(length);
+        row[1..5].copy_from_slice(&u32::try_from(length + 4).unwrap().to_be_bytes());
+        row
+    };
+    let (most, over) = (row(95), row(96));
+    let sent = [&most[..], &most, &over].concat();
+    for cut in 1..sent.len() {
+        let mut pair = Pair::new();
+        pair.backend.limit = MessageLimit::of(ByteSize(100));
+        let mut query = Vec::new();
+        frontend::put_query(&mut query, "select x");
+        pair.up(&query, &mut whole);
+        let mut input = Vec::new();
+        let mut refused = None;
+        for part in [&sent[..cut], &sent[cut..]] {
+            input.extend_from_slice(part);
+            while refused.is_none() && !input.is_empty() {
+                let mut out = Splice::default();
+                let Pair { client, backend, to_client, .. } = &mut pair;
+                let relayed = downstream::relay(
+                    Some(client),
+                    backend,
+                    &input,
+                    Errors::Pass,
+                    &mut Ignore,
+                    &mut out,
+                );
+                to_client.extend(out.to_vec(&input));
+                match relayed {
+                    Ok(progress) if progress.consumed == 0 => break,
+                    Ok(progress) => drop(input.drain(..progress.consumed)),
+                    Err(error) => refused = Some(error),
+                }
+            }
+        }
+        let error = WireError::Length { tag: 'D', length: 100, limit: 99 };
+        assert_eq!(refused, Some(error), "{cut}");
+        assert_eq!(pair.to_client, [&most[..], &most].concat(), "{cut}");
+    }
 }
 
 #[test]

@@ -63,6 +63,9 @@ pub enum Refused {
     /// It broke the protocol.
     #[error(transparent)]
     Protocol(#[from] WireError),
+    /// It has sent a Query, and may not.
+    #[error("PQexec disallowed")] // PgBouncer's words, by which it is looked for.
+    SimpleQuery,
     /// It has prepared too much.
     #[error(
         "the statements that are prepared under names would take {bytes} bytes (limit {limit})"
@@ -113,7 +116,7 @@ pub fn relay(
             }
         }
         let rest = &input[at..];
-        let Some(frame) = Frame::read(rest, MAX_MESSAGE)? else { break Stop::NeedMore };
+        let Some(frame) = Frame::read(rest, client.limit.0)? else { break Stop::NeedMore };
         if frame.tag == frontend::TERMINATE {
             break Stop::Terminate;
         }
@@ -180,6 +183,7 @@ fn message(
     let body = whole.map(|message| &message[HEADER..]);
     backend.begun.sent(frame.tag, body);
     let expect = match frame.tag {
+        frontend::QUERY if client.refuses_queries => return Err(Refused::SimpleQuery),
         frontend::QUERY => {
             match body {
                 Some(text) => backend.suspicion.query(text, known.judge),

@@ -63,7 +63,10 @@ impl<D: Driver> Worker<D> {
             backend.asked_at = self.now;
             return self.ask_what_is_held(key);
         }
-        if stays || backend.is_pinned {
+        if stays && self.live.fast_close && self.has_changed(&self.backends[key]) {
+            return self.dismiss_with_backend(client);
+        }
+        if stays || self.backends[key].is_pinned {
             self.clients[client].resume();
             if self.draining {
                 return self.dismiss_if_idle(client);

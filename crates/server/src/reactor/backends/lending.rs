@@ -308,6 +308,7 @@ impl<D: Driver> Worker<D> {
         backend.link.became_readable(false);
         backend.applied = self.intern((*backend.applied).clone());
         backend.at_login = self.intern((*backend.at_login).clone());
+        backend.relay.limit = self.live.message_limit;
         let entry = self.backends.vacant_entry();
         let key = entry.key();
         let token = Token::Backend(Entry::new(key, backend.serial));

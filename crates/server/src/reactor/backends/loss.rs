@@ -1,6 +1,7 @@
 //! Why a backend is of no more use.
 
 use pgherd::{TlsError, tls};
+use pgherd_wire::frame::MAX_MESSAGE;
 use pgherd_wire::{WireError, sqlstate};
 
 use crate::backend::LoginError;
@@ -51,7 +52,12 @@ pub(in crate::reactor) enum Loss {
     #[error("{0}")]
     Tls(TlsError),
     #[error("the node broke the protocol: {0}")]
-    Protocol(#[from] WireError),
+    Protocol(WireError),
+    /// It has sent a sound message that is longer than the settings let through.
+    #[error(
+        "the node has sent a message {tag:?} of {bytes} bytes, longer than listen.message_limit lets through"
+    )]
+    TooLong { tag: char, bytes: u64 },
     #[error("{0}")]
     Login(LoginError),
     #[error("no answer within {0:?}")]
@@ -81,6 +87,7 @@ impl Loss {
                 may_pass(code) && code != sqlstate::TOO_MANY_CONNECTIONS
             }
             Self::Protocol(_)
+            | Self::TooLong { .. }
             | Self::Login(_)
             | Self::Said(_)
             | Self::ReadOnly(_)
@@ -98,6 +105,17 @@ impl Loss {
                 LoginError::Unprovable(..) | LoginError::NoClientYet | LoginError::OtherSecret,
             ) => sqlstate::INVALID_PASSWORD,
             _ => sqlstate::CANNOT_CONNECT,
+        }
+    }
+}
+
+impl From<WireError> for Loss {
+    fn from(error: WireError) -> Self {
+        match error {
+            WireError::Length { tag, length: length @ 4..=MAX_MESSAGE, .. } => {
+                Self::TooLong { tag, bytes: u64::from(length) + 1 }
+            }
+            error => Self::Protocol(error),
         }
     }
 }

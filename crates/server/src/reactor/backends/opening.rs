@@ -37,6 +37,7 @@ impl<D: Driver> Worker<D> {
         let expires_at = self.now + lifetime(max_lifetime, self.random_fraction());
         let mut relay = BackendRelay::default();
         relay.refuses_blocks = mode == PoolMode::Statement;
+        relay.limit = self.live.message_limit;
         let key = self.backends.vacant_key();
         match self.driver.connect(address, Token::Backend(Entry::new(key, serial))) {
             Ok(stream) => {

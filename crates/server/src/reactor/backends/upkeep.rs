@@ -94,6 +94,34 @@ impl<D: Driver> Worker<D> {
                 backend.expires_at = self.now;
             }
         }
+        self.close_outdated();
+    }
+
+    /// Whether a backend that was opened now would be another one.
+    pub(super) fn has_changed(&self, backend: &Backend<D::Stream>) -> bool {
+        let addresses = &self.proxy.addresses;
+        self.is_outdated(backend)
+            || !addresses.contains(backend.pool.node.index(), &backend.address)
+    }
+
+    /// Closes, where the settings say so, the backends of whole sessions that are to be closed and on
+    /// which nothing runs, and dismisses their clients. The others follow with the end of what they run.
+    pub(in crate::reactor) fn close_outdated(&mut self) {
+        if !self.live.fast_close {
+            return;
+        }
+        let idle: Vec<usize> = self
+            .backends
+            .iter()
+            .filter_map(|(_, backend)| match backend.phase {
+                Phase::Leased { client } if backend.is_session && backend.relay.is_quiet() => {
+                    self.has_changed(backend).then_some(client)
+                }
+                _ => None,
+            })
+            .filter(|client| self.clients[*client].rests_with_backend())
+            .collect();
+        idle.into_iter().for_each(|client| self.dismiss_with_backend(client));
     }
 
     /// A node that was taken out of rotation may never answer again what it was asked: whoever

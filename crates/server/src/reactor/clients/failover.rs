@@ -44,6 +44,14 @@ impl<D: Driver> Worker<D> {
             parameters.set_prepared_of(&Parameters::default());
             self.set_parameters(key, parameters);
         }
+        if matches!(loss, Loss::TooLong { .. }) && last != LastSeen::HalfAMessage {
+            // From whatever node it comes.
+            self.counts(pool_key.node).errors.add_one();
+            let detail = "whether the statement took effect is not known";
+            let hint = "ask for less at once, or raise listen.message_limit";
+            let code = sqlstate::PROTOCOL_VIOLATION;
+            return self.dismiss(key, &fatal(code, &loss.to_string(), detail, hint));
+        }
         let Self { clients, judge, .. } = self;
         let client = &mut clients[key];
         if !is_pinned && (waited_for_parameters || client.may_move(judge)) {

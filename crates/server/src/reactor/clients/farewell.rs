@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use pgherd_core::settings::ByteSize;
 use pgherd_core::timeouts::{Doing, Limit, Overdue};
 use pgherd_wire::backend::Report;
-use pgherd_wire::sqlstate;
+use pgherd_wire::frame::MAX_MESSAGE;
+use pgherd_wire::{WireError, sqlstate};
 
 use super::{Client, Phase, Surplus};
 use crate::databases::{NoDatabase, NoSeat};
@@ -125,6 +126,13 @@ impl<D: Driver> Worker<D> {
         }
     }
 
+    /// Sees a client off in whose session no transaction is open, because its backend is to be closed.
+    pub(in crate::reactor) fn dismiss_with_backend(&mut self, key: usize) {
+        let message = "terminating connection because its database has changed";
+        let detail = "its backend is to be closed, and pool.fast_close is on";
+        self.dismiss(key, &fatal(sqlstate::ADMIN_SHUTDOWN, message, detail, "connect again"));
+    }
+
     pub(super) fn dismiss_because_of_stop(&mut self, key: usize) {
         let message = "terminating connection because pgherd is shutting down";
         self.dismiss(key, &fatal(sqlstate::ADMIN_SHUTDOWN, message, "", ""));
@@ -189,7 +197,16 @@ impl<D: Driver> Worker<D> {
     pub(super) fn refused(&mut self, key: usize, refused: &Refused) {
         let message = refused.to_string();
         let (code, hint) = match refused {
+            Refused::Protocol(WireError::Length { limit, .. })
+                if *limit < MAX_MESSAGE && *limit == self.live.message_limit.0 =>
+            {
+                (sqlstate::PROTOCOL_VIOLATION, "send less at once, or raise listen.message_limit")
+            }
             Refused::Protocol(_) => (sqlstate::PROTOCOL_VIOLATION, ""),
+            Refused::SimpleQuery => (
+                sqlstate::PROTOCOL_VIOLATION,
+                "use the extended protocol, or set listen.simple_queries to true",
+            ),
             Refused::Statements { .. } => (
                 sqlstate::LIMIT_EXCEEDED,
                 "close those that are not used, or raise listen.prepared_bytes_per_client",

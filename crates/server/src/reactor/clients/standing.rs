@@ -50,6 +50,11 @@ impl<S> Client<S> {
         }
     }
 
+    /// Whether it holds a backend and has begun nothing.
+    pub(in crate::reactor) fn rests_with_backend(&self) -> bool {
+        matches!(self.phase, Phase::Holding { .. }) && self.relay.is_between_messages()
+    }
+
     /// Whether it is logged in to the console.
     pub(in crate::reactor) fn is_console(&self) -> bool {
         matches!(self.phase, Phase::Console(_))
