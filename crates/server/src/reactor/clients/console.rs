@@ -43,6 +43,8 @@ struct Asked {
     reports: Vec<Report>,
     // Whether the settings are read again, once they are.
     reload: Option<Arc<OnceLock<Result<(), String>>>>,
+    // Whether they were when the cores were last asked to look at them.
+    were_read: bool,
     // What is prepared on the shards, once they were looked at.
     left: Option<Arc<OnceLock<Left>>>,
 }
@@ -177,12 +179,15 @@ impl<D: Driver> Worker<D> {
         let reload = is_reload.then(|| reload_aside(Arc::clone(&self.proxy)));
         let looks = matches!(&ask, Ask::Show(table) if is_of_transactions(table));
         let left = looks.then(|| (self.proxy.left)());
-        at.asked = Some(Asked { ask, number, since: self.now, reports: Vec::new(), reload, left });
+        let (since, reports, were_read) = (self.now, Vec::new(), false);
+        at.asked = Some(Asked { ask, number, since, reports, reload, were_read, left });
         self.gather(key, order, scope)
     }
 
     /// Has every core do something and tell what there is then. The outcome, if it is known at once.
     fn gather(&mut self, key: usize, order: Order, scope: Scope) -> Option<Outcome> {
+        let reload = self.asked_at(key).and_then(|asked| asked.reload.as_ref());
+        let were_read = reload.is_some_and(|reload| reload.get().is_some());
         let report = self.obey(order.clone(), scope);
         let own = self.core;
         // It may have been its own end.
@@ -191,11 +196,20 @@ impl<D: Driver> Worker<D> {
         let Phase::Console(at) = &mut client.phase else { return None };
         at.round += 1;
         let round = at.round;
-        at.asked.as_mut()?.reports = vec![report];
+        let asked = at.asked.as_mut()?;
+        (asked.reports, asked.were_read) = (vec![report], were_read);
         for core in (0..self.proxy.cores).filter(|core| *core != own) {
             self.driver.post(core, Mail::Order { order: order.clone(), scope, by, round });
         }
         self.judge(key)
+    }
+
+    /// What a console waits for.
+    fn asked_at(&self, key: usize) -> Option<&Asked> {
+        match &self.clients.get(key)?.phase {
+            Phase::Console(at) => at.asked.as_ref(),
+            _ => None,
+        }
     }
 
     /// Another core has done what a console here has ordered.
@@ -220,12 +234,7 @@ impl<D: Driver> Worker<D> {
         let Phase::Console(at) = &mut client.phase else { return None };
         let asked = at.asked.take_if(|asked| asked.reports.len() == self.proxy.cores)?;
         match self.verdict(&asked) {
-            Verdict::Outcome(outcome) => {
-                if asked.reload.is_some() {
-                    self.follow_everywhere(key);
-                }
-                Some(outcome)
-            }
+            Verdict::Outcome(outcome) => Some(outcome),
             Verdict::Later => {
                 self.waiting_consoles.push(entry);
                 if let Phase::Console(at) = &mut self.clients[key].phase {
@@ -237,7 +246,7 @@ impl<D: Driver> Worker<D> {
     }
 
     fn verdict(&self, asked: &Asked) -> Verdict {
-        let Asked { ask, since, reports, reload, left, .. } = asked;
+        let Asked { ask, since, reports, reload, were_read, left, .. } = asked;
         let command = match ask {
             Ask::Show(table) => {
                 let left = match left.as_ref().map(|left| left.get()) {
@@ -263,7 +272,9 @@ impl<D: Driver> Worker<D> {
             }
             Command::Suspend => reports.iter().map(|report| report.unsent).sum(),
             Command::Reload => {
-                let outcome = match reload.as_ref().and_then(|reload| reload.get()) {
+                // Not before all cores have looked at them: who hears the answer is served by them.
+                let read = reload.as_ref().filter(|_| *were_read);
+                let outcome = match read.and_then(|reload| reload.get()) {
                     None => return Verdict::Later,
                     Some(Ok(())) => Outcome::Done,
                     Some(Err(error)) => {
@@ -313,7 +324,9 @@ impl<D: Driver> Worker<D> {
         for entry in std::mem::take(&mut self.waiting_consoles) {
             let Some(client) = self.clients.get(entry.key) else { continue };
             let is_it = entry == Entry::new(entry.key, client.serial);
-            if is_it && let Some(outcome) = self.gather(entry.key, Order::Tell, Scope::Sums) {
+            let reloads = self.asked_at(entry.key).is_some_and(|asked| asked.reload.is_some());
+            let order = if reloads { Order::Follow } else { Order::Tell };
+            if is_it && let Some(outcome) = self.gather(entry.key, order, Scope::Sums) {
                 self.finish_ask(entry.key, outcome);
             }
         }
