@@ -5,6 +5,8 @@
 
 mod args;
 mod cmd;
+mod line;
+mod outlet;
 mod output;
 mod pgbouncer_files;
 #[cfg(test)]

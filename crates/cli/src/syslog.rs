@@ -17,6 +17,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, fmt};
 
+use crate::line::{Lost, escaped};
+
 /// The longest message: 8 KiB, as rsyslog takes by itself.
 const LONGEST: usize = 8 * 1024;
 
@@ -35,8 +37,7 @@ struct Shared {
 struct Daemon {
     settings: LogSettings,
     socket: Option<UnixDatagram>,
-    // Lines that were not taken since the last one that was.
-    lost: u64,
+    lost: Lost,
 }
 
 impl Syslog {
@@ -121,15 +122,16 @@ impl Severity {
 impl Daemon {
     fn say(&mut self, severity: Severity, text: &str) -> io::Result<()> {
         let told = self.tell_of_the_lost().and_then(|()| self.send(severity, text));
-        self.lost += u64::from(told.is_err());
+        if told.is_err() {
+            self.lost.add_one();
+        }
         told
     }
 
     fn tell_of_the_lost(&mut self) -> io::Result<()> {
-        if self.lost > 0 {
-            let text = format!("{} lines before were not taken, and are left out", self.lost);
-            self.send(Severity::Warning, &text)?;
-            self.lost = 0;
+        if let Some(notice) = self.lost.notice() {
+            self.send(Severity::Warning, &notice)?;
+            self.lost = Lost::default();
         }
         Ok(())
     }
@@ -160,9 +162,9 @@ fn message(settings: &LogSettings, severity: Severity, text: &str, now: &ZonedDa
     // In English whatever the locale, and the day without a zero: RFC 3164, 4.1.2.
     let (at, ident, pid) =
         (now.strftime("%b %e %H:%M:%S"), &settings.syslog_ident, std::process::id());
-    let text = &text[..text.floor_char_boundary(LONGEST)];
     // A daemon takes a line end for the end.
-    let text = text.trim_end().replace(char::is_control, " ");
+    let text = escaped(text.trim_end(), |_| false);
+    let text = &text[..text.floor_char_boundary(LONGEST)];
     format!("<{priority}>{at} {ident}[{pid}]: {text}")
 }
 
@@ -201,7 +203,7 @@ mod tests {
         let now: ZonedDateTime = "2026-02-03T04:05:06[UTC]".parse().unwrap();
         let said = message(&settings, Severity::Warning, "one\ntwo\u{1b}[m \n", &now);
         let pid = std::process::id();
-        assert_eq!(said, format!("<156>Feb  3 04:05:06 pooler[{pid}]: one two [m"));
+        assert_eq!(said, format!("<156>Feb  3 04:05:06 pooler[{pid}]: one\\ntwo\\u{{1b}}[m"));
         let long = message(&settings, Severity::Info, &"ä".repeat(LONGEST), &now);
         assert!(long.len() < LONGEST + 64);
     }

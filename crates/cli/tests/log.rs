@@ -4,14 +4,15 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use pgherd_lab::{Cluster, ClusterSpec, cluster};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A pgherd that runs, before a cluster of one node.
@@ -24,6 +25,13 @@ struct World {
 impl World {
     /// `more` are further settings.
     fn start(more: &str) -> Self {
+        let world = Self::start_telling(more, |folder| File::create(folder.join("log")).unwrap());
+        world.until("it listens", |log| log.contains("listening"));
+        world
+    }
+
+    /// Its log goes where `log` says, which is told its folder.
+    fn start_telling<T: Into<Stdio>>(more: &str, log: impl FnOnce(&Path) -> T) -> Self {
         let cluster = Cluster::start(&ClusterSpec::default()).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = cluster.folder().to_owned();
@@ -32,12 +40,10 @@ impl World {
             .args(["serve", "--config", "pgherd.toml"])
             .current_dir(&folder)
             .stdin(Stdio::null())
-            .stderr(File::create(folder.join("log")).unwrap())
+            .stderr(log(&folder))
             .spawn()
             .unwrap();
-        let world = Self { cluster, child, port };
-        world.until("it listens", |log| log.contains("listening"));
-        world
+        Self { cluster, child, port }
     }
 
     fn change(&self, more: &str) {
@@ -72,6 +78,7 @@ impl World {
         psql.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", cluster::USER])
             .args(["-d", database, "-XAtw", "-c", sql])
             .env("PGPASSWORD", password)
+            .env("PGCONNECT_TIMEOUT", "30")
             .env("PGAPPNAME", "a\"b\nc");
         psql.output().unwrap()
     }
@@ -170,6 +177,49 @@ fn a_flood_of_failing_clients_is_told_within_bounds_and_counted() {
         counted() + world.lines("login refused").len() == CLIENTS
     });
     assert!(counted() > 0, "{}", world.log());
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_nobody_up() {
+    let (pipe, mut writer) = io::pipe().unwrap();
+    let mut filled = 0;
+    let has_room = |writer: &io::PipeWriter| {
+        poll(&mut [PollFd::new(writer, PollFlags::OUT)], Some(&Timespec::default())).unwrap() > 0
+    };
+    while has_room(&writer) {
+        writer.write_all(&[b'-'; 4096]).unwrap();
+        filled += 4096;
+    }
+    let world = World::start_telling("", |_| writer);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !world.ask(cluster::PASSWORD, "app", "select 1").status.success() {
+        assert!(Instant::now() < deadline, "it serves nobody");
+    }
+    for _ in 0..5 {
+        world.answers("app", "select 1");
+    }
+    let mut log = BufReader::new(pipe);
+    log.read_exact(&mut vec![0; filled]).unwrap();
+    world.answers("app", "select 1");
+    let mut told = String::new();
+    log.read_line(&mut told).unwrap();
+    let (_, count) = told.split_once(" WARN ").expect(&told);
+    let count = count.strip_suffix(" lines before were not taken, and are left out\n");
+    assert!(count.expect(&told).parse::<u32>().unwrap() > 10, "{told}");
+    told.clear();
+    log.read_line(&mut told).unwrap();
+    assert!(told.contains(" client "), "{told}");
+}
+
+#[test]
+fn no_client_writes_a_line_of_its_own() {
+    let world = World::start("[[database]]\nname = \"*\"\n");
+    let name = "no\nERROR forged\u{1b}[31m";
+    assert!(!world.ask(cluster::PASSWORD, name, "select 1").status.success());
+    world.until("it is not told", |log| log.contains("cannot open a backend"));
+    let [line] = &world.lines("cannot open a backend")[..] else { panic!("{}", world.log()) };
+    assert!(line.contains(r#"no\nERROR forged\u{1b}[31m"#), "{line}");
+    assert!(!world.log().lines().any(|line| line.starts_with("ERROR")), "{}", world.log());
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! `pgherd serve`: the proxy.
 
-use std::io::IsTerminal;
+use std::fmt;
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::exit;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -10,10 +12,16 @@ use pgherd_core::Settings;
 use pgherd_server::{Inherited, Reloader, Server, Stopper};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use tracing::field::Field;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, fmt};
+use tracing_subscriber::{EnvFilter, Layer};
 
+use crate::line::escaped;
+use crate::outlet::{Form, Outlet};
 use crate::syslog::Syslog;
 use crate::{settings, systemd};
 
@@ -84,14 +92,34 @@ pub(super) fn inherited(settings: &Settings, takes_over: bool) -> Result<Inherit
 fn start_logging(filter: &str, format: LogFormat, syslog: &Syslog) -> Result<()> {
     let filter =
         EnvFilter::try_new(filter).with_context(|| format!("`{filter}` is no log filter"))?;
-    let lines =
-        fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
-    let lines = match format {
-        LogFormat::Text => lines.with_target(false).boxed(),
-        LogFormat::Json => lines.json().boxed(),
+    let is_terminal = io::stderr().is_terminal();
+    let form = match format {
+        LogFormat::Json => Form::Json,
+        LogFormat::Text if is_terminal => Form::Coloured,
+        LogFormat::Text => Form::Text,
+    };
+    let outlet = Arc::new(Outlet::new(io::stderr(), form));
+    let lines = tracing_subscriber::fmt::layer().with_ansi(is_terminal).with_writer(outlet);
+    let lines = match form {
+        Form::Text => lines.with_target(false).boxed(),
+        Form::Coloured => lines.with_target(false).fmt_fields(plain_fields()).boxed(),
+        Form::Json => lines.json().boxed(),
     };
     tracing_subscriber::registry().with(lines).with(syslog.layer()).with(filter).init();
     Ok(())
+}
+
+/// Fields without a colour of their own: whatever begins a colour in a line is then not from a value.
+fn plain_fields() -> impl for<'w> FormatFields<'w> {
+    debug_fn(|to: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug| {
+        let value = format!("{value:?}");
+        let value = escaped(&value, |_| false);
+        match field.name() {
+            "message" => write!(to, "{value}"),
+            name => write!(to, "{name}={value}"),
+        }
+    })
+    .delimited(" ")
 }
 
 /// Stops the proxy at the first signal to do so and the process at the second; SIGHUP has the
@@ -117,4 +145,33 @@ fn obey(mut signals: Signals, stopper: Stopper, reloader: Reloader) {
             stopping = true;
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn no_value_colours_a_terminal() {
+        let (mut pipe, writer) = io::pipe().unwrap();
+        let outlet = Arc::new(Outlet::new(writer, Form::Coloured));
+        let lines = tracing_subscriber::fmt::layer()
+            .with_ansi(true)
+            .with_target(false)
+            .with_writer(outlet)
+            .fmt_fields(plain_fields());
+        let log = tracing_subscriber::registry().with(lines);
+        tracing::subscriber::with_default(log, || {
+            let said = "\u{1b}[31mred\n";
+            tracing::info!(%said, quoted = said, count = 1, "lost {said}");
+        });
+        let mut line = String::new();
+        pipe.read_to_string(&mut line).unwrap();
+        let (head, said) = line.split_once("lost ").unwrap();
+        assert!(head.contains("\u{1b}["), "{line}");
+        let red = r"\u{1b}[31mred\n";
+        assert_eq!(said, format!("{red} said={red} quoted=\"{red}\" count=1\n"));
+    }
 }

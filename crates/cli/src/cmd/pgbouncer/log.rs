@@ -1,8 +1,8 @@
 //! The log: into a file, to standard error, or both; and to a syslog daemon.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::io::{self, Stderr, Write};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
@@ -11,15 +11,16 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::outlet::{Form, Outlet};
 use crate::syslog::Syslog;
 
 /// Where lines go. Its clones are the same.
 ///
-/// The lock guards the file, and is held for a line.
+/// The lock guards which file it is, and is held for a line.
 #[derive(Debug, Clone)]
 pub(super) struct Log {
-    file: Option<Arc<(PathBuf, Mutex<File>)>>,
-    to_stderr: bool,
+    file: Option<Arc<(PathBuf, Mutex<Outlet<File>>)>>,
+    stderr: Option<Arc<Outlet<Stderr>>>,
 }
 
 impl Log {
@@ -32,7 +33,8 @@ impl Log {
             let file = append(&path).with_context(what)?;
             anyhow::Ok(Arc::new((path, Mutex::new(file))))
         });
-        Ok(Self { file: file.transpose()?, to_stderr })
+        let stderr = to_stderr.then(|| Arc::new(Outlet::new(io::stderr(), Form::Text)));
+        Ok(Self { file: file.transpose()?, stderr })
     }
 
     /// Begins to log, here and to `syslog`, at `info` or more.
@@ -64,8 +66,9 @@ impl Log {
     }
 }
 
-fn append(path: &std::path::Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+fn append(path: &Path) -> io::Result<Outlet<File>> {
+    let file = OpenOptions::new().append(true).create(true).open(path)?;
+    Ok(Outlet::new(file, Form::Text))
 }
 
 impl<'l> MakeWriter<'l> for Log {
@@ -81,12 +84,11 @@ pub(super) struct Line<'l>(&'l Log);
 
 impl Write for Line<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.to_stderr {
-            // Nobody may listen there any more.
-            let _ = io::stderr().write_all(bytes);
+        if let Some(stderr) = &self.0.stderr {
+            stderr.say(bytes);
         }
         if let Some((_, file)) = self.0.file.as_deref() {
-            file.lock().unwrap_or_else(PoisonError::into_inner).write_all(bytes)?;
+            file.lock().unwrap_or_else(PoisonError::into_inner).say(bytes);
         }
         Ok(bytes.len())
     }
