@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
+use std::thread::JoinHandle;
 
 use pgherd_lab::{Cluster, ClusterSpec, cluster};
 
@@ -193,6 +194,8 @@ fn a_lost_decision_is_made_anew_by_somebody_who_says_so_in_words() {
 struct Proxy {
     child: Child,
     port: u16,
+    // Reads to the end of the log.
+    log: Option<JoinHandle<Vec<String>>>,
 }
 
 impl Proxy {
@@ -212,16 +215,18 @@ impl Proxy {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut proxy = Self { child, port };
+        let mut proxy = Self { child, port, log: None };
         let log = BufReader::new(proxy.child.stderr.take().unwrap());
         let (tell, listens) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in log.lines().map_while(Result::ok) {
+        proxy.log = Some(std::thread::spawn(move || {
+            let lines = log.lines().map_while(Result::ok);
+            let heard = lines.inspect(|line| {
                 if line.contains("listening") {
                     let _ = tell.send(());
                 }
-            }
-        });
+            });
+            heard.collect()
+        }));
         listens.recv().expect("it listens");
         proxy
     }
@@ -237,6 +242,14 @@ impl Proxy {
             .unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
         String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+    }
+}
+
+impl Proxy {
+    /// Ends it; what it has logged.
+    fn end(mut self) -> Vec<String> {
+        self.child.kill().unwrap();
+        self.log.take().unwrap().join().unwrap()
     }
 }
 
@@ -268,4 +281,8 @@ fn the_console_of_the_proxy_shows_what_is_prepared() {
     let rows = proxy.show(&world, "transactions");
     assert_eq!(rows.len(), 3, "{rows:?}");
     assert!(rows.iter().any(|row| row.starts_with("|shard 2: ")), "{rows:?}");
+    // It watches four nodes; what each look watches besides is nobody's concern.
+    let log = proxy.end();
+    let let_in = log.iter().filter(|line| line.contains("node in rotation")).count();
+    assert!(let_in <= 4, "{log:#?}");
 }

@@ -203,6 +203,14 @@ async fn a_user_who_is_listed_no_more_is_looked_up() {
     let found = world.try_connect("user=moves password=right").await.unwrap();
     assert_eq!(ask(&found, "select session_user::text").await, "moves");
     refused("user=moves password=wrong").await;
+    let counted = async || {
+        let users = show(&dba, "users").await;
+        let rows: Vec<_> = users.iter().filter(|row| row["name"] == "moves").collect();
+        let [row] = rows[..] else { panic!("{rows:?}") };
+        let count = |column: &str| row[column].parse::<u32>().unwrap();
+        (count("current_connections"), count("current_client_connections"))
+    };
+    assert_eq!(counted().await, (1, 1), "under the one name");
     // Who may not come is not looked up.
     refused("user=nodes_only password=right").await;
 
@@ -210,4 +218,5 @@ async fn a_user_who_is_listed_no_more_is_looked_up() {
     changing.reload(&dba, |settings| settings.users.push(user("moves", "other"))).await;
     refused("user=moves password=right").await;
     assert_eq!(ask(&found, "select session_user::text").await, "moves");
+    assert_eq!(counted().await, (1, 1));
 }

@@ -37,7 +37,7 @@ metrics! {
     CLIENTS: Gauge "pgherd_clients" ["state"] None, "Clients: logging_in, or logged in, or at a console.";
     CLIENTS_LIMIT: Gauge "pgherd_clients_limit" [] None, "Clients served at the same time, at most: listen.max_clients.";
     CLIENT_ERRORS: Counter "pgherd_client_errors" ["class"] None, "Errors of its own that pgherd has told clients, by the class of their SQLSTATE, but for consoles; those that nodes report are not among them.";
-    FAILED_LOGINS: Counter "pgherd_failed_logins" ["reason"] None, "Logins that were refused or came to nothing, by the reason.";
+    FAILED_LOGINS: Counter "pgherd_failed_logins" ["reason"] None, "Logins that were refused, or not complete in time, by the reason. Who hangs up during the login is not counted.";
     CERTIFICATE: Gauge "pgherd_certificate_remaining_seconds" ["shown_to"] SECONDS, "How long the certificate that is shown to clients, or to nodes, is still valid, with those it needs; less than 0 once it has expired. There only where one is set.";
     PINS: Gauge "pgherd_pins" [] None, "Sessions that are pinned to their backends.";
 

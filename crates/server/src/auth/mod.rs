@@ -402,6 +402,12 @@ impl Users {
         self.find(name).filter(|id| self.get(*id).is_of_clients())
     }
 
+    /// Who was looked up under this name, and has logged in since the start.
+    pub(crate) fn looked_up_as(&self, name: &str) -> Option<UserId> {
+        let by_name = self.found_by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        by_name.get(name).copied()
+    }
+
     /// Those who were looked up and have logged in since the start, but for names that the settings have.
     pub(crate) fn looked_up_users(&self) -> impl Iterator<Item = (UserId, &str)> {
         let users = self.found.iter().map_while(OnceLock::get).enumerate();

@@ -1,16 +1,19 @@
 //! Looks for transactions over several shards that are prepared, when a console asks.
 //!
 //! In: the settings, and who is primary of which group. Out: what the library finds on connections of
-//! its own, which are closed again. One look at a time, whose outcome all have who ask meanwhile.
+//! its own, which are closed again. One look at a time. It may have passed what was done since it
+//! began, so whoever asks meanwhile is told what the next one finds.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pgherd::{DistributedPool, HealthMonitor, LeftTransactions};
 use pgherd_core::{Settings, Topology};
-use tokio::runtime::Handle;
 use tokio::time::timeout;
+use tracing::subscriber::{NoSubscriber, with_default};
 
 /// How long a look may take, over all shards.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -18,42 +21,82 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// What was found, or why nothing could be looked at.
 pub(crate) type Left = Result<LeftTransactions, String>;
 
+type Outcome = Arc<OnceLock<Left>>;
+
 /// Where a console asks.
+#[derive(Clone)]
 pub(crate) struct LeftDesk {
-    runtime: Handle,
     settings: Arc<ArcSwap<Settings>>,
     monitor: Arc<HealthMonitor>,
-    // Held to see whether a look is under way, and to begin one.
-    last: Mutex<Option<Arc<OnceLock<Left>>>>,
+    // Held to begin a look, or to queue for one.
+    looks: Arc<Mutex<Looks>>,
+}
+
+#[derive(Default)]
+struct Looks {
+    is_under_way: bool,
+    next: Option<Outcome>,
 }
 
 impl LeftDesk {
-    pub(super) fn new(
-        runtime: Handle,
-        settings: Arc<ArcSwap<Settings>>,
-        monitor: Arc<HealthMonitor>,
-    ) -> Self {
-        Self { runtime, settings, monitor, last: Mutex::default() }
+    pub(super) fn new(settings: Arc<ArcSwap<Settings>>, monitor: Arc<HealthMonitor>) -> Self {
+        Self { settings, monitor, looks: Arc::default() }
     }
 
-    /// Begins to look, unless a look is under way; where its outcome will be.
-    pub(crate) fn ask(&self) -> Arc<OnceLock<Left>> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(under_way) = last.as_ref().filter(|last| last.get().is_none()) {
-            return Arc::clone(under_way);
+    /// Begins to look, at once or behind the look that is under way; where its outcome will be.
+    pub(crate) fn ask(&self) -> Outcome {
+        let mut looks = self.looks();
+        if looks.is_under_way {
+            return Arc::clone(looks.next.get_or_insert_default());
         }
-        let outcome: Arc<OnceLock<Left>> = Arc::default();
-        *last = Some(Arc::clone(&outcome));
-        let (settings, topology) = (self.settings.load_full(), self.monitor.snapshot());
-        let tell = Arc::clone(&outcome);
-        self.runtime.spawn(async move {
-            let looking = tokio::spawn(async move { look(&settings, &topology).await });
-            let found = looking.await.unwrap_or_else(|panic| Err(panic.to_string()));
-            // Nobody else tells.
-            let _ = tell.set(found);
-        });
+        let outcome = Outcome::default();
+        let (desk, first) = (self.clone(), Arc::clone(&outcome));
+        // A thread of its own, for which a stop need not wait.
+        match thread::Builder::new().name("look".to_owned()).spawn(move || desk.look_for(first)) {
+            Ok(_) => looks.is_under_way = true,
+            Err(error) => tell(&outcome, Err(format!("the system gives no thread: {error}"))),
+        }
         outcome
     }
+
+    fn look_for(&self, mut outcome: Outcome) {
+        loop {
+            let (settings, topology) = (self.settings.load_full(), self.monitor.snapshot());
+            let look = || look_quietly(&settings, &topology);
+            // Whoever waits is told in any case.
+            let found = catch_unwind(AssertUnwindSafe(look));
+            tell(&outcome, found.unwrap_or_else(|_| Err("the look has panicked".to_owned())));
+            let mut looks = self.looks();
+            match looks.next.take() {
+                Some(next) => outcome = next,
+                None => {
+                    looks.is_under_way = false;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn looks(&self) -> MutexGuard<'_, Looks> {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tell(outcome: &Outcome, found: Left) {
+    // Nobody else tells.
+    let _ = outcome.set(found);
+}
+
+/// Looks without a word in the log: the pool that is made for it watches the nodes anew, and would
+/// call each of them back in rotation.
+fn look_quietly(settings: &Settings, topology: &Topology) -> Left {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("the system gives no runtime: {error}"))?;
+    let looking = || runtime.block_on(look(settings, topology));
+    let found = with_default(NoSubscriber::new(), looking);
+    // A look-up of a name may hang in a thread of its own.
+    runtime.shutdown_background();
+    found
 }
 
 async fn look(settings: &Settings, topology: &Topology) -> Left {

@@ -63,7 +63,7 @@ impl ControlPlane {
             Arc::new(HealthMonitor::spawn(settings, topology))
         };
         let handle = runtime.handle().clone();
-        let left = LeftDesk::new(handle.clone(), Arc::clone(&held), Arc::clone(&monitor));
+        let left = LeftDesk::new(Arc::clone(&held), Arc::clone(&monitor));
         let lookups = Lookups::new(held, monitor.shared());
         let (stop, stopped) = oneshot::channel();
         let (desk, questions) = desk::desk();

@@ -31,16 +31,21 @@ const COLUMNS: [Column; 8] = [
 fn rows(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
     let settings = view.proxy.admin.settings();
     let no_settings = UserSettings::default();
+    let users = &view.proxy.users;
     let listed = settings.users.iter().enumerate().map(|(at, user)| {
         let id = UserId(u16::try_from(at).expect("settings hold fewer than 65536 users"));
-        (id, user.name.as_str(), user)
+        // RELOAD may have listed it since it was looked up, or the other way about.
+        let ids = [Some(id), users.looked_up_as(&user.name)];
+        (ids, user.name.as_str(), user)
     });
-    let found = view.proxy.users.looked_up_users().map(|(id, name)| (id, name, &no_settings));
-    let rows = listed.chain(found).map(|(id, name, user)| {
+    let found = users.looked_up_users().map(|(id, name)| ([Some(id), None], name, &no_settings));
+    let rows = listed.chain(found).map(|(ids, name, user)| {
         let backends = view.sum(|report| {
-            let pools = report.pools.iter().filter(|((_, login), _)| *login == id);
+            let pools = report.pools.iter().filter(|((_, login), _)| ids.contains(&Some(*login)));
             pools.map(|(_, pool)| pool.counts.backends.total()).sum()
         });
+        let clients = |id: &UserId| view.proxy.databases.clients_of(*id);
+        let clients: usize = ids.iter().flatten().map(clients).sum();
         let own = |size: Option<u32>| Cell::from(size.map_or_else(String::new, |n| n.to_string()));
         let most = user.max_backends.unwrap_or(settings.pool.max_backends_per_user);
         vec![
@@ -51,7 +56,7 @@ fn rows(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
             most.into(),
             backends.into(),
             settings.client_limit_of_user(user).unwrap_or(0).into(),
-            view.proxy.databases.clients_of(id).into(),
+            clients.into(),
         ]
     });
     Ok(rows.collect())
