@@ -63,7 +63,7 @@ pub(super) static GLOBAL: &[Row<Draft>] = &[
         Ok(port) => d.settings.listen.port = port,
         Err(_) => r.problem(format!("{} is no port", v.count())),
     })),
-    row("listen_backlog", Kind::Count, "128", Becomes("`listen.backlog`", "0 becomes 1", |d, v, _| d.settings.listen.backlog = v.count().max(1))),
+    row("listen_backlog", Kind::Count, "128", Becomes("`listen.backlog`", "0 becomes 1", |d, v, r| d.settings.listen.backlog = r.at_least_one(v))),
     row("unix_socket_dir", Kind::Text, "/tmp", Becomes("`listen.unix_socket_dir`", "and the `host` of databases that name none", |d, v, _| d.settings.listen.unix_socket_dir = v.text().to_owned())),
     row("unix_socket_mode", Kind::Text, "0777", Becomes("`listen.unix_socket_mode`", "", |d, v, _| d.settings.listen.unix_socket_mode = v.text().to_owned())),
     row("unix_socket_group", Kind::Text, "", Becomes("`listen.unix_socket_group`", "", |d, v, _| d.settings.listen.unix_socket_group = v.text().to_owned())),
@@ -78,7 +78,7 @@ pub(super) static GLOBAL: &[Row<Draft>] = &[
     row("conffile", Kind::Text, "", NoEffect("settings are read again from the file that was named at the start")),
     row("resolv_conf", Kind::Text, "", NoEffect("names are looked up by the system's resolver, as in a PgBouncer that was built without c-ares and evdns: the system reads its own /etc/resolv.conf")),
     row("dns_max_ttl", Kind::Seconds, "15", Becomes("`pool.dns_ttl`", "0 becomes 1s", |d, v, r| d.settings.pool.dns_ttl = r.at_least(v, Duration::from_secs(1)))),
-    row("dns_nxdomain_ttl", Kind::Seconds, "15", Becomes("`pool.dns_retry`", "0 becomes 10ms", |d, v, r| d.settings.pool.dns_retry = r.at_least(v, Duration::from_millis(10)))),
+    row("dns_nxdomain_ttl", Kind::Seconds, "15", Becomes("`pool.dns_retry`", "0 becomes 1s", |d, v, r| d.settings.pool.dns_retry = r.at_least(v, Duration::from_secs(1)))),
     row("dns_zone_check_period", Kind::Seconds, "0", NoEffect("the system's resolver tells no serial numbers of zones, as in a PgBouncer that was built without c-ares: a name is looked up again after dns_max_ttl")),
     // Pooling.
     row("pool_mode", POOL_MODES, "session", Becomes("`pool.mode`", "a session that cannot be shared keeps its backend, see `pool.pin`", |d, v, _| d.settings.pool.mode = pool_mode(v))),
@@ -175,9 +175,9 @@ pub(super) static GLOBAL: &[Row<Draft>] = &[
     row("sbuf_loopcnt", Kind::Count, "5", NoEffect("each socket has its turn anyway")),
     row("tcp_defer_accept", Kind::Count, "1", NoEffect("a connection that says nothing costs next to nothing, until client_login_timeout")),
     row("tcp_keepalive", Kind::Flag, "1", Becomes("`tcp.keepalive`", "", |d, v, _| d.settings.tcp.keepalive = v.flag())),
-    row("tcp_keepcnt", Kind::Count, "0", Becomes("`tcp.keepalive_count`", "", |d, v, _| d.settings.tcp.keepalive_count = v.count())),
-    row("tcp_keepidle", Kind::Count, "0", Becomes("`tcp.keepalive_after`", "", |d, v, _| d.settings.tcp.keepalive_after = Duration::from_secs(v.count().into()))),
-    row("tcp_keepintvl", Kind::Count, "0", Becomes("`tcp.keepalive_interval`", "", |d, v, _| d.settings.tcp.keepalive_interval = Duration::from_secs(v.count().into()))),
+    row("tcp_keepcnt", Kind::Count, "0", Becomes("`tcp.keepalive_count`", "0 leaves it to the system: 9 in Linux", |d, v, _| d.settings.tcp.keepalive_count = v.count())),
+    row("tcp_keepidle", Kind::Count, "0", Becomes("`tcp.keepalive_after`", "0 leaves it to the system: two hours in Linux, where pgherd by itself asks after a minute", |d, v, _| d.settings.tcp.keepalive_after = Duration::from_secs(v.count().into()))),
+    row("tcp_keepintvl", Kind::Count, "0", Becomes("`tcp.keepalive_interval`", "0 leaves it to the system: 75 seconds in Linux", |d, v, _| d.settings.tcp.keepalive_interval = Duration::from_secs(v.count().into()))),
     row("tcp_socket_buffer", Kind::Count, "0", Becomes("`tcp.buffer`", "", |d, v, _| d.settings.tcp.buffer = ByteSize(v.count().into()))),
     row("tcp_user_timeout", Kind::Milliseconds, "0", Becomes("`listen.tcp_user_timeout`, `pool.tcp_user_timeout`", "", |d, v, _| {
         d.settings.listen.tcp_user_timeout = v.duration();

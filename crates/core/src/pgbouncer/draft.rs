@@ -65,6 +65,15 @@ impl Remarks {
         duration.max(least)
     }
 
+    /// A count that is not 0 here.
+    pub(super) fn at_least_one(&mut self, value: &Value) -> u32 {
+        let count = value.count();
+        if count == 0 {
+            self.note("it becomes 1, the least there is here");
+        }
+        count.max(1)
+    }
+
     /// A duration that has a greatest value here.
     pub(super) fn at_most(&mut self, value: &Value, most: Duration) -> Duration {
         let duration = value.duration();

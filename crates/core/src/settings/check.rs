@@ -215,7 +215,20 @@ fn check_databases(settings: &Settings) -> Vec<(String, String)> {
             out_of("acquire_timeout", database.acquire_timeout, sections::acquire_timeouts()),
             out_of("max_lifetime", database.max_lifetime, sections::lifetimes()),
         ];
-        found.into_iter().flatten().for_each(problem);
+        found.into_iter().flatten().for_each(&mut problem);
+        let texts = [
+            ("name", name),
+            ("database", &database.database),
+            ("connect_query", &database.connect_query),
+            ("application_name", &database.application_name),
+            ("client_encoding", &database.client_encoding),
+            ("datestyle", &database.datestyle),
+            ("timezone", &database.timezone),
+            ("auth_query", &database.auth_query),
+            ("auth_database", &database.auth_database),
+        ];
+        let of_text = |(name, text): (&str, &String)| out_of(name, Some(text.clone()), Range::Any);
+        texts.into_iter().filter_map(of_text).for_each(problem);
     }
     for user in &settings.users {
         let limit = |name, limit| out_of(name, limit, sections::client_timeouts());
@@ -229,6 +242,8 @@ fn check_databases(settings: &Settings) -> Vec<(String, String)> {
             limit("transaction_timeout", user.transaction_timeout),
             limit("idle_transaction_timeout", user.idle_transaction_timeout),
             limit("client_idle_timeout", user.client_idle_timeout),
+            out_of("name", Some(user.name.clone()), Range::Any),
+            out_of("password", Some(user.password.expose().to_owned()), Range::Any),
         ];
         let path = format!("user.{}", user.name);
         problems.extend(found.into_iter().flatten().map(|problem| (path.clone(), problem)));

@@ -86,6 +86,7 @@ impl<T: Value> Range<T> {
                 range.start().to_toml(),
                 range.end().to_toml()
             )),
+            _ if value.has_nul() => Err("a text cannot have a NUL (\\u0000) in it".to_owned()),
             Self::Any | Self::Between(_) => Ok(()),
         }
     }

@@ -489,3 +489,36 @@ fn peers_have_numbers_of_their_own() {
         "{alone:?}"
     );
 }
+
+#[test]
+fn no_text_has_a_nul_in_it() {
+    let node = "[[node]]\nhost = \"h\"\nrole = \"coordinator\"\n[[user]]\nname = \"u\"\n";
+    let refused = |more: &str| problems(&[node, more].concat());
+    for (more, path) in [
+        ("[listen]\nlogin_notice = \"a\\u0000b\"", "pgherd.toml:7: listen.login_notice: "),
+        ("[listen]\nstats_users = [\"u\", \"\\u0000\"]", "pgherd.toml:7: listen.stats_users: "),
+        ("password = \"a\\u0000b\"", "user.u: password: "),
+    ] {
+        let found = refused(more).join("\n");
+        assert!(found.contains(&format!("{path}a text cannot have a NUL")), "{found}");
+    }
+    let names = ["application_name", "client_encoding", "datestyle", "timezone", "connect_query"];
+    for name in names.into_iter().chain(["database", "auth_query", "auth_database"]) {
+        let found =
+            refused(&format!("[[database]]\nname = \"d\"\n{name} = \"x\\u0000y\"")).join("\n");
+        assert!(found.contains("a text cannot have a NUL") && found.contains(name), "{found}");
+    }
+    // Two characters that look like one are no NUL.
+    assert!(
+        Settings::from_toml(&[node, "[listen]\nlogin_notice = '\\u0000'"].concat(), "x").is_ok()
+    );
+    // Also where a program has set it.
+    let mut settings = Settings::from_toml(node, "pgherd.toml").unwrap();
+    settings.listen.login_notice = "\0".to_owned();
+    let timezone = "UTC\0user".to_owned();
+    let name = "d".to_owned();
+    settings.databases.push(DatabaseSettings { name, timezone, ..DatabaseSettings::default() });
+    let found = settings.check().unwrap_err().to_string();
+    assert!(found.contains("listen.login_notice: a text cannot have a NUL"), "{found}");
+    assert!(found.contains("database.d: timezone: a text cannot have a NUL"), "{found}");
+}

@@ -21,6 +21,11 @@ pub(super) trait Value: Sized + PartialOrd {
     fn from_text(text: &str) -> Result<Self, String>;
     /// As it is written in TOML.
     fn to_toml(&self) -> String;
+    /// Whether a text has a NUL in it. In PostgreSQL's protocol one ends it, and what follows would be
+    /// taken for something else.
+    fn has_nul(&self) -> bool {
+        false
+    }
 }
 
 /// A password. Never printed: `Debug` shows that there is one, and there is no `Display`.
@@ -400,6 +405,9 @@ macro_rules! text_values {
             fn to_toml(&self) -> String {
                 quoted(&$print(self))
             }
+            fn has_nul(&self) -> bool {
+                $print(self).contains('\0')
+            }
         }
     )+};
 }
@@ -512,6 +520,10 @@ impl Value for Vec<String> {
 
     fn to_toml(&self) -> String {
         format!("[{}]", self.iter().map(|item| quoted(item)).collect::<Vec<_>>().join(", "))
+    }
+
+    fn has_nul(&self) -> bool {
+        self.iter().any(String::has_nul)
     }
 }
 
