@@ -41,12 +41,16 @@ struct Place {
 struct State {
     // What each host was last found to stand for.
     found: Vec<Vec<Address>>,
+    // The last look-up that found nothing.
+    not_found: Option<Arc<NotFound>>,
     ways: Ways<Address>,
 }
 
 /// A host that could not be looked up.
+#[derive(Debug, thiserror::Error)]
+#[error("{host} was not found: {error}")]
 pub(crate) struct NotFound {
-    pub(crate) host: Host,
+    pub(crate) host: Arc<Host>,
     pub(crate) error: io::Error,
 }
 
@@ -55,37 +59,32 @@ impl Addresses {
     pub(crate) fn new(places: impl IntoIterator<Item = (String, Vec<Host>, HostBalance)>) -> Self {
         let place = |(name, hosts, balance): (String, Vec<Host>, _)| {
             let hosts: Vec<_> = hosts.into_iter().map(Arc::new).collect();
-            let state =
-                State { found: vec![Vec::new(); hosts.len()], ways: Ways::new(balance, []) };
+            let state = State {
+                found: vec![Vec::new(); hosts.len()],
+                not_found: None,
+                ways: Ways::new(balance, []),
+            };
             Place { name, hosts, state: state.into() }
         };
         Self { places: places.into_iter().map(place).collect(), version: AtomicU64::new(0) }
     }
 
     /// Looks up every host. The last that was not found, for each place of which none was. Blocks.
-    pub(crate) fn look_up(&self, look_up: &LookUp) -> Vec<(&str, NotFound)> {
+    pub(crate) fn look_up(&self, look_up: &LookUp) -> Vec<(&str, Arc<NotFound>)> {
         let mut lost = Vec::new();
-        for place in &self.places {
-            let mut last = None;
-            let resolve = |host| match resolve(host, look_up) {
-                Ok(found) => found,
-                Err(error) => {
-                    tracing::debug!(name = place.name, %host, %error, "cannot look up");
-                    last = Some(NotFound { host: Host::clone(host), error });
-                    Vec::new()
-                }
-            };
-            let found = place.hosts.iter().map(resolve).collect();
+        for (index, place) in self.places.iter().enumerate() {
+            let found = place.hosts.iter().map(|host| place.taken(resolve(host, look_up)));
+            let found = found.collect();
             place.learn(found);
-            if place.lock().ways.iter().next().is_none() {
-                let nothing = || NotFound {
-                    host: Host::clone(&place.hosts[0]),
-                    error: io::ErrorKind::NotFound.into(),
-                };
-                lost.push((place.name.as_str(), last.unwrap_or_else(nothing)));
-            }
+            lost.extend(self.not_found(index).map(|host| (place.name.as_str(), host)));
         }
         lost
+    }
+
+    /// Why nothing is known of where this place is; `None` if something is.
+    pub(crate) fn not_found(&self, place: usize) -> Option<Arc<NotFound>> {
+        let state = self.places[place].lock();
+        state.not_found.clone().filter(|_| state.ways.iter().next().is_none())
     }
 
     /// See [`Ways::attempt`].
@@ -164,6 +163,16 @@ impl Place {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What was found; nothing if nothing was, which is remembered.
+    fn taken(&self, found: Result<Vec<Address>, NotFound>) -> Vec<Address> {
+        found.unwrap_or_else(|lost| {
+            let NotFound { host, error } = &lost;
+            tracing::debug!(name = self.name, %host, %error, "cannot look up");
+            self.lock().not_found = Some(Arc::new(lost));
+            Vec::new()
+        })
+    }
+
     /// Takes in what its hosts stand for now; a host of which nothing was found stands for what it
     /// did. All addresses, if any is gone or new.
     fn learn(&self, found: Vec<Vec<Address>>) -> Option<Vec<Address>> {
@@ -179,28 +188,36 @@ impl Place {
 }
 
 /// What a host stands for: a Unix socket for itself, any other for what is looked up. Blocks.
-fn resolve(host: &Arc<Host>, look_up: &LookUp) -> io::Result<Vec<Address>> {
-    match Address::of_socket(host) {
-        Some(socket) => Ok(vec![socket]),
-        None => Ok(look_up(&host.name, host.port)?.into_iter().map(Address::Tcp).collect()),
+fn resolve(host: &Arc<Host>, look_up: &LookUp) -> Result<Vec<Address>, NotFound> {
+    if let Some(socket) = Address::of_socket(host) {
+        return Ok(vec![socket]);
     }
+    let lost = |error| NotFound { host: Arc::clone(host), error };
+    let found = look_up(&host.name, host.port).map_err(lost)?;
+    if found.is_empty() {
+        return Err(lost(io::ErrorKind::NotFound.into()));
+    }
+    Ok(found.into_iter().map(Address::Tcp).collect())
 }
 
 /// Looks up each host again: one that was found after `ttl`, never if that is zero, and one that was not
-/// after `retry`. Ends when no host is ever to be looked up again.
+/// after `retry`; a Unix socket stands for itself. Ends when no host is ever to be looked up again.
 pub(crate) async fn keep_fresh(
     addresses: Arc<Addresses>,
     look_up: LookUp,
     ttl: Duration,
     retry: Duration,
 ) {
-    let again = |is_found: bool| match (is_found, ttl.is_zero()) {
+    let again = |host: &Host, is_found: bool| match (is_found, ttl.is_zero()) {
+        _ if host.is_socket() => None,
         (true, true) => None,
         (true, false) => Some(Instant::now() + ttl),
         (false, _) => Some(Instant::now() + retry),
     };
     let of_place = |place: &Place| -> Vec<Option<Instant>> {
-        place.lock().found.iter().map(|found| again(!found.is_empty())).collect()
+        let known = &place.lock().found;
+        let hosts = place.hosts.iter().zip(known);
+        hosts.map(|(host, found)| again(host, !found.is_empty())).collect()
     };
     let mut due: Vec<_> = addresses.places.iter().map(of_place).collect();
     while let Some(next) = due.iter().flatten().flatten().min().copied() {
@@ -214,8 +231,8 @@ pub(crate) async fn keep_fresh(
                     all.push(Vec::new());
                     continue;
                 }
-                let found = look_up_aside(&look_up, &place.name, host).await;
-                *due = again(!found.is_empty());
+                let found = place.taken(look_up_aside(&look_up, host).await);
+                *due = again(host, !found.is_empty());
                 all.push(found);
             }
             addresses.learn(index, all);
@@ -223,25 +240,21 @@ pub(crate) async fn keep_fresh(
     }
 }
 
-/// What a host stands for now; nothing if it was not found.
-async fn look_up_aside(look_up: &LookUp, name: &str, host: &Arc<Host>) -> Vec<Address> {
+/// What a host stands for now.
+async fn look_up_aside(look_up: &LookUp, host: &Arc<Host>) -> Result<Vec<Address>, NotFound> {
     let (look_up, asked) = (Arc::clone(look_up), Arc::clone(host));
-    match tokio::task::spawn_blocking(move || resolve(&asked, &look_up)).await {
-        Ok(Ok(found)) => found,
-        Ok(Err(error)) => {
-            tracing::debug!(name, %host, %error, "cannot look up");
-            Vec::new()
-        }
-        Err(panic) => {
-            tracing::error!(%panic, "a look-up has failed");
-            Vec::new()
-        }
-    }
+    let asking = tokio::task::spawn_blocking(move || resolve(&asked, &look_up));
+    asking.await.unwrap_or_else(|panic| {
+        tracing::error!(%panic, "a look-up has failed");
+        Err(NotFound { host: Arc::clone(host), error: io::Error::other(panic) })
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicBool;
+
+    use futures_util::FutureExt;
 
     use super::*;
 
@@ -291,6 +304,16 @@ mod tests {
         assert_eq!(said, ["/run/postgresql/.s.PGSQL.1", "10.0.0.1:1", "@name/.s.PGSQL.1"]);
     }
 
+    #[tokio::test]
+    async fn a_unix_socket_is_never_due() {
+        let look_up: LookUp = Arc::new(|host, _| panic!("`{host}` is looked up"));
+        let addresses = of(&["/run/postgresql", "@name"]);
+        addresses.look_up(&look_up);
+        let short = Duration::from_millis(10);
+        let keep = keep_fresh(Arc::new(addresses), look_up, short, short);
+        assert!(keep.now_or_never().is_some());
+    }
+
     #[test]
     fn it_is_said_which_place_was_not_found_at_all() {
         let look_up: LookUp = Arc::new(|_, _| Err(io::ErrorKind::TimedOut.into()));
@@ -299,6 +322,10 @@ mod tests {
         assert_eq!((lost[0].0, lost[0].1.host.name.as_str()), ("main", "two"));
         let empty: LookUp = Arc::new(|_, _| Ok(Vec::new()));
         assert_eq!(addresses.look_up(&empty).len(), 1);
+        let said = addresses.not_found(0).map(|lost| lost.to_string());
+        assert_eq!(said.as_deref(), Some("two:1 was not found: entity not found"));
+        addresses.learn(0, vec![vec![at(1)], Vec::new()]);
+        assert!(addresses.not_found(0).is_none());
     }
 
     #[test]

@@ -77,17 +77,6 @@ pub enum ServeError {
         #[source]
         source: io::Error,
     },
-    /// A node's host name means nothing here.
-    #[error("cannot resolve {host}, the host of node {node}")]
-    Resolve {
-        /// The node's name.
-        node: String,
-        /// Its host.
-        host: String,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
     /// The nodes make no cluster.
     #[error("the nodes make no cluster")]
     Topology(#[from] TopologyError),
@@ -214,7 +203,7 @@ impl Drop for EndTogether {
 
 impl Server {
     /// Starts a proxy: it listens when this returns. Backends are opened as they are needed, so
-    /// nodes may still be down.
+    /// nodes may still be down, and their names may still lead nowhere.
     ///
     /// # Errors
     /// [`ServeError`] says what is wrong with the settings or the system.
@@ -243,16 +232,13 @@ impl Server {
         }
         let settings = &with_passwords(settings)?;
         let addresses = Arc::new(addresses_of(&topology));
-        if let Some((node, NotFound { host, error })) = addresses.look_up(&look_up).pop() {
-            let (node, host) = (node.to_owned(), host.name);
-            return Err(ServeError::Resolve { node, host, source: error });
-        }
         let peers = Peers::of(settings);
-        for (name, NotFound { host, error }) in
-            peers.iter().flat_map(|peers| peers.addresses().look_up(&look_up))
-        {
-            // It may not be there yet: its name is looked up again.
-            tracing::warn!(name, %host, %error, "cannot look up a peer");
+        for places in peers.iter().map(Peers::addresses).chain([&addresses]) {
+            for (name, lost) in places.look_up(&look_up) {
+                // It may not be there yet: its name is looked up again.
+                let NotFound { host, error } = &*lost;
+                tracing::warn!(name, %host, %error, "a node or a peer is not found, and looked up again");
+            }
         }
         let http = listeners::http(&settings.http.listen, &mut sockets)?;
         let Listeners { all, addresses: on, unix, access, owns_file } =
@@ -520,6 +506,9 @@ pub(crate) fn addresses_of(topology: &Topology) -> Addresses {
     };
     Addresses::new(topology.nodes().iter().map(place))
 }
+
+#[cfg(test)]
+mod unreached;
 
 #[cfg(test)]
 mod tests {

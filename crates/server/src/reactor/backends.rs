@@ -244,7 +244,10 @@ impl<D: Driver> Worker<D> {
             match self.driver.is_connected(backend.link.socket()) {
                 Ok(true) => self.connected(key),
                 Ok(false) => return,
-                Err(error) => return self.lose_backend(key, &Loss::Io(error)),
+                Err(error) => {
+                    let loss = Loss::unreached(&backend.address, error);
+                    return self.lose_backend(key, &loss);
+                }
             }
         } else if ready.writable && !backend.takes_more() {
             if let Err(error) = backend.outbox.flush(&mut backend.link) {

@@ -12,6 +12,7 @@ use mio::event::Source;
 use mio::net::{TcpListener, TcpStream, UnixListener};
 use mio::{Events, Interest, Poll, Waker};
 use pgherd_core::hosts::Address;
+use rustix::io::Errno;
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::sync::oneshot;
 
@@ -68,11 +69,7 @@ impl Driver for MioDriver {
 
     fn connect(&mut self, to: &Address, token: Token) -> io::Result<TcpStream> {
         let mut stream = match to {
-            Address::Tcp(at) => {
-                let stream = TcpStream::connect(*at)?;
-                self.options.apply(&SockRef::from(&stream))?;
-                stream
-            }
+            Address::Tcp(at) => connect_tcp(*at, &self.options)?,
             Address::Unix(host) => connect_unix(&host.socket_path())?,
         };
         self.register(&mut stream, token)?;
@@ -132,6 +129,18 @@ impl Driver for MioDriver {
 
     fn resident(&mut self) -> Option<u64> {
         resident()
+    }
+}
+
+/// Begins to connect. The options are set before that: the window that is offered to the node with the first
+/// packet is by the size of the buffers then; see `tcp(7)`.
+fn connect_tcp(to: SocketAddr, options: &SocketOptions) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    options.apply(&SockRef::from(&socket))?;
+    match socket.connect(&to.into()) {
+        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(error),
+        _ => Ok(TcpStream::from(OwnedFd::from(socket))),
     }
 }
 
@@ -239,6 +248,24 @@ mod tests {
         assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(90));
         assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
         assert!((32 * 1024..=64 * 1024).contains(&socket.recv_buffer_size().unwrap()));
+    }
+
+    #[test]
+    fn the_options_of_a_connection_to_a_node_are_set_before_it_begins() {
+        let text = "node = [{ host = \"h\", role = \"coordinator\" }]\nuser = [{ name = \"u\" }]\n";
+        let mut settings = pgherd_core::Settings::from_toml(text, "test").unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let at = listener.local_addr().unwrap();
+        // More than the system takes, and than the settings do.
+        settings.tcp.keepalive_after = Duration::from_secs(1 << 20);
+        connect_tcp(at, &SocketOptions::of_nodes(&settings)).unwrap_err();
+        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        settings.tcp.keepalive_after = Duration::from_secs(90);
+        let stream = connect_tcp(at, &SocketOptions::of_nodes(&settings)).unwrap();
+        listener.accept().unwrap();
+        let after = SockRef::from(&stream).tcp_keepalive_time().unwrap();
+        assert_eq!(after, Duration::from_secs(90));
     }
 
     #[test]

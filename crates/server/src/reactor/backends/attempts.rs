@@ -19,11 +19,14 @@ pub(super) struct Opening {
     // When the last one's turn began, and how long it has.
     attempted: Instant,
     pub(super) limit: Duration,
+    // An address had no place for it: the node is there.
+    is_busy: bool,
 }
 
 impl Opening {
     fn begin(now: Instant) -> Self {
-        Self { tried: Vec::new(), began: now, attempted: now, limit: Duration::ZERO }
+        let limit = Duration::ZERO;
+        Self { tried: Vec::new(), began: now, attempted: now, limit, is_busy: false }
     }
 
     /// What is known of it, for whoever goes on with it.
@@ -40,8 +43,10 @@ impl Opening {
 impl<D: Driver> Worker<D> {
     /// Opens one backend as the pool ordered, over one of its node's addresses.
     pub(in crate::reactor) fn open_backend(&mut self, pool: PoolKey) {
-        // Where no host of the node could be looked up there is nothing to try.
-        let loss = Loss::Io(io::ErrorKind::NotFound.into());
+        // Where no host of the node was ever found there is nothing to try.
+        let not_found = self.proxy.addresses.not_found(pool.node.index());
+        let nowhere = || Loss::Io(io::ErrorKind::NotFound.into());
+        let loss = not_found.map_or_else(nowhere, Loss::NotFound);
         self.open_over_next(pool, Opening::begin(self.now), &loss);
     }
 
@@ -76,13 +81,20 @@ impl<D: Driver> Worker<D> {
             match self.connect(pool, &at, opening, in_plain) {
                 Ok(()) => return,
                 Err((error, unused)) => {
-                    self.address_failed(node, &at);
-                    (latest, opening) = (Some(Loss::Io(error)), unused);
+                    let loss = Loss::unreached(&at, error);
+                    opening = unused;
+                    match loss {
+                        Loss::QueueFull(_) => opening.is_busy = true,
+                        _ => _ = self.address_failed(node, &at),
+                    }
+                    latest = Some(loss);
                 }
             }
         }
         let loss = latest.as_ref().unwrap_or(last);
-        (self.proxy.failures)(node, &loss.to_string());
+        if !opening.is_busy {
+            (self.proxy.failures)(node, &loss.to_string());
+        }
         self.open_failed(pool, loss);
     }
 

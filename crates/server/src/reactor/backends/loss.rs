@@ -1,9 +1,14 @@
 //! Why a backend is of no more use.
 
+use std::io;
+use std::sync::Arc;
+
 use pgherd::{TlsError, tls};
+use pgherd_core::hosts::Address;
 use pgherd_wire::frame::MAX_MESSAGE;
 use pgherd_wire::{WireError, sqlstate};
 
+use crate::addresses::NotFound;
 use crate::backend::LoginError;
 use crate::relay::BackendRelay;
 
@@ -48,7 +53,15 @@ pub(in crate::reactor) enum Loss {
     #[error("the node closed the connection")]
     Closed,
     #[error("the connection failed: {0}")]
-    Io(std::io::Error),
+    Io(io::Error),
+    #[error("cannot connect to {at}: {error}")]
+    Unreached { at: Address, error: io::Error },
+    /// The node is there, and has more to accept than it can keep.
+    #[error("the queue of the Unix socket {0} is full")]
+    QueueFull(Address),
+    /// Not one of the node's hosts was ever found.
+    #[error("{0}")]
+    NotFound(Arc<NotFound>),
     #[error("{0}")]
     Tls(TlsError),
     #[error("the node broke the protocol: {0}")]
@@ -81,19 +94,30 @@ impl Loss {
     /// login or session.
     pub(super) fn may_be_node(&self) -> bool {
         match self {
-            Self::Closed | Self::Io(_) | Self::TimedOut(_) => true,
+            Self::Closed | Self::Io(_) | Self::Unreached { .. } | Self::TimedOut(_) => true,
+            Self::NotFound(_) => true,
             Self::Tls(error) => matches!(error, TlsError::Handshake(_)),
             Self::Login(LoginError::Refused { code, .. }) => {
                 may_pass(code) && code != sqlstate::TOO_MANY_CONNECTIONS
             }
             Self::Protocol(_)
             | Self::TooLong { .. }
+            | Self::QueueFull(_)
             | Self::Login(_)
             | Self::Said(_)
             | Self::ReadOnly(_)
             | Self::Parameters { .. }
             | Self::NodeDown
             | Self::Demoted => false,
+        }
+    }
+
+    /// That no connection was made to this address.
+    pub(super) fn unreached(at: &Address, error: io::Error) -> Self {
+        match error.kind() {
+            // The system has begun nothing that could be waited for.
+            io::ErrorKind::WouldBlock if at.is_unix() => Self::QueueFull(at.clone()),
+            _ => Self::Unreached { at: at.clone(), error },
         }
     }
 
@@ -120,8 +144,8 @@ impl From<WireError> for Loss {
     }
 }
 
-impl From<std::io::Error> for Loss {
-    fn from(error: std::io::Error) -> Self {
+impl From<io::Error> for Loss {
+    fn from(error: io::Error) -> Self {
         match error.get_ref() {
             Some(cause) if cause.is::<rustls::Error>() => Self::Tls(tls::handshake_error(error)),
             _ => Self::Io(error),

@@ -216,7 +216,8 @@ impl<D: Driver> Worker<D> {
         if let Some(client) = self.clients.get_mut(key) {
             client.send([raw].into_iter());
             let node = self.node_name(pool_key);
-            self.leave(key, &format!("node {node} refused the login: {loss}"));
+            // Which says that the login was refused.
+            self.leave(key, &format!("node {node}: {loss}"));
         }
     }
 }
