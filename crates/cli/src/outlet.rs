@@ -54,8 +54,13 @@ impl<F: AsFd> Outlet<F> {
     /// Writes a line, or counts it.
     pub(crate) fn say(&self, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
-        // Those that values hold have been escaped before the colours came.
-        let is_kept = |c| self.form == Form::Coloured && c == '\u{1b}';
+        let is_kept = |c| match self.form {
+            Form::Text => false,
+            // Those that values hold have been escaped before the colours came.
+            Form::Coloured => c == '\u{1b}',
+            // It has escapes of its own.
+            Form::Json => true,
+        };
         let line = escaped(line.strip_suffix('\n').unwrap_or(&line), is_kept);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.catch_up(&mut state) || !self.put(&mut state, &format!("{line}\n")) {
@@ -202,7 +207,10 @@ mod tests {
         let said = "\u{1b}[31mone\ntwo\r\u{7f}\u{9b}\n".as_bytes();
         Outlet::new(writer.try_clone().unwrap(), Form::Text).say(said);
         assert_eq!(read(&mut pipe), "\\u{1b}[31mone\\ntwo\\r\\u{7f}\\u{9b}\n");
-        Outlet::new(writer, Form::Coloured).say(said);
+        Outlet::new(writer.try_clone().unwrap(), Form::Coloured).say(said);
         assert_eq!(read(&mut pipe), "\u{1b}[31mone\\ntwo\\r\\u{7f}\\u{9b}\n");
+        let object = "{\"message\":\"one\\n\u{7f}\u{9b}\"}\n";
+        Outlet::new(writer, Form::Json).say(object.as_bytes());
+        assert_eq!(read(&mut pipe), object);
     }
 }

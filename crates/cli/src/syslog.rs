@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use jiff::ZonedDateTime;
 use pgherd_core::settings::LogSettings;
@@ -21,6 +22,11 @@ use crate::line::{Lost, escaped};
 
 /// The longest message: 8 KiB, as rsyslog takes by itself.
 const LONGEST: usize = 8 * 1024;
+/// How often the other outputs are told, at most, that lines are not taken: a daemon that is only slow
+/// takes one and leaves one.
+const QUIET: Duration = Duration::from_secs(60);
+/// What tells them. It does not come here.
+const NEWS: &str = "pgherd::syslog";
 
 /// Where lines go, if they do. Its clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +44,16 @@ struct Daemon {
     settings: LogSettings,
     socket: Option<UnixDatagram>,
     lost: Lost,
+    // Whether the other outputs know that it takes nothing, and when they were last told so.
+    is_known_lost: bool,
+    told_at: Option<Instant>,
+}
+
+/// What the other outputs are told of it.
+#[derive(Debug)]
+enum News {
+    TakesNothing(io::Error),
+    TakesLines,
 }
 
 impl Syslog {
@@ -46,7 +62,8 @@ impl Syslog {
         let mut daemon = self.daemon();
         if daemon.settings != *settings {
             // It may be another one.
-            *daemon = Daemon { settings: settings.clone(), socket: None, lost: daemon.lost };
+            let (settings, lost) = (settings.clone(), daemon.lost);
+            *daemon = Daemon { settings, lost, ..Daemon::default() };
         }
         self.0.is_wanted.store(settings.syslog, Ordering::Relaxed);
     }
@@ -64,7 +81,9 @@ impl Syslog {
             .with_target(false)
             .with_ansi(false)
             .with_writer(self.clone())
-            .with_filter(dynamic_filter_fn(move |_, _| shared.is_wanted.load(Ordering::Relaxed)))
+            .with_filter(dynamic_filter_fn(move |meta, _| {
+                shared.is_wanted.load(Ordering::Relaxed) && meta.target() != NEWS
+            }))
     }
 
     fn daemon(&self) -> MutexGuard<'_, Daemon> {
@@ -89,8 +108,15 @@ pub(crate) struct Line<'l>(&'l Syslog, Severity);
 
 impl Write for Line<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Fails where nobody takes it, which has been counted.
-        let _ = self.0.daemon().say(self.1, &String::from_utf8_lossy(bytes));
+        let news = {
+            let mut daemon = self.0.daemon();
+            let said = daemon.say(self.1, &String::from_utf8_lossy(bytes));
+            daemon.news(said, Instant::now())
+        };
+        // Without the lock: this is a line of the log, too.
+        if let Some(news) = news {
+            news.tell();
+        }
         Ok(bytes.len())
     }
 
@@ -128,6 +154,22 @@ impl Daemon {
         told
     }
 
+    /// What the other outputs are to be told after a line was said.
+    fn news(&mut self, said: io::Result<()>, now: Instant) -> Option<News> {
+        let is_quiet = self.told_at.is_some_and(|at| now.saturating_duration_since(at) < QUIET);
+        match said {
+            Ok(()) if self.is_known_lost => {
+                self.is_known_lost = false;
+                Some(News::TakesLines)
+            }
+            Err(error) if !self.is_known_lost && !is_quiet => {
+                (self.is_known_lost, self.told_at) = (true, Some(now));
+                Some(News::TakesNothing(error))
+            }
+            _ => None,
+        }
+    }
+
     fn tell_of_the_lost(&mut self) -> io::Result<()> {
         if let Some(notice) = self.lost.notice() {
             self.send(Severity::Warning, &notice)?;
@@ -153,6 +195,17 @@ impl Daemon {
         socket.send(message.as_bytes())?;
         self.socket = Some(socket);
         Ok(())
+    }
+}
+
+impl News {
+    fn tell(&self) {
+        match self {
+            Self::TakesNothing(error) => {
+                tracing::warn!(target: NEWS, %error, "syslog takes no lines: they are left out there");
+            }
+            Self::TakesLines => tracing::warn!(target: NEWS, "syslog takes lines again"),
+        }
     }
 }
 
@@ -206,6 +259,26 @@ mod tests {
         assert_eq!(said, format!("<156>Feb  3 04:05:06 pooler[{pid}]: one\\ntwo\\u{{1b}}[m"));
         let long = message(&settings, Severity::Info, &"ä".repeat(LONGEST), &now);
         assert!(long.len() < LONGEST + 64);
+    }
+
+    #[test]
+    fn what_becomes_of_a_daemon_is_told_and_not_too_often() {
+        let mut daemon = Daemon::default();
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let mut news = |is_taken: bool, after: Duration| {
+            let said = if is_taken { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) };
+            daemon.news(said, start + after).map(|news| matches!(news, News::TakesLines))
+        };
+        assert_eq!(news(true, Duration::ZERO), None);
+        assert_eq!(news(false, second), Some(false));
+        assert_eq!(news(false, 2 * QUIET), None, "it is known");
+        assert_eq!(news(true, 2 * QUIET), Some(true));
+        assert_eq!(news(false, 2 * QUIET + second), Some(false));
+        assert_eq!(news(true, 2 * QUIET + 2 * second), Some(true));
+        for after in 3..9 {
+            assert_eq!(news(after % 2 == 0, 2 * QUIET + after * second), None, "it is only slow");
+        }
+        assert_eq!(news(false, 3 * QUIET + second), Some(false));
     }
 
     #[test]

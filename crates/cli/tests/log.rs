@@ -167,7 +167,8 @@ fn a_flood_of_failing_clients_is_told_within_bounds_and_counted() {
                 lines_per_second = 4\n";
     let world = World::start(more);
     for _ in 0..CLIENTS {
-        assert!(refused(SocketAddr::from(([127, 0, 0, 1], world.port))).starts_with(b"E"));
+        let at = SocketAddr::from(([127, 0, 0, 1], world.port));
+        assert!(refused(at, "nobody", "app").starts_with(b"E"));
     }
     let counted = || -> usize {
         let number = |line: &String| {
@@ -264,12 +265,16 @@ fn a_syslog_daemon_is_told_the_same_and_not_waited_for() {
 
     drop(first);
     world.answers("app", "select 2");
+    let gone = "syslog takes no lines";
+    world.until("nobody is told", |log| log.contains(gone));
     world.until("it has not left", |log| log.matches("client left").count() == 2);
     let second = daemon();
     world.answers("app", "select 3");
     let line = hear(&second, "lines before were not taken");
     assert!(line.starts_with("<132>"), "{line}");
     hear(&second, "client left");
+    let news = [world.lines(gone).len(), world.lines("syslog takes lines again").len()];
+    assert_eq!(news, [1, 1], "{}", world.log());
 
     world.change(&more(false));
     world.until("it is not read again", |log| log.contains("log.syslog = false"));
@@ -279,10 +284,46 @@ fn a_syslog_daemon_is_told_the_same_and_not_waited_for() {
     assert!(second.recv(&mut [0; 10]).is_err(), "what is not wanted is not sent");
 }
 
-/// What a client is told that calls itself by no name of a user.
-fn refused(at: SocketAddr) -> Vec<u8> {
+#[test]
+fn settings_that_are_wrong_change_no_syslog_and_it_is_told_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().join("syslog");
+    let daemon = UnixDatagram::bind(&at).unwrap();
+    daemon.set_nonblocking(true).unwrap();
+    let world = World::start("");
+    world.change(&format!(
+        "[log]\nsyslog = true\nsyslog_socket = \"{}\"\n\
+         [[user]]\nname = \"clerk\"\npassword_file = \"/nowhere/password\"\n",
+        at.display()
+    ));
+    world.until("they hold", |log| log.contains("settings stay as they were"));
+    let [line] = &world.lines("settings stay as they were")[..] else { panic!("{}", world.log()) };
+    assert!(line.contains("no password for the users: user `clerk`: "), "{line}");
+    assert!(line.contains("/nowhere/password"), "{line}");
+    world.answers("app", "select 1");
+    world.until("it has not left", |log| log.contains("client left"));
+    assert!(daemon.recv(&mut [0; 10]).is_err(), "it is told nothing");
+}
+
+#[test]
+fn a_flood_of_names_of_no_database_is_told_within_bounds() {
+    const CLIENTS: usize = 40;
+    let more = "auth = \"trust\"\nworkers = 1\nlogin_failures = 0\nlogin_delay = \"0s\"\n[log]\n\
+                lines_per_second = 1\n[[database]]\nname = \"*\"\n";
+    let world = World::start(more);
+    let at = SocketAddr::from(([127, 0, 0, 1], world.port));
+    for n in 0..CLIENTS {
+        assert!(refused(at, cluster::USER, &format!("no{n}")).contains(&b'E'));
+    }
+    let told = world.lines("cannot open a backend").len();
+    assert!(told < CLIENTS / 2, "{}", world.log());
+    world.until("none are counted", |log| log.contains("lines about clients left out"));
+}
+
+/// What a client is told that must not come in.
+fn refused(at: SocketAddr, user: &str, database: &str) -> Vec<u8> {
     let mut packet = vec![0, 0, 0, 0, 0, 3, 0, 0];
-    packet.extend_from_slice(b"user\0nobody\0database\0app\0\0");
+    packet.extend_from_slice(format!("user\0{user}\0database\0{database}\0\0").as_bytes());
     packet[3] = u8::try_from(packet.len()).unwrap();
     let mut client = TcpStream::connect(at).unwrap();
     client.write_all(&packet).unwrap();

@@ -367,9 +367,16 @@ impl Server {
         &self,
         source: impl Fn() -> Result<Settings, String> + Send + Sync + 'static,
     ) -> Reloader {
-        let with_passwords = move || with_passwords(&source()?).map_err(|error| error.to_string());
+        let with_passwords =
+            move || with_passwords(&source()?).map_err(|error| with_causes(&error));
         self.proxy.admin.set_source(Box::new(with_passwords));
         Reloader { proxy: Arc::clone(&self.proxy), mailboxes: Arc::clone(&self.stopper.0) }
+    }
+
+    /// Who else goes by the settings: `follow` is told those that hold after each time that they were
+    /// read again, if nothing was wrong with them. Only the first call counts.
+    pub fn on_reload(&self, follow: impl Fn(&Settings) + Send + Sync + 'static) {
+        self.proxy.admin.set_follower(Box::new(follow));
     }
 
     /// What pauses it.
@@ -392,6 +399,12 @@ impl Server {
         self.control.stop();
         result
     }
+}
+
+/// An error with its causes, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// The settings with passwords for the users' files and commands.

@@ -88,6 +88,9 @@ async fn what_clients_are_refused_is_counted_by_class_and_reason() {
     let world = World::start(0, WITH_HTTP);
     let counts = |sample: &str| value(&get(&world, "/metrics").1, sample);
     assert_eq!(counts("pgherd_client_errors_total{class=\"28\"}"), 0.0);
+    // Those are only of errors at the console, which are not counted.
+    let metrics = get(&world, "/metrics").1;
+    assert!(!metrics.contains("class=\"26\"") && !metrics.contains("class=\"42\""), "{metrics}");
     for _ in 0..2 {
         world.try_connect("password=wrong").await.unwrap_err();
     }

@@ -65,11 +65,10 @@ impl Serve {
         let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot take signals")?;
         let server = Server::start_inheriting(&settings, inherited(&settings, self.takeover)?)?;
         let config = self.config;
+        server.on_reload(move |held| syslog.follow(&held.log));
         let reloader = server.reload_from(move || {
             let loaded = settings::load(config.as_deref()).map_err(|error| format!("{error:#}"))?;
-            let loaded = loaded.ok_or("COORDINATOR_HOST is not set any more")?;
-            syslog.follow(&loaded.log);
-            Ok(loaded)
+            Ok(loaded.ok_or("COORDINATOR_HOST is not set any more")?)
         });
         obey(signals, server.stopper(), reloader);
         systemd::tell_ready();

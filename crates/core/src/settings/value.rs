@@ -218,21 +218,21 @@ words! {
         Daemon = "daemon",
         /// Users' programs.
         User = "user",
-        /// For local use, so the others.
+        /// For local use: the daemon's rules say for what. So the other seven.
         Local0 = "local0",
-        /// 1.
+        /// For local use, apart from `local0`.
         Local1 = "local1",
-        /// 2.
+        /// For local use, apart from `local1`.
         Local2 = "local2",
-        /// 3.
+        /// For local use, apart from `local2`.
         Local3 = "local3",
-        /// 4.
+        /// For local use, apart from `local3`.
         Local4 = "local4",
-        /// 5.
+        /// For local use, apart from `local4`.
         Local5 = "local5",
-        /// 6.
+        /// For local use, apart from `local5`.
         Local6 = "local6",
-        /// 7.
+        /// For local use, apart from `local6`.
         Local7 = "local7",
     }
 }

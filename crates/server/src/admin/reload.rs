@@ -12,6 +12,9 @@ use super::live;
 /// Where settings are read again: a file and what belongs to it.
 pub(crate) type Source = Box<dyn Fn() -> Result<Settings, String> + Send + Sync>;
 
+/// Who else goes by the settings that hold, once they were read again.
+pub(crate) type Follower = Box<dyn Fn(&Settings) + Send + Sync>;
+
 /// What has become of settings that were read again.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reloaded {

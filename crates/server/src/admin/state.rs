@@ -10,7 +10,7 @@ use pgherd_core::Settings;
 use super::live;
 use crate::auth::MOST_ADDED;
 
-use super::reload::{self, Reloaded, Source};
+use super::reload::{self, Follower, Reloaded, Source};
 
 /// Whether all databases are held up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,7 @@ pub struct Admin {
     most_users: usize,
     // Where they are read again, where somebody has said it.
     source: OnceLock<Source>,
+    follower: OnceLock<Follower>,
     // Held while they are read again, and until what was read holds: one after the other.
     reloading: Mutex<()>,
     // Held while they are changed.
@@ -62,6 +63,7 @@ impl Admin {
             most_users: (settings.load().users.len() + MOST_ADDED).min(usize::from(u16::MAX)),
             settings,
             source: OnceLock::new(),
+            follower: OnceLock::new(),
             reloading: Mutex::new(()),
             changing: Mutex::new(()),
             reloads: AtomicU64::new(0),
@@ -96,6 +98,11 @@ impl Admin {
         let _ = self.source.set(source);
     }
 
+    /// Says who else goes by them once they were read again. Only the first who says it counts.
+    pub(crate) fn set_follower(&self, follower: Follower) {
+        let _ = self.follower.set(follower);
+    }
+
     /// Whether they can be read again.
     pub(crate) fn has_source(&self) -> bool {
         self.source.get().is_some()
@@ -120,6 +127,9 @@ impl Admin {
         self.settings.store(Arc::clone(&held));
         drop(alone);
         apply(&held, &new);
+        if let Some(follow) = self.follower.get() {
+            follow(&held);
+        }
         self.reloads.fetch_add(1, Ordering::Release);
         Ok(outcome)
     }

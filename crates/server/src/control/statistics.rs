@@ -15,21 +15,28 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Writes the lines. Has no end.
 pub(crate) async fn write_statistics(proxy: Arc<Proxy>, mailboxes: Arc<[Mailbox]>) {
-    let (mut before, mut since) = (Tally::default(), Instant::now());
+    let mut last = None;
     loop {
-        let period = proxy.admin.settings().listen.stats_period;
-        let left = period.saturating_sub(since.elapsed());
+        let settings = proxy.admin.settings();
+        if !settings.log.statistics {
+            // The cores are not asked for nothing.
+            last = None;
+            tokio::time::sleep(LOOK).await;
+            continue;
+        }
+        let Some((before, since)) = &last else {
+            // The first line is about one period, too.
+            last = Some((total(&mailboxes).await, Instant::now()));
+            continue;
+        };
+        let left = settings.listen.stats_period.saturating_sub(since.elapsed());
         if !left.is_zero() {
             tokio::time::sleep(left.min(LOOK)).await;
             continue;
         }
-        // Also where no line is wanted: the first that is wanted is about one period.
         let (total, over) = (total(&mailboxes).await, since.elapsed());
-        since = Instant::now();
-        if proxy.admin.settings().log.statistics {
-            tell(&total.since(&before), over);
-        }
-        before = total;
+        tell(&total.since(before), over);
+        last = Some((total, Instant::now()));
     }
 }
 

@@ -143,7 +143,12 @@ impl<D: Driver> Worker<D> {
         let node = backend.pool.node;
         let to_node = self.proxy.to_node(node, &address).filter(|_| is_encrypted);
         if is_encrypted && to_node.is_none() {
-            tracing::warn!(%address, "a cancel request is not sent in plain, and no host is there now");
+            if self.has_room_for_a_line() {
+                tracing::warn!(
+                    %address,
+                    "a cancel request is not sent in plain, and no host is there now"
+                );
+            }
             if let Some(by) = by {
                 self.cancelled(by);
             }
@@ -169,7 +174,11 @@ impl<D: Driver> Worker<D> {
                 });
                 return;
             }
-            Err(error) => tracing::warn!(%address, %error, "cannot send a cancel request"),
+            Err(error) => {
+                if self.has_room_for_a_line() {
+                    tracing::warn!(%address, %error, "cannot send a cancel request");
+                }
+            }
         }
         if let Some(by) = by {
             self.cancelled(by);

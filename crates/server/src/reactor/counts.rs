@@ -82,8 +82,8 @@ pub struct NodeCounts {
 }
 
 /// The classes of SQLSTATEs that errors of pgherd's own have; the last stands for all others.
-pub const CLASSES: [&str; 13] =
-    ["08", "0A", "22", "25", "26", "28", "3D", "42", "53", "54", "55", "57", "other"];
+pub const CLASSES: [&str; 11] =
+    ["08", "0A", "22", "25", "28", "3D", "53", "54", "55", "57", "other"];
 
 /// What one core has counted of its clients. On a cache line of its own.
 #[derive(Debug, Default)]

@@ -34,6 +34,7 @@ pub use driver::{Driver, Entry, Mail, Readiness, ReportSender, Requester, Token,
 pub use pools::{PoolKey, Shares};
 pub(crate) use reporting::sizes;
 pub use socket_options::SocketOptions;
+pub(crate) use socket_options::whole_seconds;
 pub use tally::Tally;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};

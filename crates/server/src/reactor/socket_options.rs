@@ -61,8 +61,8 @@ impl SocketOptions {
     }
 }
 
-/// The system counts in seconds, and takes 0 for a mistake.
-fn whole_seconds(duration: Duration) -> Duration {
+/// As the system is told of probes: it counts in seconds, and takes 0 for a mistake.
+pub(crate) fn whole_seconds(duration: Duration) -> Duration {
     Duration::from_secs(duration.as_secs() + u64::from(duration.subsec_nanos() > 0))
 }
 

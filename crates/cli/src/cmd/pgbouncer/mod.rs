@@ -100,13 +100,13 @@ impl Pgbouncer {
             (early, _) => early,
         };
         let ini = self.ini;
+        server.on_reload(move |held| syslog.follow(&held.log));
         let reloader = server.reload_from(move || {
             let Converted { settings, warnings, .. } =
                 pgbouncer_files::load(&ini).map_err(|error| format!("{error:#}"))?;
             for warning in &warnings {
                 tracing::warn!("{warning}");
             }
-            syslog.follow(&settings.log);
             Ok(settings)
         });
         obey(signals, (server.stopper(), server.pauser(), reloader), log, pidfile.clone());

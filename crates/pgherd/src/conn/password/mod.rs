@@ -64,6 +64,14 @@ pub enum PasswordError {
         /// That limit.
         limit: Duration,
     },
+    /// One of several users has none.
+    #[error("user `{user}`: {error}")]
+    OfUser {
+        /// The user.
+        user: String,
+        /// Why.
+        error: Box<PasswordError>,
+    },
     /// A passfile has a password for each node, and one for all was needed.
     #[error("user `{user}` has a passfile, and one password for all nodes is needed here")]
     ManyPasswords {
@@ -105,11 +113,13 @@ pub async fn with_passwords(mut settings: Settings) -> Result<Settings, Password
         if !user.passfile.is_empty() {
             return Err(PasswordError::ManyPasswords { user: user.name.clone() });
         }
+        let of_user =
+            |error| PasswordError::OfUser { user: user.name.clone(), error: Box::new(error) };
         let password = match Password::of(user).0 {
             Source::Given(password) => Arc::unwrap_or_clone(password.into_inner()),
-            Source::File(file) => read_in_background(file).await?,
+            Source::File(file) => read_in_background(file).await.map_err(of_user)?,
             Source::Passfile(_) => Secret::default(),
-            Source::Command(command) => command.run().await?,
+            Source::Command(command) => command.run().await.map_err(of_user)?,
         };
         *user = UserSettings {
             password,

@@ -11,6 +11,7 @@ use super::super::report::Scope;
 use super::super::table::{Cell, Column, Row, text};
 use super::Table;
 use super::view::View;
+use crate::reactor::whole_seconds;
 
 pub(super) static TABLE: Table = Table {
     name: "config",
@@ -108,10 +109,26 @@ fn theirs(settings: &Settings) -> Vec<(&'static str, String)> {
         ("syslog_ident", log.syslog_ident.clone()),
         ("tcp_keepalive", flag(tcp.keepalive)),
         ("tcp_keepcnt", tcp.keepalive_count.to_string()),
-        ("tcp_keepidle", tcp.keepalive_after.as_secs().to_string()),
-        ("tcp_keepintvl", tcp.keepalive_interval.as_secs().to_string()),
+        ("tcp_keepidle", whole_seconds(tcp.keepalive_after).as_secs().to_string()),
+        ("tcp_keepintvl", whole_seconds(tcp.keepalive_interval).as_secs().to_string()),
         ("tcp_socket_buffer", tcp.buffer.0.to_string()),
         ("tcp_user_timeout", pool.tcp_user_timeout.as_millis().to_string()),
         ("transaction_timeout", seconds(listen.transaction_timeout)),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_are_shown_as_the_system_is_told_of_them() {
+        let mut settings = Settings::default();
+        settings.tcp.keepalive_after = Duration::from_millis(89_001);
+        settings.tcp.keepalive_interval = Duration::from_millis(1_500);
+        let shown = theirs(&settings);
+        for (key, value) in [("tcp_keepidle", "90"), ("tcp_keepintvl", "2")] {
+            assert!(shown.contains(&(key, value.to_owned())), "{shown:?}");
+        }
+    }
 }

@@ -139,7 +139,10 @@ impl<D: Driver> Worker<D> {
 
     pub(super) fn open_failed(&mut self, pool_key: PoolKey, loss: &Loss) {
         let (node, now) = (self.node_name(pool_key), self.now);
-        tracing::warn!(%node, %loss, "cannot open a backend");
+        // That a node is down is told by the probe; a client alone may ask for a database that is not.
+        if self.has_room_for_a_line() {
+            tracing::warn!(%node, %loss, "cannot open a backend");
+        }
         self.counts(pool_key.node).failed_opens.add_one();
         let random = self.random_fraction();
         let pool = self.pool(pool_key);

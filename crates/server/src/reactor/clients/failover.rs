@@ -39,8 +39,10 @@ impl<D: Driver> Worker<D> {
                 return self.leave(key, &format!("its parameters cannot be set: {said}"));
             }
             // What a statement names may be gone. Whoever runs it is told that it is, too.
-            tracing::info!(%said, "what a client made with PREPARE cannot be made again");
-            let mut parameters = (*client.parameters).clone();
+            if self.has_room_for_a_line() {
+                tracing::info!(said, "what a client made with PREPARE cannot be made again");
+            }
+            let mut parameters = (*self.clients[key].parameters).clone();
             parameters.set_prepared_of(&Parameters::default());
             self.set_parameters(key, parameters);
         }

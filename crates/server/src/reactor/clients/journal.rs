@@ -56,18 +56,20 @@ impl<D: Driver> Worker<D> {
         if !self.may_tell(self.live.log.client_errors) {
             return;
         }
-        let (client, address) = (self.number_of(key), self.address(key));
         match self.who(key) {
             Some(who) => tracing::info!(
-                client,
-                address,
+                client = who.id,
+                address = who.address,
                 database = who.database,
                 user = who.user,
                 code,
                 reason,
                 "client told an error"
             ),
-            None => tracing::info!(client, address, code, reason, "client told an error"),
+            None => {
+                let (client, address) = (self.number_of(key), self.address(key));
+                tracing::info!(client, address, code, reason, "client told an error");
+            }
         }
     }
 
