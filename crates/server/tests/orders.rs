@@ -7,7 +7,7 @@ mod world;
 
 use pgherd_wire::frontend::put_query;
 use tokio_postgres::{Client, NoTls};
-use world::console::{ADMIN, console, find, show, start};
+use world::console::{ADMIN, console, find, show, start, until};
 use world::raw::{Raw, text_of};
 use world::{World, eventually};
 
@@ -23,17 +23,6 @@ async fn says(console: &Client, order: &str) -> String {
 
 async fn pid(client: &Client) -> i32 {
     client.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0)
-}
-
-/// Waits until a column of the first row of a table with this value in another is so.
-async fn until(console: &Client, table: &str, [key, value]: [&str; 2], [column, is]: [&str; 2]) {
-    loop {
-        let rows = show(console, table).await;
-        if rows.iter().any(|row| row[key] == value && row[column] == is) {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use pgherd_lab::{Cluster, ClusterSpec, Link, cluster, link::Mode};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 use world::World;
-use world::console::{ADMIN, console, show, with_consoles};
+use world::console::{ADMIN, console, show, until, with_consoles};
 
 /// Nothing but a test's own doing ends a wait, and one core has all backends.
 const PATIENT: &str = "[listen]\nport = 0\nworkers = 1\n[health]\ninterval = \"1m\"\n\
@@ -60,17 +60,6 @@ fn databases(lines: &str) -> Vec<DatabaseSettings> {
          database = [{lines}]\n"
     );
     Settings::from_toml(&text, "databases").unwrap().databases
-}
-
-/// Waits until a column of a row with this value in another is so.
-async fn until(console: &Client, table: &str, [key, value]: [&str; 2], [column, is]: [&str; 2]) {
-    loop {
-        let rows = show(console, table).await;
-        if rows.iter().any(|row| row[key] == value && row[column] == is) {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
 }
 
 /// Asks in one batch, which takes one backend.

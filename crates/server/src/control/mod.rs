@@ -37,7 +37,7 @@ pub(crate) use statistics::write_statistics;
 pub(crate) struct ControlPlane {
     monitor: Arc<HealthMonitor>,
     desk: Desk,
-    left: Arc<LeftDesk>,
+    left: LeftDesk,
     stop: oneshot::Sender<()>,
     runtime: Handle,
     thread: thread::JoinHandle<()>,
@@ -81,7 +81,7 @@ impl ControlPlane {
         };
         let thread = thread::Builder::new().name("control".to_owned());
         let thread = thread.spawn(move || runtime.block_on(watch))?;
-        Ok(Self { monitor, desk, left: Arc::new(left), stop, runtime: handle, thread })
+        Ok(Self { monitor, desk, left, stop, runtime: handle, thread })
     }
 
     /// Does something else beside, for as long as it watches.
@@ -107,8 +107,8 @@ impl ControlPlane {
     }
 
     /// Where consoles ask for transactions that are prepared.
-    pub(crate) fn left(&self) -> Arc<LeftDesk> {
-        Arc::clone(&self.left)
+    pub(crate) fn left(&self) -> LeftDesk {
+        self.left.clone()
     }
 
     /// The watch over the nodes.

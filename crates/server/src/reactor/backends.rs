@@ -367,7 +367,10 @@ impl<D: Driver> Worker<D> {
             let ends = downstream::ends_connection(&fields);
             if matches!(backend.phase, Phase::Introducing) && !ends {
                 let (node, said) = (self.node_name(self.backends[key].pool), fields.message);
-                tracing::warn!(%node, said, code = fields.code, "the connect query failed");
+                // Whoever may name any database has one failing for each.
+                if self.has_room_for_a_line() {
+                    tracing::warn!(%node, said, code = fields.code, "the connect query failed");
+                }
                 // The same error is not looked at again.
                 self.backends[key].relay.shown = true;
                 let rest = self.relay_reply(key, &input[progress.consumed..])?;

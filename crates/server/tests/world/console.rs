@@ -61,3 +61,19 @@ pub fn find<'r>(rows: &'r [Row], column: &str, value: &str) -> &'r Row {
     let found = rows.iter().find(|row| row[column] == value);
     found.unwrap_or_else(|| panic!("no {column} is {value}: {rows:#?}"))
 }
+
+/// Waits until a column of the first row of a table with this value in another is so.
+pub async fn until(
+    console: &Client,
+    table: &str,
+    [key, value]: [&str; 2],
+    [column, is]: [&str; 2],
+) {
+    loop {
+        let rows = show(console, table).await;
+        if rows.iter().any(|row| row[key] == value && row[column] == is) {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}

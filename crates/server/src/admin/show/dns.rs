@@ -58,8 +58,10 @@ pub(super) fn names(view: &View<'_>) -> BTreeMap<String, Vec<Address>> {
 }
 
 fn hosts(view: &View<'_>) -> Result<Vec<Row>, &'static str> {
-    let ttl = view.proxy.admin.settings().pool.dns_ttl.as_secs();
+    let settings = view.proxy.admin.settings();
+    let (ttl, retry) = (settings.pool.dns_ttl.as_secs(), settings.pool.dns_retry.as_secs());
     let rows = names(view).into_iter().map(|(name, addresses)| {
+        let ttl = if addresses.is_empty() { retry } else { ttl };
         let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         vec![name.into(), ttl.into(), Cell::from(addresses.join(","))]
     });
