@@ -134,6 +134,12 @@ impl Replies {
         self.queue.len()
     }
 
+    /// What is owed next.
+    #[inline]
+    pub fn next_owed(&self) -> Option<Expect> {
+        self.queue.front().copied()
+    }
+
     /// Whether a ReadyForQuery is owed: a Query or Sync was sent and is not settled.
     pub fn is_ready_owed(&self) -> bool {
         self.queue.iter().any(|expect| matches!(expect, Expect::Query(_) | Expect::Sync(_)))

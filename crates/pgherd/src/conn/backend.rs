@@ -9,10 +9,10 @@ use tokio_postgres::{CancelToken, Client, Notification, Statement};
 
 use super::batches::Answered;
 use super::caches::Kept;
-use super::line::Line;
+use super::heard::WireState;
+use super::line::{Drive, Line};
 use super::reach::Way;
 use super::suspicion::LeftState;
-use super::tap::WireState;
 
 /// One backend. Dropping it ends its session in order, after what is still under way.
 pub(crate) struct Backend {
@@ -64,8 +64,8 @@ impl Backend {
     /// the task that else does, and back.
     ///
     /// Dropping the future leaves `work` as it is.
-    pub(crate) async fn drive<F: Future>(&self, work: Pin<&mut F>) -> F::Output {
-        self.line.drive(work).await
+    pub(crate) fn drive<'d, F: Future>(&'d self, work: Pin<&'d mut F>) -> Drive<'d, F> {
+        self.line.drive(work)
     }
 
     pub(crate) fn client_mut(&mut self) -> &mut Client {
@@ -77,7 +77,7 @@ impl Backend {
     ///
     /// Dropping the future leaves nothing behind.
     pub(crate) async fn prepare(&self, sql: &str) -> Result<Ready, tokio_postgres::Error> {
-        let is_altered = || self.line.tap().is_altered();
+        let is_altered = || self.line.heard().is_altered();
         let kept = {
             let mut prepared = self.prepared.lock();
             match is_altered() {
@@ -121,7 +121,7 @@ impl Backend {
 
     /// Whether the connection has ended, as far as is known.
     pub(crate) fn is_dead(&self) -> bool {
-        self.client.is_closed() || self.line.tap().is_over()
+        self.client.is_closed() || self.line.heard().is_over()
     }
 
     /// Where it stands, after writing out whatever the client object still held.
@@ -130,7 +130,7 @@ impl Backend {
         if self.is_dead() {
             return Standing::Dead;
         }
-        let (state, left) = self.line.tap().standing();
+        let (state, left) = self.line.heard().standing();
         match state {
             WireState::Broken => Standing::Dead,
             WireState::Owing => Standing::Owing,
@@ -145,18 +145,18 @@ impl Backend {
     /// that the next one may not find: the word of whoever wrote it, against how it looks on the
     /// wire.
     pub(crate) fn disregard_state(&self) {
-        self.line.tap().disregard_state();
+        self.line.heard().disregard_state();
     }
 
     /// Whether it waits for the data of a copy, of which the driver has not written the end.
     pub(crate) fn wants_data(&self) -> bool {
-        self.line.tap().answered() == Answered::CopyBegun
+        self.line.heard().answered() == Answered::CopyBegun
     }
 
     /// Waits until nothing is owed any more, or the connection has ended.
     pub(crate) async fn settle(&self) -> Standing {
         loop {
-            let ready = self.line.tap().ready();
+            let ready = self.line.heard().ready();
             let mut ready = std::pin::pin!(ready.notified());
             // Enabled before looking, so that an answer in between is not missed.
             ready.as_mut().enable();
@@ -170,7 +170,7 @@ impl Backend {
     /// Waits until the connection has ended.
     pub(crate) async fn ended(&self) {
         loop {
-            let ready = self.line.tap().ready();
+            let ready = self.line.heard().ready();
             let mut ready = std::pin::pin!(ready.notified());
             // Enabled before looking, so that an end in between is not missed.
             ready.as_mut().enable();
@@ -183,23 +183,23 @@ impl Backend {
 
     /// Statements that have left in full, and so may have run, since it was opened.
     pub(crate) fn statements(&self) -> u64 {
-        self.line.tap().statements()
+        self.line.heard().statements()
     }
 
     /// Errors it has reported since it was opened.
     pub(crate) fn errors(&self) -> u64 {
-        self.line.tap().errors()
+        self.line.heard().errors()
     }
 
     /// The tag of the last command that completed.
     pub(crate) fn last_tag(&self) -> String {
-        self.line.tap().last_tag()
+        self.line.heard().last_tag()
     }
 
     /// The process that serves it on the node; `None` where that is another for each
     /// transaction, behind a pooler.
     pub(crate) fn process_id(&self) -> Option<u32> {
-        self.line.tap().process_id()
+        self.line.heard().process_id()
     }
 
     pub(super) fn cancel_token(&self) -> CancelToken {

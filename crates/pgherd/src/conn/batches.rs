@@ -90,7 +90,7 @@ impl Batches {
         out: &mut Vec<u8>,
     ) -> Result<(), WireError> {
         while !self.is_waiting() {
-            let names_matter = self.any_copies || !self.copying.is_empty();
+            let names_matter = self.names_matter();
             let wanted = |tag| is_wanted(tag, names_matter);
             let Some(piece) = self.cutter.next(&mut bytes, wanted)? else { return Ok(()) };
             match piece {
@@ -107,14 +107,20 @@ impl Batches {
         Ok(())
     }
 
-    /// Whether these are whole messages that may be written as they are, before anything else, and
-    /// change nothing here: as nearly always.
-    pub(super) fn passes(&self, mut bytes: &[u8]) -> bool {
-        let is_quiet = self.stage == Stage::Open && self.dropped.is_none() && !self.one_by_one;
-        if !is_quiet || !self.cutter.is_between() {
-            return false;
-        }
-        let names_matter = self.any_copies || !self.copying.is_empty();
+    /// Whether what comes next may be written as it is, if [`Self::change_nothing`] says so of it.
+    pub(super) fn are_quiet(&self) -> bool {
+        let is_open = self.stage == Stage::Open && self.dropped.is_none() && self.held.is_empty();
+        is_open && !self.one_by_one && self.cutter.is_between()
+    }
+
+    /// Whether there are prepared statements that may copy.
+    pub(super) fn names_matter(&self) -> bool {
+        self.any_copies || !self.copying.is_empty()
+    }
+
+    /// Whether these are whole messages that change nothing here where all is quiet, which nearly all
+    /// are.
+    pub(super) fn change_nothing(mut bytes: &[u8], names_matter: bool) -> bool {
         while let Ok(Some(frame)) = Frame::read(bytes, MAX_MESSAGE) {
             let is_copy =
                 matches!(frame.tag, backend::COPY_DATA | backend::COPY_DONE | frontend::COPY_FAIL);

@@ -206,7 +206,7 @@ impl Dialer {
             });
             self.look_for_pooler(&client, &line).await?;
             // None behind a pooler, where the next transaction runs on another backend.
-            let prepared = if line.tap().is_pooled() { 0 } else { self.prepared };
+            let prepared = if line.heard().is_pooled() { 0 } else { self.prepared };
             let backend = Backend::new(client, line, self.caches.add(prepared), way.clone());
             Ok((backend, accepted))
         });
@@ -234,8 +234,8 @@ impl Dialer {
             SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
             _ => None,
         });
-        line.tap().find_pooler(answering);
-        if line.tap().is_pooled() {
+        line.heard().find_pooler(answering);
+        if line.heard().is_pooled() {
             debug!(node = %self.node(), "a pooler is in between: statements are parsed for each use");
         }
         Ok(())
@@ -327,7 +327,8 @@ impl Dialer {
         transport: Transport,
         password: &Secret,
     ) -> Result<(Client, Line), tokio_postgres::Error> {
-        let tap = Arc::new(Tap::new(self.classes.clone()));
+        let tap = Tap::new(self.classes.clone());
+        let heard = tap.heard().clone();
         let Login { user, database, application_name, .. } = &*self.login;
         let mut config = tokio_postgres::Config::new();
         config.user(user).dbname(database).application_name(application_name);
@@ -343,9 +344,9 @@ impl Dialer {
             config.password(password.expose());
         }
         let bind = Bind { end_point: transport.end_point() };
-        let tapped = TappedSocket::new(transport, tap.clone());
+        let tapped = TappedSocket::new(transport, tap);
         let (client, connection) = config.connect_raw(tapped, bind).await?;
-        Ok((client, Line::new(self.node().clone(), connection, tap)))
+        Ok((client, Line::new(self.node().clone(), connection, heard)))
     }
 
     /// What opening a backend of this node failed with, before there was a way to try.

@@ -4,8 +4,6 @@
 //! the backend, and what the driver is to read. [`Batches`] says when something leaves;
 //! [`Unnamed`], when the [`Tap`] has found a pooler, what it is then.
 
-use std::sync::Arc;
-
 use pgherd_wire::{WireError, backend};
 
 use super::batches::Batches;
@@ -19,7 +17,7 @@ const WAITING_LIMIT: usize = 8 * 1024;
 /// See the module's header.
 #[derive(Debug)]
 pub(super) struct Exchange {
-    tap: Arc<Tap>,
+    tap: Tap,
     batches: Batches,
     unnamed: Option<Unnamed>,
     is_logged_in: bool,
@@ -27,11 +25,15 @@ pub(super) struct Exchange {
     // What the tap was told last.
     is_holding: bool,
     made_up: Vec<u8>,
+    // Nothing waits, nothing is made up and nothing is to be changed, as nearly always. This and the
+    // next are kept because what they sum up lies far apart.
+    is_quiet: bool,
+    names_matter: bool,
 }
 
 impl Exchange {
     /// From the startup packet on.
-    pub(super) fn new(tap: Arc<Tap>) -> Self {
+    pub(super) fn new(tap: Tap) -> Self {
         Self {
             tap,
             batches: Batches::default(),
@@ -40,6 +42,8 @@ impl Exchange {
             outgoing: Vec::new(),
             is_holding: false,
             made_up: Vec::new(),
+            is_quiet: false,
+            names_matter: false,
         }
     }
 
@@ -58,26 +62,40 @@ impl Exchange {
         self.advance()
     }
 
+    /// Whether all is quiet, and stays so: no pooler has been found since.
+    fn stays_quiet(&self) -> bool {
+        self.is_quiet && !self.tap.heard().is_pooled()
+    }
+
     /// Whether what the driver writes now may be written as it is: there is nothing before it, and
     /// nothing to be changed or held back.
     pub(super) fn passes(&self, bytes: &[u8]) -> bool {
-        self.is_logged_in
-            && self.outgoing.is_empty()
-            && self.unnamed.is_none()
-            && !self.tap.is_pooled()
-            && self.batches.passes(bytes)
+        self.stays_quiet() && Batches::change_nothing(bytes, self.names_matter)
     }
 
     /// That many of these bytes, which pass, were accepted by the socket. The others wait.
     pub(super) fn on_passed(&mut self, bytes: &[u8], written: usize) {
         let (written, left) = bytes.split_at(written);
-        self.tap.on_written(written);
-        self.outgoing.extend_from_slice(left);
+        self.tap.on_written(written, !left.is_empty());
+        if !left.is_empty() {
+            self.outgoing.extend_from_slice(left);
+            self.is_quiet = false;
+        }
+    }
+
+    /// The socket takes no more bytes for now.
+    pub(super) fn on_write_stalled(&mut self) {
+        self.tap.on_write_stalled();
     }
 
     /// Whether what waits is to leave before more is taken.
     pub(super) fn is_full(&self) -> bool {
         self.outgoing.len() > WAITING_LIMIT || self.batches.held() > WAITING_LIMIT
+    }
+
+    /// Whether something is to be written to the backend.
+    pub(super) fn has_outgoing(&self) -> bool {
+        !self.is_quiet && !self.outgoing.is_empty()
     }
 
     /// What is to be written to the backend.
@@ -87,7 +105,7 @@ impl Exchange {
 
     /// That many bytes of it were accepted by the socket.
     pub(super) fn on_written(&mut self, bytes: usize) -> Result<(), WireError> {
-        self.tap.on_written(&self.outgoing[..bytes]);
+        self.tap.on_written(&self.outgoing[..bytes], bytes < self.outgoing.len());
         self.outgoing.drain(..bytes);
         self.advance()
     }
@@ -96,6 +114,9 @@ impl Exchange {
     /// answers how much that is.
     pub(super) fn read(&mut self, bytes: &mut [u8]) -> Result<usize, WireError> {
         self.tap.on_read(bytes);
+        if self.stays_quiet() {
+            return Ok(bytes.len());
+        }
         self.look_for_pooler();
         let kept = match &mut self.unnamed {
             Some(unnamed) => unnamed.incoming(bytes)?,
@@ -105,13 +126,19 @@ impl Exchange {
         Ok(kept)
     }
 
+    /// Whether there is something that the driver is to read next although it has not come from the
+    /// backend.
+    pub(super) fn has_made_up(&self) -> bool {
+        !self.is_quiet && !self.made_up.is_empty()
+    }
+
     /// What the driver is to read next although it has not come from the backend.
     pub(super) fn made_up(&mut self) -> &mut Vec<u8> {
         &mut self.made_up
     }
 
     fn look_for_pooler(&mut self) {
-        if self.unnamed.is_none() && self.tap.is_pooled() {
+        if self.unnamed.is_none() && self.tap.heard().is_pooled() {
             self.unnamed = Some(Unnamed::new());
             self.batches.leave_one_by_one();
         }
@@ -133,7 +160,7 @@ impl Exchange {
             for _ in 0..closed {
                 backend::put_empty(&mut self.made_up, backend::CLOSE_COMPLETE);
             }
-            backend::put_ready(&mut self.made_up, self.tap.status());
+            backend::put_ready(&mut self.made_up, self.tap.heard().status());
         }
         Ok(changed)
     }
@@ -150,6 +177,12 @@ impl Exchange {
         if std::mem::replace(&mut self.is_holding, is_holding) != is_holding {
             self.tap.on_held(is_holding);
         }
+        self.is_quiet = self.is_logged_in
+            && self.outgoing.is_empty()
+            && self.made_up.is_empty()
+            && self.unnamed.is_none()
+            && self.batches.are_quiet();
+        self.names_matter = self.batches.names_matter();
         Ok(())
     }
 }

@@ -7,16 +7,17 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use tokio_postgres::{AsyncMessage, Connection, Notification};
 use tracing::debug;
 
+use super::heard::Heard;
 use super::socket::TappedSocket;
-use super::tap::Tap;
 use super::tls::Bound;
-use super::turn::Turn;
+use super::turn::{Caller, Turn};
 use crate::mutex::Mutex;
 
 type TappedConnection = Connection<TappedSocket, Bound<TappedSocket>>;
@@ -25,7 +26,7 @@ type Hear = Box<dyn Fn(Notification) + Send + Sync>;
 /// See the module's header.
 pub(super) struct Line {
     node: Arc<str>,
-    tap: Arc<Tap>,
+    heard: Arc<Heard>,
     turn: Turn,
     // `None` once it has ended.
     connection: Mutex<Option<TappedConnection>>,
@@ -33,14 +34,39 @@ pub(super) struct Line {
     hear: OnceLock<Hear>,
 }
 
+/// Some work on a line, whose bytes are moved meanwhile. See [`Line::drive`].
+pub(crate) struct Drive<'d, F> {
+    line: &'d Line,
+    work: Pin<&'d mut F>,
+    // Once it has begun.
+    caller: Option<Caller<'d>>,
+}
+
+impl<F: Future> Future for Drive<'_, F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let Self { line, work, caller } = &mut *self;
+        let caller = caller.get_or_insert_with(|| line.turn.enter());
+        let wait = |cx: &mut Context<'_>| work.as_mut().poll(cx);
+        let move_bytes = || {
+            if line.poll().is_ready() {
+                // It has the end to deal with.
+                line.turn.wake_task();
+            }
+        };
+        caller.poll(cx, wait, move_bytes)
+    }
+}
+
 impl Line {
-    pub(super) fn new(node: Arc<str>, connection: TappedConnection, tap: Arc<Tap>) -> Self {
+    pub(super) fn new(node: Arc<str>, connection: TappedConnection, heard: Arc<Heard>) -> Self {
         let connection = Mutex::new(Some(connection));
-        Self { node, tap, turn: Turn::new(), connection, hear: OnceLock::new() }
+        Self { node, heard, turn: Turn::new(), connection, hear: OnceLock::new() }
     }
 
-    pub(super) fn tap(&self) -> &Tap {
-        &self.tap
+    pub(super) fn heard(&self) -> &Heard {
+        &self.heard
     }
 
     /// Calls `hear` for each notification from now on.
@@ -61,19 +87,8 @@ impl Line {
     /// Pinned by the caller: what is handed from one future to the next would be copied each time.
     ///
     /// Dropping the future leaves the bytes to the line's task.
-    pub(super) async fn drive<F: Future>(&self, mut work: Pin<&mut F>) -> F::Output {
-        let mut caller = self.turn.enter();
-        poll_fn(|cx| {
-            let wait = |cx: &mut Context<'_>| work.as_mut().poll(cx);
-            let move_bytes = || {
-                if self.poll().is_ready() {
-                    // It has the end to deal with.
-                    self.turn.wake_task();
-                }
-            };
-            caller.poll(cx, wait, move_bytes)
-        })
-        .await
+    pub(super) fn drive<'d, F: Future>(&'d self, work: Pin<&'d mut F>) -> Drive<'d, F> {
+        Drive { line: self, work, caller: None }
     }
 
     /// Moves what can be moved now: afterwards all that the client object had queued is on the
@@ -81,6 +96,8 @@ impl Line {
     pub(super) fn pump(&self) {
         // Whoever has taken the turn to move holds the lock until it has.
         if !self.turn.is_to_move() && !self.connection.is_locked() {
+            // What they have done before they let it go is seen from here on.
+            fence(Ordering::Acquire);
             return;
         }
         // Unconstrained: in a task that has used up its budget every socket claims to be
@@ -97,7 +114,7 @@ impl Line {
         let was_open = connection.is_some();
         drop(connection);
         self.turn.wake_task();
-        self.tap.on_end();
+        self.heard.tell_end();
         was_open
     }
 

@@ -15,6 +15,7 @@ mod cutter;
 mod dial;
 mod error;
 mod exchange;
+mod heard;
 #[cfg(any(test, fuzzing))]
 pub mod hostile;
 mod line;
@@ -32,10 +33,12 @@ mod tls;
 mod transport;
 mod turn;
 mod unnamed;
+mod watch;
 
 pub(crate) use backend::{Backend, Ready, Standing, is_stale};
 pub(crate) use dial::{Dialer, Login};
 pub use error::{ConnectError, ConnectStep};
+pub(crate) use line::Drive;
 pub(crate) use lines::Lines;
 pub(crate) use password::Password;
 pub use password::{PasswordError, with_passwords};

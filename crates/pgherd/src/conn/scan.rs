@@ -1,7 +1,7 @@
 //! Finds the messages in one direction of a byte stream that is not ours to buffer.
 //!
-//! In: the bytes as they pass, in pieces of any size. Out: each message as it becomes
-//! complete, with its body where that was asked for.
+//! In: the bytes as they pass, in pieces of any size. Out: each message as it becomes complete, with
+//! its body where it was there at once, or where that was asked for.
 
 use pgherd_wire::frame::{HEADER, MAX_MESSAGE};
 use pgherd_wire::{Frame, WireError};
@@ -20,6 +20,12 @@ pub(super) struct Scan {
     body: Vec<u8>,
 }
 
+/// A message that came in pieces.
+pub(super) struct Message {
+    pub(super) tag: u8,
+    pub(super) body: Vec<u8>,
+}
+
 impl Scan {
     /// A stream of messages with a type byte each.
     pub(super) fn new() -> Self {
@@ -31,41 +37,29 @@ impl Scan {
         Self { header: [STARTUP; HEADER], header_filled: 1, rest: 0, body: Vec::new() }
     }
 
-    /// Takes bytes in, and calls `on` for each message they complete. The body is passed only
-    /// for types that `wanted` accepts, and is empty otherwise.
-    pub(super) fn feed(
-        &mut self,
-        mut bytes: &[u8],
-        wanted: impl Fn(u8) -> bool,
-        mut on: impl FnMut(u8, &[u8]) -> Result<(), WireError>,
-    ) -> Result<(), WireError> {
-        while !bytes.is_empty() {
-            let gathered;
-            // As nearly always: a whole message, behind another one.
-            let (tag, body) = if self.header_filled == 0
-                && let Some(frame) = Frame::read(bytes, MAX_MESSAGE)?
-                && let Some((message, after)) = bytes.split_at_checked(frame.size)
-            {
-                bytes = after;
-                (frame.tag, &message[HEADER..])
-            } else {
-                let Some(message) = self.gather(&mut bytes, &wanted)? else { return Ok(()) };
-                gathered = message;
-                (self.header[0], gathered.as_slice())
-            };
-            // In one place, to be inlined there.
-            on(tag, if wanted(tag) { body } else { &[] })?;
+    /// The first message where all of it is there, as nearly always, and what is behind it.
+    /// Otherwise, and for a length that cannot be, it is for [`Self::gather`].
+    #[inline]
+    pub(super) fn whole<'b>(&self, bytes: &'b [u8]) -> Option<(u8, &'b [u8], &'b [u8])> {
+        if self.header_filled > 0 {
+            return None;
         }
-        Ok(())
+        let frame = Frame::read(bytes, MAX_MESSAGE).ok()??;
+        let (message, after) = bytes.split_at_checked(frame.size)?;
+        Some((frame.tag, &message[HEADER..], after))
     }
 
-    /// Takes in what is there of a message that came in pieces; its body, if that is wanted, once
-    /// it is whole.
-    fn gather(
+    /// Takes in what is there of a message that comes in pieces, which is complete with the last. The
+    /// body is kept only of types that `is_wanted` accepts, and is empty otherwise.
+    ///
+    /// # Errors
+    /// [`WireError::Length`] for a length that cannot be.
+    #[cold]
+    pub(super) fn gather(
         &mut self,
         bytes: &mut &[u8],
-        wanted: impl Fn(u8) -> bool,
-    ) -> Result<Option<Vec<u8>>, WireError> {
+        is_wanted: impl Fn(u8) -> bool,
+    ) -> Result<Option<Message>, WireError> {
         if self.header_filled < HEADER {
             let (piece, after) = bytes.split_at(bytes.len().min(HEADER - self.header_filled));
             let end = self.header_filled + piece.len();
@@ -79,14 +73,14 @@ impl Scan {
         let (piece, after) = bytes.split_at(bytes.len().min(self.rest));
         *bytes = after;
         self.rest -= piece.len();
-        if wanted(self.header[0]) {
+        if is_wanted(self.header[0]) {
             self.body.extend_from_slice(piece);
         }
         if self.rest > 0 {
             return Ok(None);
         }
         self.header_filled = 0;
-        Ok(Some(std::mem::take(&mut self.body)))
+        Ok(Some(Message { tag: self.header[0], body: std::mem::take(&mut self.body) }))
     }
 }
 
@@ -96,12 +90,15 @@ mod tests {
 
     fn messages(scan: &mut Scan, pieces: &[&[u8]]) -> Vec<(u8, Vec<u8>)> {
         let mut seen = Vec::new();
-        for piece in pieces {
-            let on = |tag, body: &[u8]| {
-                seen.push((tag, body.to_vec()));
-                Ok(())
-            };
-            scan.feed(piece, |tag| tag == b'Q', on).unwrap();
+        for mut piece in pieces.iter().copied() {
+            while !piece.is_empty() {
+                if let Some((tag, body, after)) = scan.whole(piece) {
+                    piece = after;
+                    seen.push((tag, if tag == b'Q' { body.to_vec() } else { Vec::new() }));
+                } else if let Some(message) = scan.gather(&mut piece, |tag| tag == b'Q').unwrap() {
+                    seen.push((message.tag, message.body));
+                }
+            }
         }
         seen
     }
@@ -134,7 +131,8 @@ mod tests {
 
     #[test]
     fn a_length_that_cannot_be_is_an_error() {
-        let mut scan = Scan::new();
-        assert!(scan.feed(b"Q\0\0\0\x03", |_| false, |_, _| Ok(())).is_err());
+        let (mut scan, mut bytes) = (Scan::new(), &b"Q\0\0\0\x03"[..]);
+        assert!(scan.whole(bytes).is_none());
+        assert!(scan.gather(&mut bytes, |_| false).is_err());
     }
 }

@@ -3,18 +3,19 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::coop::has_budget_remaining;
 
 use pgherd_core::hosts::Address;
 
 use super::exchange::Exchange;
 use super::tap::Tap;
 use super::transport::Transport;
+use super::watch::Watch;
 
 /// How long a connection is silent before the kernel asks whether the other end is there, and
 /// how often it asks again: a node that vanished is noticed in a minute, not in two hours.
@@ -128,8 +129,9 @@ impl AsyncWrite for Socket {
 #[derive(Debug)]
 pub(super) struct TappedSocket {
     socket: Transport,
-    tap: Arc<Tap>,
     exchange: Exchange,
+    // Once it was asked.
+    watch: Option<Watch>,
 }
 
 /// As many bytes are taken at once, at most, because they are copied. 64 KiB: enough that a large
@@ -137,16 +139,41 @@ pub(super) struct TappedSocket {
 const TAKEN_LIMIT: usize = 64 * 1024;
 
 impl TappedSocket {
-    pub(super) fn new(socket: Transport, tap: Arc<Tap>) -> Self {
-        Self { socket, exchange: Exchange::new(tap.clone()), tap }
+    pub(super) fn new(socket: Transport, tap: Tap) -> Self {
+        Self { socket, exchange: Exchange::new(tap), watch: None }
+    }
+
+    /// Takes what was read into `buf` behind so many bytes, and leaves what the driver is to read.
+    ///
+    /// Most often nothing has come: that is not to pay for what is done otherwise.
+    #[inline(never)]
+    fn take_in(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
+        // What that sets free is written by the flush, which follows: the driver reads first.
+        let read = self.exchange.read(&mut buf.filled_mut()[before..]);
+        buf.set_filled(before + read.map_err(io::Error::other)?);
+        Ok(())
+    }
+
+    #[cold]
+    fn read_made_up(&mut self, buf: &mut ReadBuf<'_>) {
+        let made_up = self.exchange.made_up();
+        let here = made_up.len().min(buf.remaining());
+        buf.put_slice(&made_up[..here]);
+        made_up.drain(..here);
     }
 
     /// Writes what there is to be written.
+    #[inline]
     fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.exchange.has_outgoing() { self.write_outgoing(cx) } else { Poll::Ready(Ok(())) }
+    }
+
+    #[inline(never)]
+    fn write_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.exchange.outgoing().is_empty() {
             let polled = Pin::new(&mut self.socket).poll_write(cx, self.exchange.outgoing());
             if polled.is_pending() {
-                self.tap.on_write_stalled();
+                self.exchange.on_write_stalled();
             }
             match ready!(polled)? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -165,23 +192,32 @@ impl AsyncRead for TappedSocket {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         loop {
-            let made_up = self.exchange.made_up();
-            if !made_up.is_empty() {
-                let here = made_up.len().min(buf.remaining());
-                buf.put_slice(&made_up[..here]);
-                made_up.drain(..here);
+            if self.exchange.has_made_up() {
+                self.read_made_up(buf);
                 return Poll::Ready(Ok(()));
             }
-            let polled = Pin::new(&mut self.socket).poll_read(cx, buf);
-            let read = &mut buf.filled_mut()[before..];
-            if read.is_empty() {
+            let Self { socket, watch, .. } = &mut *self;
+            let watch = match watch {
+                Some(watch) if watch.is_for(cx.waker()) => watch,
+                watch => watch.insert(Watch::new(cx.waker())),
+            };
+            if !watch.may_read() {
+                return Poll::Pending;
+            }
+            let polled = Pin::new(socket).poll_read(&mut watch.ask(), buf);
+            // In a task that has used up its budget, tokio says "pending" without asking.
+            if polled.is_ready() || !has_budget_remaining() {
+                watch.leave_open();
+            }
+            if polled.is_pending() {
+                return Poll::Pending;
+            }
+            if buf.filled().len() == before {
                 return polled;
             }
-            // What that sets free is written by the flush, which follows: the driver reads first.
-            let kept = self.exchange.read(read).map_err(io::Error::other)?;
-            buf.set_filled(before + kept);
+            self.take_in(buf, before)?;
             // To have read nothing would mean that the stream has ended.
-            if kept > 0 {
+            if buf.filled().len() > before {
                 return polled;
             }
         }
@@ -194,13 +230,6 @@ impl AsyncWrite for TappedSocket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.exchange.is_full() {
-            ready!(self.poll_outgoing(cx))?;
-        }
-        if self.exchange.is_full() {
-            // Until an answer sets it free: whoever reads that writes next.
-            return Poll::Pending;
-        }
         let bytes = &bytes[..bytes.len().min(TAKEN_LIMIT)];
         if self.exchange.passes(bytes) {
             let written = match Pin::new(&mut self.socket).poll_write(cx, bytes) {
@@ -214,6 +243,13 @@ impl AsyncWrite for TappedSocket {
                 return Poll::Ready(Ok(written));
             }
         } else {
+            if self.exchange.is_full() {
+                ready!(self.poll_outgoing(cx))?;
+            }
+            if self.exchange.is_full() {
+                // Until an answer sets it free: whoever reads that writes next.
+                return Poll::Pending;
+            }
             self.exchange.write(bytes).map_err(io::Error::other)?;
         }
         // What is not written now is by the flush, which follows.
@@ -240,10 +276,14 @@ impl AsyncWrite for TappedSocket {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use std::future::poll_fn;
+    use std::io::Write;
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr, UnixListener};
+    use std::sync::Arc;
 
     use pgherd_core::hosts::Host;
+    use tokio::sync::Semaphore;
 
     use super::*;
 
@@ -255,6 +295,46 @@ mod tests {
         let _listener = UnixListener::bind_addr(&at).unwrap();
         let address = Address::of_socket(&host).unwrap();
         assert!(Socket::connect(&address, Duration::ZERO).await.unwrap().is_unix());
+    }
+
+    /// A connection, and the node's end of it.
+    async fn tapped() -> io::Result<(TappedSocket, std::net::TcpStream)> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let socket = Socket::connect(&listener.local_addr()?.into(), Duration::ZERO).await?;
+        let (node, _) = listener.accept()?;
+        Ok((TappedSocket::new(Transport::Plain(socket), Tap::new(None)), node))
+    }
+
+    /// How much is read at once, if anything is there.
+    async fn read(socket: &mut TappedSocket) -> Poll<usize> {
+        let (mut bytes, mut socket) = ([0; 64], Pin::new(socket));
+        poll_fn(|cx| {
+            let mut buf = ReadBuf::new(&mut bytes);
+            let polled = socket.as_mut().poll_read(cx, &mut buf);
+            Poll::Ready(polled.map(|_| buf.filled().len()))
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn what_has_come_is_read_although_a_task_had_no_budget_to_look() {
+        let (mut socket, mut node) = tapped().await.unwrap();
+        assert!(read(&mut socket).await.is_pending());
+        let message = b"N\0\0\0\x05\0";
+        node.write_all(message).unwrap();
+        let may_read = |socket: &TappedSocket| socket.watch.as_ref().is_some_and(Watch::may_read);
+        while !may_read(&socket) {
+            tokio::task::yield_now().await;
+        }
+        let budget = Semaphore::new(1);
+        while has_budget_remaining() {
+            drop(budget.acquire().await.unwrap());
+        }
+        assert!(read(&mut socket).await.is_pending(), "it was not asked");
+        assert!(may_read(&socket), "nor is anybody else kept from asking");
+        tokio::task::yield_now().await;
+        assert_eq!(read(&mut socket).await, Poll::Ready(message.len()));
+        assert!(read(&mut socket).await.is_pending());
     }
 
     #[tokio::test]

@@ -1,48 +1,34 @@
 //! Listens in on one connection and knows where its backend stands.
 //!
-//! In: the bytes that were really written to and read from the socket. Out: the transaction
-//! status, the last command tag, how many statements have left, what is still owed, and
+//! In: the bytes that were really written to and read from the socket. Out, as [`Heard`]: the
+//! transaction status, the last command tag, how many statements have left, what is still owed, and
 //! whether the session holds state that another user must not find.
 
-use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
 
+use pgherd_core::sql::Remains;
 use pgherd_wire::backend::{ErrorFields, Severity};
 use pgherd_wire::replies::{Expect, Replies, Show};
 use pgherd_wire::{TxStatus, WireError, backend, frontend};
-use tokio::sync::Notify;
-use tokio::sync::futures::Notified;
 
 use super::batches::Answered;
+use super::heard::{Facts, Heard, WireState};
 use super::scan::Scan;
-use super::suspicion::{Classes, LeftState, Suspicion};
-use crate::mutex::Mutex;
+use super::suspicion::{Classes, Evidence, Suspicion};
 
 /// See the module's header.
 #[derive(Debug)]
 pub(super) struct Tap {
-    heard: Mutex<Heard>,
-    statements: AtomicU64,
-    errors: AtomicU64,
-    // The session has ended: an error said so, before the socket does.
-    is_over: AtomicBool,
-    // See `Tap::is_altered`.
-    is_altered: AtomicBool,
-    // See `Tap::find_pooler`.
-    is_pooled: AtomicBool,
-    // Signalled whenever the backend says that it is ready, while somebody waits for that.
-    ready: Notify,
-    waiting: AtomicUsize,
-}
-
-#[derive(Debug)]
-struct Heard {
+    heard: Arc<Heard>,
     outgoing: Scan,
     incoming: Scan,
     replies: Replies,
+    // There may be an end of a copy among them.
+    ends_copies: bool,
     is_logged_in: bool,
     status: TxStatus,
-    process_id: Option<u32>,
+    statements: u64,
+    errors: u64,
     last_tag: Vec<u8>,
     suspicion: Suspicion,
     is_write_stalled: bool,
@@ -50,165 +36,216 @@ struct Heard {
     is_broken: bool,
 }
 
-/// What the wire says about a backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum WireState {
-    /// Nothing is owed that could change anything; the status is that of the last command.
-    Settled(TxStatus),
-    /// An answer is still owed, or bytes wait to be written.
-    Owing,
-    /// The two sides do not agree about the protocol.
-    Broken,
-}
+const AT_LOGIN: Facts = Facts {
+    state: WireState::Settled(TxStatus::Idle),
+    status: TxStatus::Idle,
+    answered: Answered::All,
+    remains: Remains::Nothing,
+    evidence: Evidence::Tag,
+    is_altered: false,
+    rest: [0; 2],
+};
 
 impl Tap {
     /// `classes` tell what texts leave behind; `None` for a session that is never lent.
     pub(super) fn new(classes: Option<Classes>) -> Self {
         Self {
-            heard: Mutex::new(Heard {
-                outgoing: Scan::from_startup(),
-                incoming: Scan::new(),
-                replies: Replies::new(),
-                is_logged_in: false,
-                status: TxStatus::Idle,
-                process_id: None,
-                last_tag: Vec::new(),
-                suspicion: Suspicion::new(classes),
-                is_write_stalled: false,
-                is_holding: false,
-                is_broken: false,
-            }),
-            statements: AtomicU64::new(0),
-            errors: AtomicU64::new(0),
-            is_over: AtomicBool::new(false),
-            is_altered: AtomicBool::new(false),
-            is_pooled: AtomicBool::new(false),
-            ready: Notify::new(),
-            waiting: AtomicUsize::new(0),
+            heard: Arc::new(Heard::new(AT_LOGIN)),
+            outgoing: Scan::from_startup(),
+            incoming: Scan::new(),
+            replies: Replies::new(),
+            ends_copies: false,
+            is_logged_in: false,
+            status: TxStatus::Idle,
+            statements: 0,
+            errors: 0,
+            last_tag: Vec::new(),
+            suspicion: Suspicion::new(classes),
+            is_write_stalled: false,
+            is_holding: false,
+            is_broken: false,
         }
     }
 
-    /// Bytes were accepted by the socket.
-    pub(super) fn on_written(&self, bytes: &[u8]) {
-        let mut heard = self.heard.lock();
-        let Heard { outgoing, replies, suspicion, is_broken, is_write_stalled, .. } = &mut *heard;
-        *is_write_stalled = false;
+    /// What it has heard, for all who ask.
+    pub(super) fn heard(&self) -> &Arc<Heard> {
+        &self.heard
+    }
+
+    /// Bytes were accepted by the socket; whether more of what the driver wrote waits for it.
+    pub(super) fn on_written(&mut self, bytes: &[u8], is_rest_waiting: bool) {
+        self.follow();
+        self.is_write_stalled = is_rest_waiting;
+        self.is_broken |= self.read_along(bytes).is_err();
+        self.tell();
+    }
+
+    fn read_along(&mut self, mut bytes: &[u8]) -> Result<(), WireError> {
+        while !bytes.is_empty() {
+            if let Some((tag, body, after)) = self.outgoing.whole(bytes) {
+                self.on_message(tag, body)?;
+                bytes = after;
+            } else {
+                bytes = self.gather_message(bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns what is behind it.
+    #[cold]
+    fn gather_message<'b>(&mut self, mut bytes: &'b [u8]) -> Result<&'b [u8], WireError> {
         // A Bind is as long as its parameters: it is gathered only where it may tell something.
-        let reads_names = Cell::new(suspicion.reads_names());
-        let wanted = |tag| match tag {
+        let reads_names = self.suspicion.reads_names();
+        let is_wanted = |tag| match tag {
             frontend::QUERY | frontend::PARSE => true,
-            frontend::BIND | frontend::EXECUTE | frontend::CLOSE => reads_names.get(),
+            frontend::BIND | frontend::EXECUTE | frontend::CLOSE => reads_names,
             _ => false,
         };
-        let found = outgoing.feed(bytes, wanted, |tag, body| {
-            if wanted(tag) {
-                suspicion.on_sent(tag, body, self.statements())?;
-                reads_names.set(suspicion.reads_names());
+        if let Some(message) = self.outgoing.gather(&mut bytes, is_wanted)? {
+            self.on_message(message.tag, &message.body)?;
+        }
+        Ok(bytes)
+    }
+
+    /// A message of the driver has left. Of some types the body is there only where it may tell
+    /// something.
+    fn on_message(&mut self, tag: u8, body: &[u8]) -> Result<(), WireError> {
+        self.suspicion.on_sent(tag, body, self.statements)?;
+        if let Some(expect) = expected(tag) {
+            if matches!(expect, Expect::Query(_) | Expect::Execute) {
+                self.statements += 1;
+                self.heard.tell_statements(self.statements);
             }
-            if let Some(expect) = expected(tag) {
-                if matches!(expect, Expect::Query(_) | Expect::Execute) {
-                    // Counted under the lock, and read without it.
-                    self.statements.store(self.statements() + 1, Ordering::Relaxed);
-                }
-                replies.expect(expect);
-                while replies.next_synthetic().is_some() {}
-            }
-            Ok::<(), WireError>(())
-        });
-        *is_broken |= found.is_err();
-        self.is_altered.store(suspicion.is_altered(), Ordering::Relaxed);
+            self.replies.expect(expect);
+            self.ends_copies |= expect == Expect::CopyEnd;
+        }
+        Ok(())
     }
 
     /// The socket takes no more bytes for now.
-    pub(super) fn on_write_stalled(&self) {
-        self.heard.lock().is_write_stalled = true;
+    pub(super) fn on_write_stalled(&mut self) {
+        self.is_write_stalled = true;
+        self.tell();
     }
 
     /// Something is held that will be written after an answer; or nothing is any more.
-    pub(super) fn on_held(&self, is_holding: bool) {
-        self.heard.lock().is_holding = is_holding;
+    pub(super) fn on_held(&mut self, is_holding: bool) {
+        self.is_holding = is_holding;
+        self.tell();
     }
 
     /// Bytes were read from the socket.
-    pub(super) fn on_read(&self, bytes: &[u8]) {
-        let mut heard = self.heard.lock();
-        let Heard {
-            incoming,
-            replies,
-            is_logged_in,
-            status,
-            process_id,
-            last_tag,
-            suspicion,
-            is_broken,
-            ..
-        } = &mut *heard;
-        let wanted = |tag| {
+    pub(super) fn on_read(&mut self, bytes: &[u8]) {
+        self.follow();
+        let mut is_ready = false;
+        self.is_broken |= self.listen(bytes, &mut is_ready).is_err();
+        self.tell();
+        if is_ready || self.is_broken {
+            self.heard.tell_ready();
+        }
+    }
+
+    fn listen(&mut self, mut bytes: &[u8], is_ready: &mut bool) -> Result<(), WireError> {
+        while !bytes.is_empty() {
+            if let Some((tag, body, after)) = self.incoming.whole(bytes) {
+                *is_ready |= self.on_reply(tag, body)?;
+                bytes = after;
+            } else {
+                bytes = self.gather_reply(bytes, is_ready)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns what is behind it.
+    #[cold]
+    fn gather_reply<'b>(
+        &mut self,
+        mut bytes: &'b [u8],
+        is_ready: &mut bool,
+    ) -> Result<&'b [u8], WireError> {
+        let is_wanted = |tag| {
             matches!(
                 tag,
                 backend::READY | backend::COMMAND_COMPLETE | backend::KEY_DATA | backend::ERROR
             )
         };
-        let found = incoming.feed(bytes, wanted, |tag, body| {
-            match tag {
-                // It settles nothing, and there may be millions.
-                backend::DATA_ROW => return Ok(()),
-                backend::READY => {
-                    *status = backend::ready(body)?;
-                    // Under the lock: who begins to wait later looks at what was heard first.
-                    if self.waiting.load(Ordering::Relaxed) > 0 {
-                        self.ready.notify_waiters();
-                    }
-                }
-                backend::COMMAND_COMPLETE => {
-                    let text = body.strip_suffix(b"\0").unwrap_or(body);
-                    last_tag.clear();
-                    last_tag.extend_from_slice(text);
-                    suspicion.on_tag(text, || self.statements() - owed_statements(replies));
-                }
-                backend::KEY_DATA => *process_id = Some(backend::key_data(body)?.0),
-                backend::ERROR => {
-                    self.errors.fetch_add(1, Ordering::Relaxed);
-                    let severity = ErrorFields::read(body)?.severity;
-                    if matches!(severity, Severity::Fatal | Severity::Panic) {
-                        self.is_over.store(true, Ordering::Relaxed);
-                    }
-                }
-                _ => {}
-            }
-            if *is_logged_in {
-                replies.on_reply(tag)?;
-                while replies.next_synthetic().is_some() {}
-            }
-            if tag == backend::READY {
-                *is_logged_in = true;
-                if *status == TxStatus::Idle && replies.is_empty() {
-                    suspicion.on_idle();
-                }
-            }
-            Ok::<(), WireError>(())
-        });
-        *is_broken |= found.is_err();
-        self.is_altered.store(suspicion.is_altered(), Ordering::Relaxed);
+        if let Some(message) = self.incoming.gather(&mut bytes, is_wanted)? {
+            *is_ready |= self.on_reply(message.tag, &message.body)?;
+        }
+        Ok(bytes)
     }
 
-    /// What the wire says now, and why the session is taken to hold state, if it is.
-    pub(super) fn standing(&self) -> (WireState, Option<LeftState>) {
-        let heard = self.heard.lock();
-        (heard.state(), heard.suspicion.left())
+    /// A message of the backend has come; whether it says that it is ready. The body is there where
+    /// it is read here.
+    // For each message there is: in the loop.
+    #[inline(always)]
+    fn on_reply(&mut self, tag: u8, body: &[u8]) -> Result<bool, WireError> {
+        match tag {
+            // It settles nothing, and there may be millions.
+            backend::DATA_ROW => return Ok(false),
+            backend::READY => return self.on_ready(body).map(|()| true),
+            backend::COMMAND_COMPLETE => self.on_tag(body.strip_suffix(b"\0").unwrap_or(body)),
+            backend::KEY_DATA => self.heard.tell_process_id(backend::key_data(body)?.0),
+            backend::ERROR => self.on_error(body)?,
+            _ => {}
+        }
+        if self.is_logged_in {
+            self.replies.on_reply(tag)?;
+            if self.ends_copies {
+                self.pass_ends_of_copies();
+            }
+        }
+        Ok(false)
     }
 
-    /// Where the last ReadyForQuery said that the transaction stands.
-    pub(super) fn status(&self) -> TxStatus {
-        self.heard.lock().status
+    fn on_ready(&mut self, body: &[u8]) -> Result<(), WireError> {
+        self.status = backend::ready(body)?;
+        if std::mem::replace(&mut self.is_logged_in, true) {
+            self.replies.on_reply(backend::READY)?;
+            if self.ends_copies {
+                self.pass_ends_of_copies();
+            }
+        }
+        if self.status == TxStatus::Idle && self.replies.is_empty() {
+            self.suspicion.on_idle();
+        }
+        Ok(())
+    }
+
+    fn on_tag(&mut self, tag: &[u8]) {
+        // Most often it is as the one before, which who is to know it knows.
+        if self.last_tag != tag {
+            self.last_tag.clear();
+            self.last_tag.extend_from_slice(tag);
+            self.heard.tell_last_tag(tag);
+        }
+        self.suspicion.on_tag(tag, || self.statements - owed_statements(&self.replies));
+    }
+
+    #[cold]
+    fn on_error(&mut self, body: &[u8]) -> Result<(), WireError> {
+        self.errors += 1;
+        self.heard.tell_errors(self.errors);
+        if matches!(ErrorFields::read(body)?.severity, Severity::Fatal | Severity::Panic) {
+            self.heard.tell_over();
+        }
+        Ok(())
+    }
+
+    /// The backend does not answer them; nothing is made up here.
+    #[cold]
+    fn pass_ends_of_copies(&mut self) {
+        while self.replies.next_synthetic().is_some() {}
+        self.ends_copies = !self.replies.is_empty();
     }
 
     /// How far what was written has been answered.
     pub(super) fn answered(&self) -> Answered {
-        let heard = self.heard.lock();
-        if heard.replies.is_copying_in() {
+        if self.replies.is_copying_in() {
             Answered::CopyBegun
-        } else if heard.replies.is_empty() {
+        } else if self.replies.is_empty() {
             Answered::All
         } else {
             Answered::Partly
@@ -217,90 +254,9 @@ impl Tap {
 
     /// Whether the backend has ended the login by saying that it is ready.
     pub(super) fn is_logged_in(&self) -> bool {
-        self.heard.lock().is_logged_in
+        self.is_logged_in
     }
 
-    /// Takes the session to hold no state, whatever was said so far.
-    pub(super) fn disregard_state(&self) {
-        self.heard.lock().suspicion.clear();
-        self.is_altered.store(false, Ordering::Relaxed);
-    }
-
-    /// Whether settings may be others than those at the login, be it for the rest of the
-    /// transaction, under which a text may mean something else.
-    pub(super) fn is_altered(&self) -> bool {
-        self.is_altered.load(Ordering::Relaxed)
-    }
-
-    /// The tag of the last command that completed: `UPDATE 3`, `ROLLBACK`.
-    pub(super) fn last_tag(&self) -> String {
-        String::from_utf8_lossy(&self.heard.lock().last_tag).into_owned()
-    }
-
-    /// The process of the backend on its server; `None` behind a pooler, where each transaction
-    /// may have another.
-    pub(super) fn process_id(&self) -> Option<u32> {
-        if self.is_pooled() { None } else { self.heard.lock().process_id }
-    }
-
-    /// Takes a pooler to be in between if the process that answers is not the one that was named
-    /// at the login: a pooler makes up a number of its own, for it has no process yet. Asked
-    /// while nothing is under way.
-    pub(super) fn find_pooler(&self, answering: Option<u32>) {
-        let is_pooled = answering.is_some() && answering != self.heard.lock().process_id;
-        self.is_pooled.store(is_pooled, Ordering::Relaxed);
-    }
-
-    /// Whether there is a pooler between this connection and its backends.
-    pub(super) fn is_pooled(&self) -> bool {
-        self.is_pooled.load(Ordering::Relaxed)
-    }
-
-    /// Whether an error has announced the end of the session.
-    pub(super) fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Relaxed)
-    }
-
-    /// Statements that have left in full and so may have run.
-    pub(super) fn statements(&self) -> u64 {
-        self.statements.load(Ordering::Relaxed)
-    }
-
-    /// Errors the backend has reported.
-    pub(super) fn errors(&self) -> u64 {
-        self.errors.load(Ordering::Relaxed)
-    }
-
-    /// To wait for a ReadyForQuery, or for the end.
-    pub(super) fn ready(&self) -> Ready<'_> {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        Ready(self)
-    }
-
-    /// The connection has ended.
-    pub(super) fn on_end(&self) {
-        self.ready.notify_waiters();
-    }
-}
-
-/// Somebody who waits for a backend, or is about to.
-pub(super) struct Ready<'t>(&'t Tap);
-
-impl Ready<'_> {
-    /// Signalled at each ReadyForQuery, and at the end. To be enabled before [`Tap::standing`] is
-    /// asked, so that nothing in between is missed.
-    pub(super) fn notified(&self) -> Notified<'_> {
-        self.0.ready.notified()
-    }
-}
-
-impl Drop for Ready<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Heard {
     fn state(&self) -> WireState {
         if self.is_broken {
             return WireState::Broken;
@@ -310,13 +266,37 @@ impl Heard {
             return WireState::Owing;
         }
         // Closing a prepared statement changes nothing; the driver does it in the background.
-        let mut owed = self.replies.pending().peekable();
-        let starts_harmless = matches!(owed.peek(), None | Some(Expect::Close(_)));
-        if starts_harmless && owed.all(|owed| matches!(owed, Expect::Close(_) | Expect::Sync(_))) {
-            WireState::Settled(self.status)
-        } else {
-            WireState::Owing
+        let is_harmless = match self.replies.next_owed() {
+            None => true,
+            Some(Expect::Close(_)) => {
+                let mut owed = self.replies.pending();
+                owed.all(|owed| matches!(owed, Expect::Close(_) | Expect::Sync(_)))
+            }
+            Some(_) => false,
+        };
+        if is_harmless { WireState::Settled(self.status) } else { WireState::Owing }
+    }
+
+    /// Takes the session to hold no state, if it was told to.
+    fn follow(&mut self) {
+        if self.heard.is_to_disregard() {
+            self.suspicion.clear();
+            self.tell();
+            self.heard.tell_disregarded();
         }
+    }
+
+    fn tell(&self) {
+        let left = self.suspicion.left();
+        self.heard.tell(Facts {
+            state: self.state(),
+            status: self.status,
+            answered: self.answered(),
+            remains: left.map_or(Remains::Nothing, |left| left.remains),
+            evidence: left.map_or(Evidence::Tag, |left| left.evidence),
+            is_altered: self.suspicion.is_altered(),
+            rest: [0; 2],
+        });
     }
 }
 

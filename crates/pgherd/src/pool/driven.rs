@@ -10,6 +10,7 @@ use tokio_postgres::{Client, Error, Row, SimpleQueryMessage, Statement, ToStatem
 
 use super::Lease;
 use super::node_pool::ANSWER_DELAY;
+use crate::conn::Drive;
 
 impl Lease {
     /// As [`Client::query`]: all rows of a statement.
@@ -172,8 +173,8 @@ impl Lease {
     }
 
     /// The same for an answer of another shape; see [`Self::settle_tail`].
-    pub(crate) async fn drive<F: Future>(&self, work: Pin<&mut F>) -> F::Output {
-        self.backend().drive(work).await
+    pub(crate) fn drive<'d, F: Future>(&'d self, work: Pin<&'d mut F>) -> Drive<'d, F> {
+        self.backend().drive(work)
     }
 
     /// Waits a moment for the rest of an answer.

@@ -6,7 +6,7 @@ use pgherd_wire::frontend::{Bind, Parse};
 use proptest::prelude::*;
 
 use super::super::cutter::{Cutter, Piece};
-use super::super::tap::WireState;
+use super::super::heard::WireState;
 use super::*;
 
 type Message = (u8, Vec<u8>);
@@ -57,13 +57,12 @@ fn tags(bytes: &[u8]) -> String {
 }
 
 fn logged_in(is_pooled: bool) -> Exchange {
-    let tap = Arc::new(Tap::new(None));
-    let mut exchange = Exchange::new(tap.clone());
+    let mut exchange = Exchange::new(Tap::new(None));
     exchange.write(b"\0\0\0\x08\0\x03\0\0").unwrap();
     assert_eq!(go(&mut exchange).len(), 8);
     let mut welcome = bytes(&[(b'K', vec![0, 0, 0, 7, 1, 2, 3, 4]), (b'Z', b"I".to_vec())]);
     assert_eq!(exchange.read(&mut welcome).unwrap(), welcome.len());
-    tap.find_pooler(Some(if is_pooled { 8 } else { 7 }));
+    exchange.tap.heard().find_pooler(Some(if is_pooled { 8 } else { 7 }));
     exchange
 }
 
@@ -114,9 +113,20 @@ fn what_passes_in_part_is_followed_by_the_rest() {
     assert!(!exchange.passes(&second), "it would come before the rest");
     exchange.write(&second).unwrap();
     assert_eq!(go(&mut exchange), [&first[7..], &second].concat());
-    assert_eq!(exchange.tap.standing().0, WireState::Owing);
+    assert_eq!(exchange.tap.heard().standing().0, WireState::Owing);
     exchange.read(&mut answered("CZ2CZ")).unwrap();
-    assert_eq!(exchange.tap.standing().0, WireState::Settled(TxStatus::Idle));
+    assert_eq!(exchange.tap.heard().standing().0, WireState::Settled(TxStatus::Idle));
+}
+
+#[test]
+fn what_follows_a_copy_that_was_refused_passes() {
+    let mut exchange = prepared();
+    assert!(exchange.passes(&written("Q")) && !exchange.passes(&written("BES")), "it may copy");
+    exchange.write(&written("BES")).unwrap();
+    assert!(!exchange.passes(&written("Q")), "it is not answered");
+    go(&mut exchange);
+    converse(&mut exchange, &[(B, "E", "S"), (B, "Z", "")]);
+    assert!(exchange.passes(&written("Q")));
 }
 
 #[test]
@@ -238,22 +248,22 @@ fn while_something_waits_an_answer_is_owed() {
     // Closing a portal changes nothing, and is not waited for.
     exchange.write(&bytes(&[(b'C', b"P\0".to_vec()), (b'S', Vec::new())])).unwrap();
     go(&mut exchange);
-    assert_eq!(exchange.tap.standing().0, WireState::Settled(TxStatus::Idle));
+    assert_eq!(exchange.tap.heard().standing().0, WireState::Settled(TxStatus::Idle));
     converse(&mut exchange, &[(D, "QCS", "")]);
-    assert_eq!(exchange.tap.standing().0, WireState::Owing);
+    assert_eq!(exchange.tap.heard().standing().0, WireState::Owing);
     converse(&mut exchange, &[(B, "3Z", "Q"), (B, "C", "")]);
-    assert_eq!(exchange.tap.standing().0, WireState::Owing);
+    assert_eq!(exchange.tap.heard().standing().0, WireState::Owing);
     converse(&mut exchange, &[(B, "Z", "")]);
-    assert_eq!(exchange.tap.standing().0, WireState::Settled(TxStatus::Idle));
+    assert_eq!(exchange.tap.heard().standing().0, WireState::Settled(TxStatus::Idle));
 
     // Until the driver has ended a copy that has failed.
     converse(
         &mut exchange,
         &[(D, "PDS", "PDS"), (B, "1tnZ", ""), (D, "BES", "PBEH"), (B, "12G", ""), (B, "E", "")],
     );
-    assert_eq!(exchange.tap.standing().0, WireState::Owing);
+    assert_eq!(exchange.tap.heard().standing().0, WireState::Owing);
     converse(&mut exchange, &[(D, "fS", "fS"), (B, "Z", "")]);
-    assert_eq!(exchange.tap.standing().0, WireState::Settled(TxStatus::Idle));
+    assert_eq!(exchange.tap.heard().standing().0, WireState::Settled(TxStatus::Idle));
 }
 
 #[test]
