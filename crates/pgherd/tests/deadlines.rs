@@ -48,6 +48,7 @@ async fn a_transaction_whose_time_is_up_commits_nothing_and_leaves_nothing_behin
     let error = transaction.query("SELECT pg_sleep(600)", &[]).await.unwrap_err();
     assert_eq!((error.kind(), error.sqlstate()), (ErrorKind::Deadline, Some("57014")), "{error}");
     assert_eq!((error.node(), error.retry()), (Some("coordinator"), Retry::Same));
+    assert_eq!(error.tries(), 1, "{error}");
     let text = error.to_string();
     assert!(text.contains("4s") && text.contains("a statement still ran on coordinator"), "{text}");
     // It takes no more, neither a statement nor a COMMIT.

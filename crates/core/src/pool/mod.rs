@@ -197,7 +197,7 @@ impl<B, W: PartialEq> Pool<B, W> {
     /// An idle backend ([`Reuse`] says which) is lent at once; otherwise the waiter is queued.
     pub fn acquire(&mut self, waiter: W, now: Instant) -> Acquired<B> {
         // Idle backends and waiters never exist together, so nobody is overtaken here.
-        if let Some(backend) = self.pop_idle() {
+        if let Some(backend) = self.lend_idle() {
             return Acquired::Lease(backend);
         }
         if self.waiters.len() >= self.bounds.max_waiting {
@@ -209,12 +209,31 @@ impl<B, W: PartialEq> Pool<B, W> {
         Acquired::Queued { open: self.wants_open(now) }
     }
 
+    /// The idle backend that is lent next.
+    pub fn next_idle(&self) -> Option<&B> {
+        let idle = match self.bounds.reuse {
+            Reuse::Newest => self.idle.back(),
+            Reuse::Oldest => self.idle.front(),
+        };
+        idle.map(|idle| &idle.backend)
+    }
+
+    /// Lends it, if there is one: [`Self::acquire`] for who does not wait.
+    pub fn lend_idle(&mut self) -> Option<B> {
+        let idle = match self.bounds.reuse {
+            Reuse::Newest => self.idle.pop_back(),
+            Reuse::Oldest => self.idle.pop_front(),
+        };
+        self.busy += usize::from(idle.is_some());
+        idle.map(|idle| idle.backend)
+    }
+
     /// The backend that was lent turned out to be gone before it was of any use: asks again for
     /// the same waiter, who began to wait at `since` and so comes before all others.
     pub fn reacquire(&mut self, waiter: W, since: Instant, now: Instant) -> Acquired<B> {
         self.unborrow();
         self.slots.give();
-        if let Some(backend) = self.pop_idle() {
+        if let Some(backend) = self.lend_idle() {
             return Acquired::Lease(backend);
         }
         let at = self.waiters.partition_point(|waiting| waiting.since < since);
@@ -496,15 +515,6 @@ impl<B, W: PartialEq> Pool<B, W> {
     pub fn declined(&mut self, now: Instant) -> bool {
         self.slots.give();
         self.wants_open(now)
-    }
-
-    fn pop_idle(&mut self) -> Option<B> {
-        let idle = match self.bounds.reuse {
-            Reuse::Newest => self.idle.pop_back(),
-            Reuse::Oldest => self.idle.pop_front(),
-        };
-        self.busy += usize::from(idle.is_some());
-        idle.map(|idle| idle.backend)
     }
 
     fn place(&mut self, backend: B, since: Instant) -> Placed<B, W> {

@@ -6,11 +6,13 @@
 //! Reads no clock, socket or global: the same input always gives the same route. Health is part
 //! of the snapshot, so routing never waits; nothing is allocated.
 
+mod only;
 mod own_writes;
 mod policy;
 mod rule;
 mod token;
 
+pub use only::OnlyRoutes;
 pub use own_writes::OwnWrites;
 pub use policy::RoutePolicy;
 pub use rule::Rule;
@@ -245,6 +247,9 @@ fn read(
     if !policy.read_from_replicas {
         return Ok(primary(group, Rule::ReadsStayOnPrimary));
     }
+    if group.replicas.is_empty() {
+        return Ok(primary(group, rules.primary));
+    }
     let replicas = group.replicas.iter().copied();
     let readable =
         replicas.clone().filter(|replica| session.may_read_from(*replica, group.id, topology));
@@ -255,9 +260,7 @@ fn read(
         None if replicas.clone().any(|replica| topology.is_readable_replica(replica)) => {
             Ok(primary(group, Rule::OwnWritesOnPrimary))
         }
-        None if policy.fall_back_to_primary || group.replicas.is_empty() => {
-            Ok(primary(group, rules.primary))
-        }
+        None if policy.fall_back_to_primary => Ok(primary(group, rules.primary)),
         None => Err(RouteError::NoReplica { group: group.id, replicas: group.replicas.len() }),
     }
 }

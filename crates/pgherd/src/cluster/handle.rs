@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::{join_all, try_join_all};
 use pgherd_core::balance::Balancer;
 use pgherd_core::retry::{RetryBudget, RetryConfig};
-use pgherd_core::route::{OwnWrites, RoutePolicy, WriteToken};
+use pgherd_core::route::{OnlyRoutes, OwnWrites, RoutePolicy, WriteToken};
 use pgherd_core::sql::{ClassCache, Classified, Classifier, QueryType};
 use pgherd_core::{Key, NodeId, Settings, Topology};
 use tokio::runtime::Handle;
@@ -66,6 +66,9 @@ pub struct DistributedPool(Arc<Inner>);
 pub(crate) struct Inner {
     settings: Arc<Settings>,
     policy: RoutePolicy,
+    only_routes: Option<OnlyRoutes>,
+    // That of the settings, at hand: each statement asks for it.
+    deadline: Duration,
     retry: RetryConfig,
     balancer: Balancer,
     budget: RetryBudget,
@@ -160,12 +163,15 @@ impl DistributedPool {
         monitor.cuts(pools.iter().map(|pool| pool.dialer().lines().clone()).collect());
         let sweeper = runtime
             .spawn(sweep(pools.iter().map(Arc::downgrade).collect(), limits.0.upkeep_interval()));
+        let only_routes = OnlyRoutes::of(&topology, &policy);
         let balancer = Balancer::new(policy.balance, topology.nodes().len(), 0);
         let budget = RetryBudget::new(settings.retry_budget(), Instant::now());
         let has_shards = topology.shard_count() > 0;
         Ok(Self(Arc::new_cyclic(|inner| Inner {
             _keeper: has_shards.then(|| Keeper::spawn(inner.clone(), &settings.transactions)),
+            only_routes,
             policy,
+            deadline: settings.retry.deadline,
             retry: settings.retry_config(),
             balancer,
             budget,
@@ -596,6 +602,15 @@ impl DistributedPool {
 
     pub(crate) fn policy(&self) -> &RoutePolicy {
         &self.0.policy
+    }
+
+    pub(crate) fn deadline(&self) -> Duration {
+        self.0.deadline
+    }
+
+    /// Where statements run, if there is but one node.
+    pub(crate) fn only_routes(&self) -> Option<&OnlyRoutes> {
+        self.0.only_routes.as_ref()
     }
 
     pub(crate) fn balancer(&self) -> &Balancer {

@@ -9,9 +9,10 @@ use pgherd_core::route::Route;
 use pgherd_core::sql::QueryType;
 use tokio_postgres::{Client, Transaction, TransactionBuilder};
 
+use super::lent::Loan;
 use super::node_pool::{ANSWER_DELAY, Nodes};
-use super::state::TakenAt;
-use super::{AcquireError, Lent, NodePool};
+use super::state::{Slot, TakenAt};
+use super::{AcquireError, NodePool};
 use crate::conn::{Backend, Standing};
 use crate::session::Writing;
 
@@ -42,7 +43,7 @@ use crate::session::Writing;
 #[must_use = "dropping the lease releases the backend"]
 pub struct Lease {
     // `Some` until drop.
-    backend: Option<Lent<Nodes>>,
+    slot: Option<Box<Slot<Backend>>>,
     pool: Arc<NodePool>,
     route: Route,
     before: Mark,
@@ -68,16 +69,26 @@ impl Lease {
         route: Route,
         taken_at: TakenAt,
     ) -> Result<Self, AcquireError> {
-        let backend = pool.acquire(taken_at).await?;
+        Ok(Self::of(pool, pool.acquire(taken_at).await?, route))
+    }
+
+    /// The same of a backend that is there and fit; `None` is for [`Self::acquire`].
+    pub(crate) fn of_idle(pool: &Arc<NodePool>, route: Route, taken_at: TakenAt) -> Option<Self> {
+        Some(Self::of(pool, pool.lend_idle(taken_at)?, route))
+    }
+
+    fn of(pool: &Arc<NodePool>, loan: Loan<'_, Nodes>, route: Route) -> Self {
+        let slot = loan.into_slot();
+        let backend = &slot.backend;
         let before = Mark { statements: backend.statements(), errors: backend.errors() };
-        Ok(Self {
-            backend: Some(backend),
+        Self {
+            slot: Some(slot),
             pool: pool.clone(),
             route,
             before,
             counted_as: None,
             _writing: None,
-        })
+        }
     }
 
     /// Has its statements counted one by one, as they appear on the wire.
@@ -216,7 +227,7 @@ impl Lease {
     }
 
     pub(crate) fn backend(&self) -> &Backend {
-        self.backend.as_ref().expect("a lease has its backend until it is dropped")
+        &self.slot.as_ref().expect("a lease has its backend until it is dropped").backend
     }
 
     pub(crate) fn pool(&self) -> &Arc<NodePool> {
@@ -225,8 +236,8 @@ impl Lease {
 
     // Not as DerefMut: two clients could be swapped between their leases.
     fn client_mut(&mut self) -> &mut Client {
-        let lent = self.backend.as_mut().expect("a lease has its backend until it is dropped");
-        lent.backend_mut().client_mut()
+        let slot = self.slot.as_mut().expect("a lease has its backend until it is dropped");
+        slot.backend.client_mut()
     }
 
     /// Statements that left on this lease in full and so may have run.
@@ -254,12 +265,14 @@ impl fmt::Debug for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let Some(backend) = self.backend.take() else { return };
+        let Some(slot) = self.slot.take() else { return };
+        let loan = self.pool.loan(slot);
+        let backend = &loan.slot().backend;
         // First: it moves what is still queued onto the wire, where it is counted.
         let standing = backend.standing();
         let statements = backend.statements() - self.before.statements;
         let errors = backend.errors() - self.before.errors;
         self.pool.count(statements, errors, self.counted_as);
-        self.pool.release(backend, standing);
+        self.pool.release(loan, standing);
     }
 }

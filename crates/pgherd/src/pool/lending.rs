@@ -6,13 +6,14 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pgherd_core::pool::{Acquired, Placed, PoolLoad};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::hooks::Observer;
+use super::lent::Loan;
 use super::place::Place;
 use super::state::{Effects, Slot, State, TakenAt};
 use super::{AcquireError, CloseReason, Lent, Limits, Manager, OverdueLease, PoolCounts};
@@ -91,7 +92,7 @@ pub(super) struct Shared<M: Manager> {
     pub(super) observer: Option<Observer>,
     pub(super) runtime: Handle,
     pub(super) serials: AtomicU64,
-    // Held for one step of the machine and the bookkeeping of its outcome.
+    // Held for one step of the machine, a look at a backend, and the bookkeeping of the outcome.
     pub(super) state: Mutex<State<M::Backend>>,
     // Signalled when a backend is closed in a closed pool.
     pub(super) emptied: Notify,
@@ -100,6 +101,11 @@ pub(super) struct Shared<M: Manager> {
 /// The time as the runtime sees it, which a test may have stopped.
 pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+/// Whether that long has passed since then.
+fn is_older(since: Instant, limit: Duration, now: Instant) -> bool {
+    since.checked_add(limit).is_some_and(|until| until < now)
 }
 
 enum Tried<B> {
@@ -192,12 +198,38 @@ impl<M: Manager> Pool<M> {
         taken_at: TakenAt,
     ) -> impl Future<Output = Result<Lent<M>, AcquireError>> + Send + use<M> {
         let shared = self.0.clone();
-        async move { shared.acquire(taken_at).await }
+        async move {
+            let slot = shared.acquire(taken_at).await?.into_slot();
+            Ok(Lent::new(slot, shared))
+        }
     }
 }
 
 impl<M: Manager> Shared<M> {
-    async fn acquire(mut self: Arc<Self>, taken_at: TakenAt) -> Result<Lent<M>, AcquireError> {
+    /// Lends an idle backend that is fit, as there nearly always is; `None` is for [`Self::acquire`].
+    /// For managers without a word in it: [`Manager::may_lend`] is not asked.
+    pub(super) fn lend_idle(self: &Arc<Self>, taken_at: TakenAt) -> Option<Loan<'_, M>> {
+        let now = now();
+        let slot = {
+            let mut state = self.state.lock();
+            let slot = state.machine.next_idle()?;
+            if state.is_closed || !matches!(self.fitness(slot, now), Fitness::Fit) {
+                return None;
+            }
+            let slot = state.machine.lend_idle()?;
+            state.lend(&slot, taken_at, now);
+            slot
+        };
+        let loan = Loan::new(slot, self);
+        self.observe(|| PoolEvent::Acquired { waited: Duration::ZERO });
+        Some(loan)
+    }
+
+    /// As [`Pool::acquire`].
+    pub(super) async fn acquire(
+        self: &Arc<Self>,
+        taken_at: TakenAt,
+    ) -> Result<Loan<'_, M>, AcquireError> {
         let started = now();
         let mut found = started;
         let tried = poll_fn(|cx| Poll::Ready(self.try_acquire(taken_at, started, cx.waker())));
@@ -206,28 +238,26 @@ impl<M: Manager> Shared<M> {
             let slot = match tried {
                 Tried::Lent(slot) => slot,
                 Tried::Queued(waiter) => {
-                    let slot = Place::new(&self, waiter).await?;
+                    let slot = Place::new(self, waiter).await?;
                     // Handed over as it was released or opened: as good as it was then.
                     found = slot.idle_since;
                     slot
                 }
             };
-            // Moved, not cloned: the count of a pool's owners is what all its users share.
-            let lent = Lent::new(slot, self);
-            let pool = lent.pool();
-            let reason = match pool.fitness(lent.slot(), found) {
-                Fitness::Fit => None,
+            let loan = Loan::new(slot, self);
+            let reason = match self.fitness(loan.slot(), found) {
+                Fitness::Fit if self.manager.may_lend(&loan.slot().backend) => None,
+                Fitness::Fit => Some(CloseReason::Hook),
                 Fitness::Unfit(reason) => Some(reason),
                 // Boxed, here and elsewhere, for it is rare, and would be most of each acquire's size.
-                Fitness::ToCheck => Box::pin(pool.check(&lent.slot().backend, started)).await,
+                Fitness::ToCheck => Box::pin(self.check(&loan.slot().backend, started)).await,
             };
             let Some(reason) = reason else {
-                pool.observe(|| PoolEvent::Acquired { waited: now() - started });
-                return Ok(lent);
+                self.observe(|| PoolEvent::Acquired { waited: now() - started });
+                return Ok(loan);
             };
-            self = pool.clone();
             found = now();
-            let slot = lent.into_slot();
+            let slot = loan.into_slot();
             let replaced = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
             tried = self.replace(slot, reason, (taken_at, started, replaced), found)?;
         }
@@ -282,10 +312,8 @@ impl<M: Manager> Shared<M> {
             Fitness::Unfit(CloseReason::Ended)
         } else if slot.dies_at <= now {
             Fitness::Unfit(CloseReason::Lifetime)
-        } else if now.saturating_duration_since(slot.idle_since) > self.limits.check_after {
+        } else if is_older(slot.idle_since, self.limits.check_after, now) {
             Fitness::ToCheck
-        } else if !self.manager.may_lend(&slot.backend) {
-            Fitness::Unfit(CloseReason::Hook)
         } else {
             Fitness::Fit
         }
@@ -360,11 +388,7 @@ impl<M: Manager> Shared<M> {
         tried
     }
 
-    pub(super) fn timed_out(
-        &self,
-        state: &State<M::Backend>,
-        waited: std::time::Duration,
-    ) -> AcquireError {
+    pub(super) fn timed_out(&self, state: &State<M::Backend>, waited: Duration) -> AcquireError {
         AcquireError::TimedOut {
             node: self.node(),
             waited,
@@ -398,31 +422,32 @@ impl<M: Manager> Shared<M> {
     fn give_on(self: &Arc<Self>, mut slot: Box<Slot<M::Backend>>, now: Instant) {
         slot.idle_since = now;
         slot.heard_at = now;
-        let key = slot.key;
-        self.place(now, |state| {
-            let taken = state.leases[key].take();
-            let placed = state.machine.release(slot, now);
-            (placed, taken)
-        });
+        let mut state = self.state.lock();
+        let taken = state.leases[slot.key].take();
+        let effects = match state.machine.release(slot, now) {
+            Placed::Idle => None,
+            placed => Some(state.placed(placed, now)),
+        };
+        drop(state);
+        if let Some(taken) = taken {
+            self.observe(|| PoolEvent::Released { held: now - taken.since });
+        }
+        if let Some(effects) = effects {
+            self.carry_out(effects);
+        }
     }
 
     /// One step of the machine that places a backend, and what follows from it.
     pub(super) fn place(
         self: &Arc<Self>,
         now: Instant,
-        step: impl FnOnce(
-            &mut State<M::Backend>,
-        )
-            -> (Placed<Box<Slot<M::Backend>>, usize>, Option<super::state::Taken>),
+        step: impl FnOnce(&mut State<M::Backend>) -> Placed<Box<Slot<M::Backend>>, usize>,
     ) {
-        let (effects, taken) = {
+        let effects = {
             let mut state = self.state.lock();
-            let (placed, taken) = step(&mut state);
-            (state.placed(placed, now), taken)
+            let placed = step(&mut state);
+            state.placed(placed, now)
         };
-        if let Some(taken) = taken {
-            self.observe(|| PoolEvent::Released { held: now - taken.since });
-        }
         self.carry_out(effects);
     }
 

@@ -16,17 +16,26 @@ pub struct Lent<M: Manager> {
     pool: Arc<Shared<M>>,
 }
 
+/// The same, of a pool that others keep alive: to count who does costs two locked instructions.
+pub(super) struct Loan<'p, M: Manager> {
+    // `Some` until drop.
+    slot: Option<Box<Slot<M::Backend>>>,
+    pool: &'p Arc<Shared<M>>,
+}
+
 impl<M: Manager> Lent<M> {
     pub(super) fn new(slot: Box<Slot<M::Backend>>, pool: Arc<Shared<M>>) -> Self {
+        Self { slot: Some(slot), pool }
+    }
+}
+
+impl<'p, M: Manager> Loan<'p, M> {
+    pub(super) fn new(slot: Box<Slot<M::Backend>>, pool: &'p Arc<Shared<M>>) -> Self {
         Self { slot: Some(slot), pool }
     }
 
     pub(super) fn slot(&self) -> &Slot<M::Backend> {
         self.slot.as_ref().expect("it is there until drop")
-    }
-
-    pub(super) fn pool(&self) -> &Arc<Shared<M>> {
-        &self.pool
     }
 
     /// Takes the backend out, which then is not given back by itself.
@@ -40,22 +49,25 @@ impl<M: Manager> Lent<M> {
             self.pool.release(slot, fate);
         }
     }
-
-    /// The backend, to be changed.
-    pub(super) fn backend_mut(&mut self) -> &mut M::Backend {
-        &mut self.slot.as_mut().expect("it is there until drop").backend
-    }
 }
 
 impl<M: Manager> Deref for Lent<M> {
     type Target = M::Backend;
 
     fn deref(&self) -> &M::Backend {
-        &self.slot().backend
+        &self.slot.as_ref().expect("it is there until drop").backend
     }
 }
 
 impl<M: Manager> Drop for Lent<M> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            drop(Loan::new(slot, &self.pool));
+        }
+    }
+}
+
+impl<M: Manager> Drop for Loan<'_, M> {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
             let fate = self.pool.manager.fate(&slot.backend);

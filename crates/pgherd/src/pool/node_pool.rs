@@ -21,8 +21,9 @@ use pgherd_core::sql::{QueryType, Remains};
 use tokio::runtime::Handle;
 use tracing::debug;
 
-use super::state::TakenAt;
-use super::{AcquireError, CloseReason, Fate, Hooks, Lent, Limits, Manager};
+use super::lent::Loan;
+use super::state::{Slot, TakenAt};
+use super::{AcquireError, CloseReason, Fate, Hooks, Limits, Manager};
 use super::{Pool, PoolEvent, Verdict};
 use crate::cluster::Counting;
 use crate::conn::{Backend, Dialer, LeftState, Standing};
@@ -134,14 +135,30 @@ impl NodePool {
     }
 
     /// Borrows a backend. Dropping the future leaves the queue as if it had never been called.
-    pub(super) async fn acquire(&self, taken_at: TakenAt) -> Result<Lent<Nodes>, AcquireError> {
-        self.pool.acquire_at(taken_at).await
+    pub(super) fn acquire(
+        &self,
+        taken_at: TakenAt,
+    ) -> impl Future<Output = Result<Loan<'_, Nodes>, AcquireError>> + Send {
+        self.pool.0.acquire(taken_at)
+    }
+
+    /// Borrows a backend that is idle and fit, if there is one and nobody else has a say in it.
+    pub(super) fn lend_idle(&self, taken_at: TakenAt) -> Option<Loan<'_, Nodes>> {
+        match self.pool.manager().hooks.on_acquire {
+            Some(_) => None,
+            None => self.pool.0.lend_idle(taken_at),
+        }
+    }
+
+    /// A backend that was borrowed here, to be given back.
+    pub(super) fn loan(&self, slot: Box<Slot<Backend>>) -> Loan<'_, Nodes> {
+        Loan::new(slot, &self.pool.0)
     }
 
     /// Takes back a borrowed backend that was just seen to stand like this.
-    pub(super) fn release(&self, lent: Lent<Nodes>, standing: Standing) {
-        let fate = self.pool.manager().fate_of(&lent, standing);
-        lent.release(fate);
+    pub(super) fn release(&self, loan: Loan<'_, Nodes>, standing: Standing) {
+        let fate = self.pool.manager().fate_of(&loan.slot().backend, standing);
+        loan.release(fate);
     }
 }
 

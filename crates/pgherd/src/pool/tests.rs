@@ -244,6 +244,60 @@ async fn a_backend_that_was_idle_for_long_is_asked_and_replaced_without_failing_
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_idle_backend_is_lent_at_once_unless_it_has_to_be_looked_at() {
+    let fake = Fake::new(&[WORKS]);
+    let limits = Limits { check_after: ms(500), max_lifetime: ms(100_000), ..limits(1) };
+    let pool = pool(&fake, limits);
+    assert!(lend_idle(&pool).is_none(), "none is open");
+    drop(pool.acquire().await.unwrap());
+    let lent = lend_idle(&pool).unwrap();
+    assert!(lend_idle(&pool).is_none(), "it is lent");
+    lent.is_dead.store(true, Ordering::Relaxed);
+    assert_eq!((pool.load().busy, pool.counts().acquires), (1, 2));
+    drop(lent);
+    drop(pool.acquire().await.unwrap());
+    assert!(lend_idle(&pool).is_some(), "it is fresh");
+    sleep(ms(501)).await;
+    assert!(lend_idle(&pool).is_none(), "it is to be asked");
+    assert_eq!((pool.load().busy, pool.load().idle), (0, 1));
+    pool.close();
+    assert!(lend_idle(&pool).is_none(), "it is closed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_backend_that_is_too_old_is_not_lent_at_once() {
+    let fake = Fake::new(&[WORKS]);
+    let limits = Limits { max_lifetime: ms(1_000), ..limits(1) };
+    let pool = pool(&fake, Limits { check_after: ms(1 << 40), ..limits });
+    drop(pool.acquire().await.unwrap());
+    assert!(lend_idle(&pool).is_some());
+    sleep(ms(1_001)).await;
+    assert!(lend_idle(&pool).is_none());
+    assert_eq!((pool.load().busy, pool.load().idle), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_that_panics_keeps_no_backend() {
+    let fake = Fake::new(&[WORKS]);
+    let is_armed = Arc::new(AtomicBool::new(false));
+    let observer: hooks::Observer = {
+        let is_armed = is_armed.clone();
+        Arc::new(move |_: &str, event: PoolEvent<'_>| {
+            let is_acquire = matches!(event, PoolEvent::Acquired { .. });
+            assert!(!is_acquire || !is_armed.load(Ordering::Relaxed), "as it is meant to");
+        })
+    };
+    let pool = Pool::observed(fake.clone(), limits(1), Handle::current(), Some(observer));
+    drop(pool.acquire().await.unwrap());
+    is_armed.store(true, Ordering::Relaxed);
+    let lending = std::panic::AssertUnwindSafe(|| lend_idle(&pool).map(drop));
+    assert!(std::panic::catch_unwind(lending).is_err());
+    is_armed.store(false, Ordering::Relaxed);
+    assert_eq!((pool.load().busy, pool.load().idle, fake.live()), (0, 1, 1));
+    assert!(lend_idle(&pool).is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn backends_opened_together_do_not_die_together() {
     let fake = Fake::new(&[WORKS]);
     let limits = Limits { max_lifetime: ms(100_000), check_after: ms(1 << 40), ..limits(20) };
@@ -509,6 +563,7 @@ fn an_acquire_that_is_dropped_at_any_of_its_polls_loses_nothing() {
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Acquire,
+    LendIdle,
     PollAll,
     DropAcquire(usize),
     Release(usize),
@@ -523,6 +578,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         5 => Just(Step::Acquire),
+        2 => Just(Step::LendIdle),
         3 => Just(Step::PollAll),
         2 => any::<usize>().prop_map(Step::DropAcquire),
         4 => any::<usize>().prop_map(Step::Release),
@@ -533,6 +589,12 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Upkeep),
         1 => any::<bool>().prop_map(Step::Checks),
     ]
+}
+
+/// An acquire that does not wait.
+fn lend_idle(pool: &Pool<Fake>) -> Option<Lent<Fake>> {
+    let slot = pool.0.lend_idle(None)?.into_slot();
+    Some(Lent::new(slot, pool.0.clone()))
 }
 
 type Acquiring = Pin<Box<dyn Future<Output = Result<Lent<Fake>, AcquireError>>>>;
@@ -586,6 +648,7 @@ impl Schedule {
                     std::task::Poll::Pending => self.waiting.push(acquire),
                 }
             }
+            Step::LendIdle => self.leases.extend(lend_idle(&self.pool)),
             Step::PollAll => self.poll_all().await,
             Step::DropAcquire(which) => {
                 if let Some(at) = which.checked_rem(self.waiting.len()) {

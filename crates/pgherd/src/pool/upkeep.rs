@@ -6,8 +6,9 @@ use std::sync::Arc;
 use tracing::{debug, warn};
 
 use super::lending::{Pool, Shared, now};
+use super::lent::Loan;
 use super::state::Slot;
-use super::{CloseReason, Lent, Manager, PoolEvent};
+use super::{CloseReason, Manager, PoolEvent};
 
 impl<M: Manager> Pool<M> {
     /// Closes idle backends that were not needed for long or are too old, opens what is then
@@ -59,13 +60,13 @@ impl<M: Manager> Shared<M> {
             };
             let Some((slot, since)) = borrowed else { return };
             // Given back also when the future is dropped.
-            let lent = Lent::new(slot, self.clone());
-            let check = self.manager.check(&lent.slot().backend);
+            let loan = Loan::new(slot, self);
+            let check = self.manager.check(&loan.slot().backend);
             let answer = tokio::time::timeout(self.limits.check_limit(), check).await;
-            let mut slot = lent.into_slot();
+            let mut slot = loan.into_slot();
             if answer == Ok(true) {
                 slot.heard_at = now();
-                self.place(now(), |state| (state.machine.put_back(slot, since), None));
+                self.place(now(), |state| state.machine.put_back(slot, since));
             } else {
                 debug!(node = %self.manager.node(), "an idle backend no longer answers");
                 self.discard(slot, CloseReason::CheckFailed);

@@ -8,7 +8,7 @@ use pgherd_core::route::{
     Loads, OwnWrites, QuerySpec, Route, RoutePolicy, Rule, SessionState, route,
 };
 use pgherd_core::sql::QueryType;
-use pgherd_core::{NodeId, NodeRole, Topology};
+use pgherd_core::{GroupId, NodeId, NodeRole, Topology};
 use pgherd_wire::sqlstate;
 use tracing::{debug, warn};
 
@@ -28,6 +28,19 @@ struct Tries {
     needs_primary: bool,
     // What replicas have to have replayed.
     own_writes: Option<OwnWrites>,
+}
+
+/// What routing has found.
+enum Choice {
+    Found(Route),
+    /// A group that has no primary, which is needed.
+    Lacks(GroupId),
+}
+
+/// An acquire that has to wait, or where a hook has a say, or that fails.
+struct Begun {
+    tries: Tries,
+    first: Result<Choice, Error>,
 }
 
 impl DistributedPool {
@@ -74,8 +87,12 @@ impl DistributedPool {
     /// Borrows a backend for a caller, from another node where the first has none.
     /// `taken_at` is named when it is held for too long.
     pub(crate) async fn lease(&self, ask: &Ask, taken_at: TakenAt) -> Result<Lease, Error> {
+        let begun = match self.lease_now(ask, taken_at) {
+            Ok(lease) => return Ok(lease),
+            Err(begun) => begun,
+        };
         let progress = Progress::of(ask);
-        progress.within(pin!(self.try_lease(ask, taken_at, &progress))).await
+        progress.within(pin!(self.lease_in_time(ask, taken_at, begun, &progress))).await
     }
 
     /// The same in the time of something larger.
@@ -85,25 +102,51 @@ impl DistributedPool {
         taken_at: TakenAt,
         progress: &Progress,
     ) -> Result<Lease, Error> {
-        let query_type = ask.query.query_type;
+        match self.lease_now(ask, taken_at) {
+            Ok(lease) => {
+                progress.waits_at(lease.pool(), 1);
+                Ok(lease)
+            }
+            Err(begun) => self.lease_in_time(ask, taken_at, begun, progress).await,
+        }
+    }
+
+    /// A lease of a backend that is there, as nearly always: without what it takes to wait. Otherwise
+    /// how far it has come.
+    fn lease_now(&self, ask: &Ask, taken_at: TakenAt) -> Result<Lease, Begun> {
         let mut tries = Tries::of(ask);
+        let first = self.choose_now(&ask.query, &mut tries);
+        if let Ok(Choice::Found(route)) = first
+            && let Some(lease) = Lease::of_idle(self.node_pool(route.node), route, taken_at)
+        {
+            ask.note(route);
+            return Ok(tries.lent(lease, ask));
+        }
+        Err(Begun { tries, first })
+    }
+
+    async fn lease_in_time(
+        &self,
+        ask: &Ask,
+        taken_at: TakenAt,
+        begun: Begun,
+        progress: &Progress,
+    ) -> Result<Lease, Error> {
+        let Begun { mut tries, first } = begun;
+        let mut choice = first?;
         loop {
-            let route = self.choose(&ask.query, &mut tries).await?;
+            let route = self.found(&ask.query, &mut tries, choice).await?;
             ask.note(route);
             let pool = self.node_pool(route.node);
             progress.waits_at(pool, tries.count + 1);
             let error = match Lease::acquire(pool, route, taken_at).await {
-                Ok(mut lease) => {
-                    lease.count_as(query_type);
-                    ask.bind(&mut lease, tries.needs_primary);
-                    let (node, group, rule) = (lease.node(), route.group, route.rule);
-                    debug!(node, %group, attempt = tries.count + 1, %rule, "backend lent");
-                    return Ok(lease);
-                }
+                Ok(lease) => return Ok(tries.lent(lease, ask)),
                 Err(error) => Error::from(error),
             };
             // Nothing was sent, so no text matters.
+            let query_type = ask.query.query_type;
             self.wait_for_next_try(query_type, "", route, &mut tries, error, progress).await?;
+            choice = self.choose_now(&ask.query, &mut tries)?;
         }
     }
 
@@ -112,18 +155,37 @@ impl DistributedPool {
         self.choose(spec, &mut Tries::default()).await
     }
 
-    /// Routes by the newest snapshot. What belongs on a primary waits while its group has none,
-    /// unless there is no other node that could become it: then the attempt tells.
     async fn choose(&self, spec: &QuerySpec, tries: &mut Tries) -> Result<Route, Error> {
-        let group = {
-            let topology = self.health().peek();
-            let route = self.route_by(spec, &topology, tries)?;
-            let group = topology.group_of(route.node);
-            let is_for_primary = route.node == group.primary;
-            if !is_for_primary || group.replicas.is_empty() || topology.has_primary(group.id) {
-                return Ok(route);
-            }
-            group.id
+        let choice = self.choose_now(spec, tries)?;
+        self.found(spec, tries, choice).await
+    }
+
+    /// Routes by the newest snapshot. What belongs on a primary is to wait while its group has none,
+    /// unless there is no other node that could become it: then the attempt tells.
+    fn choose_now(&self, spec: &QuerySpec, tries: &mut Tries) -> Result<Choice, Error> {
+        if let Some(route) = self.only_routes().and_then(|only| only.route(spec)) {
+            return Ok(Choice::Found(route));
+        }
+        let topology = self.health().peek();
+        let route = self.route_by(spec, &topology, tries)?;
+        let group = topology.group_of(route.node);
+        let is_for_primary = route.node == group.primary;
+        if !is_for_primary || group.replicas.is_empty() || topology.has_primary(group.id) {
+            return Ok(Choice::Found(route));
+        }
+        Ok(Choice::Lacks(group.id))
+    }
+
+    /// The route of a choice, once there is a primary if it lacks one.
+    async fn found(
+        &self,
+        spec: &QuerySpec,
+        tries: &mut Tries,
+        choice: Choice,
+    ) -> Result<Route, Error> {
+        let group = match choice {
+            Choice::Found(route) => return Ok(route),
+            Choice::Lacks(group) => group,
         };
         let limit = self.settings().routing.primary_wait;
         let topology = Box::pin(self.health().wait_for_primary(group, limit)).await?;
@@ -154,7 +216,10 @@ impl DistributedPool {
     ) -> Result<A::Answer, Error> {
         let (pool, attempt) = (self.node_pool(route.node), tries.count + 1);
         progress.waits_at(pool, attempt);
-        let mut lease = Lease::acquire(pool, route, None).await?;
+        let mut lease = match Lease::of_idle(pool, route, None) {
+            Some(lease) => lease,
+            None => Lease::acquire(pool, route, None).await?,
+        };
         ask.bind(&mut lease, tries.needs_primary);
         progress.runs();
         let (node, group, rule) = (lease.node(), route.group, route.rule);
@@ -244,6 +309,15 @@ impl Tries {
         let is_read = ask.query.query_type == QueryType::Read;
         let own_writes = ask.session.as_ref().filter(|_| is_read).map(Session::written);
         Self { own_writes, ..Self::default() }
+    }
+
+    /// A lease that the last try has led to, made what was asked for.
+    fn lent(&self, mut lease: Lease, ask: &Ask) -> Lease {
+        lease.count_as(ask.query.query_type);
+        ask.bind(&mut lease, self.needs_primary);
+        let (node, Route { group, rule, .. }) = (lease.node(), lease.route());
+        debug!(node, %group, attempt = self.count + 1, %rule, "backend lent");
+        lease
     }
 
     fn session(&self) -> SessionState<'_> {
