@@ -76,16 +76,13 @@ impl Exchange {
     /// That many of these bytes, which pass, were accepted by the socket. The others wait.
     pub(super) fn on_passed(&mut self, bytes: &[u8], written: usize) {
         let (written, left) = bytes.split_at(written);
-        self.tap.on_written(written, !left.is_empty());
         if !left.is_empty() {
             self.outgoing.extend_from_slice(left);
             self.is_quiet = false;
+            // First: of a part that was written the tap does not know that it is one.
+            self.note_waiting();
         }
-    }
-
-    /// The socket takes no more bytes for now.
-    pub(super) fn on_write_stalled(&mut self) {
-        self.tap.on_write_stalled();
+        self.tap.on_written(written);
     }
 
     /// Whether what waits is to leave before more is taken.
@@ -105,7 +102,7 @@ impl Exchange {
 
     /// That many bytes of it were accepted by the socket.
     pub(super) fn on_written(&mut self, bytes: usize) -> Result<(), WireError> {
-        self.tap.on_written(&self.outgoing[..bytes], bytes < self.outgoing.len());
+        self.tap.on_written(&self.outgoing[..bytes]);
         self.outgoing.drain(..bytes);
         self.advance()
     }
@@ -160,7 +157,7 @@ impl Exchange {
             for _ in 0..closed {
                 backend::put_empty(&mut self.made_up, backend::CLOSE_COMPLETE);
             }
-            backend::put_ready(&mut self.made_up, self.tap.heard().status());
+            backend::put_ready(&mut self.made_up, self.tap.status());
         }
         Ok(changed)
     }
@@ -173,10 +170,7 @@ impl Exchange {
                 break;
             }
         }
-        let is_holding = self.batches.held() > 0;
-        if std::mem::replace(&mut self.is_holding, is_holding) != is_holding {
-            self.tap.on_held(is_holding);
-        }
+        self.note_waiting();
         self.is_quiet = self.is_logged_in
             && self.outgoing.is_empty()
             && self.made_up.is_empty()
@@ -184,6 +178,14 @@ impl Exchange {
             && self.batches.are_quiet();
         self.names_matter = self.batches.names_matter();
         Ok(())
+    }
+
+    /// Tells the tap whether anything waits to be written.
+    fn note_waiting(&mut self) {
+        let is_holding = self.batches.held() > 0 || !self.outgoing.is_empty();
+        if std::mem::replace(&mut self.is_holding, is_holding) != is_holding {
+            self.tap.on_held(is_holding);
+        }
     }
 }
 

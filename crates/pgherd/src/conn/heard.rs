@@ -34,8 +34,6 @@ pub(super) enum WireState {
 #[repr(align(8))]
 pub(super) struct Facts {
     pub(super) state: WireState,
-    /// What the last ReadyForQuery said.
-    pub(super) status: TxStatus,
     pub(super) answered: Answered,
     /// What the session may hold, and the evidence if that is not nothing. No `Option`: of one that
     /// is none, a part is nobody's, and such bytes may not be copied with the others.
@@ -43,7 +41,7 @@ pub(super) struct Facts {
     pub(super) evidence: Evidence,
     pub(super) is_altered: bool,
     /// For the same reason: to eight.
-    pub(super) rest: [u8; 2],
+    pub(super) rest: [u8; 3],
 }
 
 /// See the module's header. The tap writes, except where it says otherwise.
@@ -147,11 +145,6 @@ impl Heard {
         (state, has_left.then_some(LeftState { remains, evidence }))
     }
 
-    /// Where the last ReadyForQuery said that the transaction stands.
-    pub(super) fn status(&self) -> TxStatus {
-        self.facts.load().status
-    }
-
     /// How far what was written has been answered.
     pub(super) fn answered(&self) -> Answered {
         self.facts.load().answered
@@ -241,9 +234,9 @@ mod tests {
     #[test]
     fn what_belongs_together_is_read_and_written_at_once() {
         assert!(AtomicCell::<Facts>::is_lock_free());
-        let of_fields = size_of::<(WireState, TxStatus, Answered)>()
+        let of_fields = size_of::<(WireState, Answered)>()
             + size_of::<(Remains, Evidence)>()
-            + size_of::<(bool, [u8; 2])>();
+            + size_of::<(bool, [u8; 3])>();
         assert_eq!(of_fields, size_of::<Facts>());
     }
 }

@@ -37,7 +37,7 @@ pub fn tap(lines: &[(bool, Vec<&[u8]>)]) -> Option<Account> {
     for (asks, pieces) in lines {
         for piece in pieces {
             match asks {
-                true => tap.on_written(piece, false),
+                true => tap.on_written(piece),
                 false => tap.on_read(piece),
             }
             assert!(
@@ -56,7 +56,7 @@ pub fn tap(lines: &[(bool, Vec<&[u8]>)]) -> Option<Account> {
             WireState::Settled(status) => Some(status),
             WireState::Owing | WireState::Broken => None,
         },
-        status: tap.heard().status(),
+        status: tap.status(),
         process_id: tap.heard().process_id(),
         last_tag: tap.heard().last_tag(),
         statements: tap.heard().statements(),

@@ -171,11 +171,8 @@ impl TappedSocket {
     #[inline(never)]
     fn write_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.exchange.outgoing().is_empty() {
-            let polled = Pin::new(&mut self.socket).poll_write(cx, self.exchange.outgoing());
-            if polled.is_pending() {
-                self.exchange.on_write_stalled();
-            }
-            match ready!(polled)? {
+            let Self { socket, exchange, .. } = &mut *self;
+            match ready!(Pin::new(socket).poll_write(cx, exchange.outgoing()))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 written => self.exchange.on_written(written).map_err(io::Error::other)?,
             }
@@ -256,7 +253,7 @@ impl AsyncWrite for TappedSocket {
         if let Poll::Ready(Err(error)) = self.poll_outgoing(cx) {
             return Poll::Ready(Err(error));
         }
-        if !self.exchange.made_up().is_empty() {
+        if self.exchange.has_made_up() {
             // The driver has read for this turn.
             cx.waker().wake_by_ref();
         }

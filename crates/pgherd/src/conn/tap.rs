@@ -31,19 +31,17 @@ pub(super) struct Tap {
     errors: u64,
     last_tag: Vec<u8>,
     suspicion: Suspicion,
-    is_write_stalled: bool,
     is_holding: bool,
     is_broken: bool,
 }
 
 const AT_LOGIN: Facts = Facts {
     state: WireState::Settled(TxStatus::Idle),
-    status: TxStatus::Idle,
     answered: Answered::All,
     remains: Remains::Nothing,
     evidence: Evidence::Tag,
     is_altered: false,
-    rest: [0; 2],
+    rest: [0; 3],
 };
 
 impl Tap {
@@ -61,7 +59,6 @@ impl Tap {
             errors: 0,
             last_tag: Vec::new(),
             suspicion: Suspicion::new(classes),
-            is_write_stalled: false,
             is_holding: false,
             is_broken: false,
         }
@@ -72,10 +69,9 @@ impl Tap {
         &self.heard
     }
 
-    /// Bytes were accepted by the socket; whether more of what the driver wrote waits for it.
-    pub(super) fn on_written(&mut self, bytes: &[u8], is_rest_waiting: bool) {
+    /// Bytes were accepted by the socket.
+    pub(super) fn on_written(&mut self, bytes: &[u8]) {
         self.follow();
-        self.is_write_stalled = is_rest_waiting;
         self.is_broken |= self.read_along(bytes).is_err();
         self.tell();
     }
@@ -123,13 +119,7 @@ impl Tap {
         Ok(())
     }
 
-    /// The socket takes no more bytes for now.
-    pub(super) fn on_write_stalled(&mut self) {
-        self.is_write_stalled = true;
-        self.tell();
-    }
-
-    /// Something is held that will be written after an answer; or nothing is any more.
+    /// Something waits to be written, for the socket or for an answer; or nothing does any more.
     pub(super) fn on_held(&mut self, is_holding: bool) {
         self.is_holding = is_holding;
         self.tell();
@@ -252,6 +242,11 @@ impl Tap {
         }
     }
 
+    /// Where the last ReadyForQuery said that the transaction stands.
+    pub(super) fn status(&self) -> TxStatus {
+        self.status
+    }
+
     /// Whether the backend has ended the login by saying that it is ready.
     pub(super) fn is_logged_in(&self) -> bool {
         self.is_logged_in
@@ -262,7 +257,7 @@ impl Tap {
             return WireState::Broken;
         }
         // Skipping: it has failed a copy and waits for a Sync, which the driver has yet to write.
-        if self.is_write_stalled || self.is_holding || self.replies.is_skipping() {
+        if self.is_holding || self.replies.is_skipping() {
             return WireState::Owing;
         }
         // Closing a prepared statement changes nothing; the driver does it in the background.
@@ -290,12 +285,11 @@ impl Tap {
         let left = self.suspicion.left();
         self.heard.tell(Facts {
             state: self.state(),
-            status: self.status,
             answered: self.answered(),
             remains: left.map_or(Remains::Nothing, |left| left.remains),
             evidence: left.map_or(Evidence::Tag, |left| left.evidence),
             is_altered: self.suspicion.is_altered(),
-            rest: [0; 2],
+            rest: [0; 3],
         });
     }
 }

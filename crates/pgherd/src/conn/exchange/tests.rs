@@ -251,7 +251,11 @@ fn while_something_waits_an_answer_is_owed() {
     assert_eq!(exchange.tap.heard().standing().0, WireState::Settled(TxStatus::Idle));
     converse(&mut exchange, &[(D, "QCS", "")]);
     assert_eq!(exchange.tap.heard().standing().0, WireState::Owing);
-    converse(&mut exchange, &[(B, "3Z", "Q"), (B, "C", "")]);
+    exchange.read(&mut answered("3Z")).unwrap();
+    let standing = exchange.tap.heard().standing().0;
+    assert_eq!(standing, WireState::Owing, "it is set free, and not written yet");
+    assert_eq!(tags(&go(&mut exchange)), "Q");
+    converse(&mut exchange, &[(B, "C", "")]);
     assert_eq!(exchange.tap.heard().standing().0, WireState::Owing);
     converse(&mut exchange, &[(B, "Z", "")]);
     assert_eq!(exchange.tap.heard().standing().0, WireState::Settled(TxStatus::Idle));

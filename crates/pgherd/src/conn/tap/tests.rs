@@ -16,8 +16,8 @@ fn message(tag: u8, body: &[u8]) -> Vec<u8> {
 fn logged_in() -> Tap {
     let classes = ClassCache::new(Classifier::default(), 1 << 20);
     let mut tap = Tap::new(Some(Arc::new(Mutex::new(classes))));
-    tap.on_written(b"\0\0\0\x08\0\x03\0\0", false);
-    tap.on_written(&message(frontend::PASSWORD, b"secret\0"), false);
+    tap.on_written(b"\0\0\0\x08\0\x03\0\0");
+    tap.on_written(&message(frontend::PASSWORD, b"secret\0"));
     tap.on_read(&message(backend::AUTHENTICATION, &[0, 0, 0, 0]));
     tap.on_read(&message(backend::KEY_DATA, &[0, 0, 0, 7, 1, 2, 3, 4]));
     tap.on_read(&message(backend::READY, b"I"));
@@ -25,7 +25,7 @@ fn logged_in() -> Tap {
 }
 
 fn exchange(tap: &mut Tap, sql: &str, tag: &str, status: &[u8]) {
-    tap.on_written(&message(frontend::QUERY, format!("{sql}\0").as_bytes()), false);
+    tap.on_written(&message(frontend::QUERY, format!("{sql}\0").as_bytes()));
     tap.on_read(&message(backend::COMMAND_COMPLETE, format!("{tag}\0").as_bytes()));
     tap.on_read(&message(backend::READY, status));
 }
@@ -42,7 +42,7 @@ fn a_transaction_is_seen_from_begin_to_rollback() {
     let mut tap = logged_in();
     exchange(&mut tap, "begin", "BEGIN", b"T");
     assert_eq!(tap.heard().standing().0, WireState::Settled(TxStatus::InTransaction));
-    tap.on_written(&message(frontend::QUERY, b"select 1/0\0"), false);
+    tap.on_written(&message(frontend::QUERY, b"select 1/0\0"));
     assert_eq!(tap.heard().standing().0, WireState::Owing);
     tap.on_read(&message(backend::ERROR, b"\0"));
     assert_eq!(tap.heard().standing().0, WireState::Owing);
@@ -63,7 +63,7 @@ fn closing_a_prepared_statement_in_the_background_leaves_the_backend_settled() {
     let mut prepare = message(frontend::PARSE, b"s1\0select 1\0\0\0");
     prepare.extend(message(frontend::DESCRIBE, b"Ss1\0"));
     prepare.extend(message(frontend::SYNC, b""));
-    tap.on_written(&prepare, false);
+    tap.on_written(&prepare);
     assert_eq!((tap.heard().standing().0, tap.heard().statements()), (WireState::Owing, 0));
     for tag in [backend::PARSE_COMPLETE, backend::PARAMETER_DESCRIPTION, backend::NO_DATA] {
         tap.on_read(&message(tag, b""));
@@ -71,8 +71,8 @@ fn closing_a_prepared_statement_in_the_background_leaves_the_backend_settled() {
     assert_eq!(tap.heard().standing().0, WireState::Owing);
     tap.on_read(&message(backend::READY, b"I"));
     assert_eq!(tap.heard().standing().0, WireState::Settled(TxStatus::Idle));
-    tap.on_written(&message(frontend::CLOSE, b"Ss1\0"), false);
-    tap.on_written(&message(frontend::SYNC, b""), false);
+    tap.on_written(&message(frontend::CLOSE, b"Ss1\0"));
+    tap.on_written(&message(frontend::SYNC, b""));
     assert_eq!(tap.heard().standing().0, WireState::Settled(TxStatus::Idle));
 }
 
@@ -80,9 +80,9 @@ fn closing_a_prepared_statement_in_the_background_leaves_the_backend_settled() {
 fn a_statement_counts_as_sent_only_when_its_last_byte_has_left() {
     let mut tap = logged_in();
     let execute = message(frontend::EXECUTE, b"\0\0\0\0\0");
-    tap.on_written(&execute[..execute.len() - 1], false);
+    tap.on_written(&execute[..execute.len() - 1]);
     assert_eq!(tap.heard().statements(), 0);
-    tap.on_written(&execute[execute.len() - 1..], false);
+    tap.on_written(&execute[execute.len() - 1..]);
     assert_eq!(tap.heard().statements(), 1);
 }
 
@@ -92,13 +92,13 @@ fn a_copy_in_is_settled_at_its_end() {
     let mut start = message(frontend::BIND, b"");
     start.extend(message(frontend::EXECUTE, b""));
     start.extend(message(frontend::SYNC, b""));
-    tap.on_written(&start, false);
+    tap.on_written(&start);
     tap.on_read(&message(backend::BIND_COMPLETE, b""));
     tap.on_read(&message(backend::COPY_IN, b""));
     assert_eq!(tap.heard().standing().0, WireState::Owing);
-    tap.on_written(&message(backend::COPY_DATA, b"1\n"), false);
-    tap.on_written(&message(backend::COPY_DONE, b""), false);
-    tap.on_written(&message(frontend::SYNC, b""), false);
+    tap.on_written(&message(backend::COPY_DATA, b"1\n"));
+    tap.on_written(&message(backend::COPY_DONE, b""));
+    tap.on_written(&message(frontend::SYNC, b""));
     tap.on_read(&message(backend::COMMAND_COMPLETE, b"COPY 1\0"));
     tap.on_read(&message(backend::READY, b"I"));
     assert_eq!(tap.heard().standing().0, WireState::Settled(TxStatus::Idle));
@@ -142,43 +142,15 @@ fn what_leaves_state_is_remembered() {
 }
 
 #[test]
-fn a_text_that_said_nothing_is_known_again_and_no_other_for_it() {
-    let mut tap = logged_in();
-    let long = format!("select '{}'", "x".repeat(300));
-    for _ in 0..2 {
-        for sql in ["select 1", "select 1", "", &long] {
-            exchange(&mut tap, sql, "SELECT 1", b"I");
-            assert_eq!(suspected(&tap), None, "{sql}");
-        }
-        exchange(&mut tap, "select pg_advisory_lock(1)", "SELECT 1", b"I");
-        assert_eq!(suspected(&tap), BY_TEXT);
-        tap.heard().disregard_state();
-    }
-}
-
-#[test]
-fn a_text_that_is_known_makes_its_name_harmless_again() {
-    let mut tap = logged_in();
-    for (sql, left) in
-        [("select 1", None), ("select pg_advisory_lock(1)", BY_TEXT), ("select 1", None)]
-    {
-        prepare(&mut tap, "s1", sql, b"I");
-        tap.on_written(&run("", "s1"), false);
-        tap.on_read(&ran("SELECT 1", b"I"));
-        assert_eq!(suspected(&tap), left, "{sql}");
-        tap.heard().disregard_state();
-    }
-}
-
-#[test]
 fn what_waits_for_the_socket_is_owed() {
     let mut tap = logged_in();
     let query = message(frontend::QUERY, b"select 1\0");
-    tap.on_written(&query, true);
+    tap.on_held(true);
+    tap.on_written(&query);
     tap.on_read(&message(backend::COMMAND_COMPLETE, b"SELECT 1\0"));
     tap.on_read(&message(backend::READY, b"I"));
     assert_eq!(tap.heard().standing().0, WireState::Owing, "there is more to be written");
-    tap.on_written(&[], false);
+    tap.on_held(false);
     assert_eq!(tap.heard().standing().0, WireState::Settled(TxStatus::Idle));
 }
 
@@ -197,7 +169,7 @@ fn what_is_disregarded_is_so_at_once_and_what_comes_behind_is_not() {
 #[test]
 fn a_block_that_fails_is_suspected_all_the_same() {
     let mut tap = logged_in();
-    tap.on_written(&message(frontend::QUERY, b"call p()\0"), false);
+    tap.on_written(&message(frontend::QUERY, b"call p()\0"));
     tap.on_read(&message(backend::ERROR, b"\0"));
     tap.on_read(&message(backend::READY, b"I"));
     assert_eq!(suspected(&tap), BY_TEXT);
@@ -236,8 +208,8 @@ fn ran(tag: &str, status: &[u8]) -> Vec<u8> {
 }
 
 fn prepare(tap: &mut Tap, name: &str, sql: &str, status: &[u8]) {
-    tap.on_written(&parse(name, sql), false);
-    tap.on_written(&message(frontend::SYNC, b""), false);
+    tap.on_written(&parse(name, sql));
+    tap.on_written(&message(frontend::SYNC, b""));
     tap.on_read(&message(backend::PARSE_COMPLETE, b""));
     tap.on_read(&message(backend::READY, status));
 }
@@ -248,14 +220,14 @@ fn a_prepared_statement_is_suspected_each_time_it_runs_and_not_before() {
     prepare(&mut tap, "s1", "select set_config('a.b', '1', false)", b"I");
     assert_eq!(suspected(&tap), None, "it has not run");
     for _ in 0..2 {
-        tap.on_written(&run("", "s1"), false);
+        tap.on_written(&run("", "s1"));
         tap.on_read(&ran("SELECT 1", b"I"));
         assert_eq!(suspected(&tap), BY_TEXT);
         tap.heard().disregard_state();
     }
-    tap.on_written(&message(frontend::CLOSE, b"Ss1\0"), false);
+    tap.on_written(&message(frontend::CLOSE, b"Ss1\0"));
     prepare(&mut tap, "s2", "select 1", b"I");
-    tap.on_written(&run("", "s2"), false);
+    tap.on_written(&run("", "s2"));
     assert_eq!(suspected(&tap), None);
 }
 
@@ -264,11 +236,11 @@ fn a_local_setting_is_excused_in_the_extended_protocol_too() {
     let mut tap = logged_in();
     prepare(&mut tap, "s1", "SET LOCAL app.tenant = '7'", b"T");
     prepare(&mut tap, "s2", "SET work_mem = '1MB'", b"T");
-    tap.on_written(&run("", "s1"), false);
+    tap.on_written(&run("", "s1"));
     tap.on_read(&ran("SET", b"T"));
     assert_eq!(suspected(&tap), None);
     // One that is not, in the same pipeline.
-    tap.on_written(&[run("", "s1"), run("", "s2"), run("", "s1")].concat(), false);
+    tap.on_written(&[run("", "s1"), run("", "s2"), run("", "s1")].concat());
     tap.on_read(&ran("SET", b"T"));
     assert_eq!(suspected(&tap), None);
     tap.on_read(&ran("SET", b"T"));
@@ -277,7 +249,7 @@ fn a_local_setting_is_excused_in_the_extended_protocol_too() {
     tap.on_read(&ran("SET", b"I"));
     assert_eq!(suspected(&tap), None);
     // From a portal with a name it is not known which statement it is.
-    tap.on_written(&run("p1", "s1"), false);
+    tap.on_written(&run("p1", "s1"));
     tap.on_read(&ran("SET", b"I"));
     assert_eq!(suspected(&tap), BY_TAG);
 }
@@ -288,7 +260,7 @@ fn an_excuse_is_for_one_statement_whatever_fails_before_it() {
     prepare(&mut tap, "s1", "SET LOCAL app.tenant = '7'", b"I");
     prepare(&mut tap, "s2", "SET work_mem = '1MB'", b"I");
     // The first fails, so that only the second has a tag.
-    tap.on_written(&[run("", "s1"), run("", "s2")].concat(), false);
+    tap.on_written(&[run("", "s1"), run("", "s2")].concat());
     tap.on_read(&message(backend::ERROR, b"\0"));
     tap.on_read(&message(backend::READY, b"I"));
     tap.on_read(&ran("SET", b"I"));
@@ -311,8 +283,8 @@ fn settings_that_change_the_meaning_of_texts_are_known_until_the_transaction_end
 #[test]
 fn a_session_that_is_never_lent_is_not_watched_by_its_texts() {
     let mut tap = Tap::new(None);
-    tap.on_written(b"\0\0\0\x08\0\x03\0\0", false);
-    tap.on_written(&message(frontend::QUERY, b"select pg_advisory_lock(1)\0"), false);
+    tap.on_written(b"\0\0\0\x08\0\x03\0\0");
+    tap.on_written(&message(frontend::QUERY, b"select pg_advisory_lock(1)\0"));
     assert_eq!(suspected(&tap), None);
 }
 
