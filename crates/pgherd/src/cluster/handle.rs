@@ -67,8 +67,6 @@ pub(crate) struct Inner {
     settings: Arc<Settings>,
     policy: RoutePolicy,
     only_routes: Option<OnlyRoutes>,
-    // That of the settings, at hand: each statement asks for it.
-    deadline: Duration,
     retry: RetryConfig,
     balancer: Balancer,
     budget: RetryBudget,
@@ -171,7 +169,6 @@ impl DistributedPool {
             _keeper: has_shards.then(|| Keeper::spawn(inner.clone(), &settings.transactions)),
             only_routes,
             policy,
-            deadline: settings.retry.deadline,
             retry: settings.retry_config(),
             balancer,
             budget,
@@ -602,10 +599,6 @@ impl DistributedPool {
 
     pub(crate) fn policy(&self) -> &RoutePolicy {
         &self.0.policy
-    }
-
-    pub(crate) fn deadline(&self) -> Duration {
-        self.0.deadline
     }
 
     /// Where statements run, if there is but one node.

@@ -14,7 +14,6 @@
 //! their bytes. What the bodies of functions do is not seen.
 
 use std::collections::{HashMap, VecDeque};
-use std::fmt;
 use std::sync::Arc;
 
 use pgherd_core::sql::{self, ClassCache, Look, Remains};
@@ -30,20 +29,6 @@ pub(crate) type Classes = Arc<Mutex<ClassCache>>;
 /// Excuses kept at most: for a pipeline of so many statements that set something locally. What is
 /// not excused is asked for.
 const MOST_EXCUSED: usize = 1024;
-
-/// Bytes of a text that is kept to be known again, at most. Each connection keeps one, and to look at
-/// a long one is little beside what it does.
-const LONGEST_KEPT: usize = 256;
-
-/// A text, which is not shown: there may be secrets in it.
-#[derive(Default)]
-struct Plain(Vec<u8>);
-
-impl fmt::Debug for Plain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes", self.0.len())
-    }
-}
 
 /// That a session may hold state which its next user must not find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,8 +62,6 @@ pub(super) struct Suspicion {
     is_bound_excused: bool,
     // The numbers of statements under way whose tags are excused, in order.
     excused: VecDeque<u64>,
-    // The text that said nothing when it was looked at last: often it comes again.
-    plain: Plain,
 }
 
 /// What the parser has found a text to do.
@@ -99,7 +82,6 @@ impl Suspicion {
             named: HashMap::new(),
             is_bound_excused: false,
             excused: VecDeque::new(),
-            plain: Plain::default(),
         }
     }
 
@@ -193,16 +175,9 @@ impl Suspicion {
     }
 
     /// What the parser says of a text, if it is worth asking.
-    fn look(&mut self, text: &[u8]) -> Option<Found> {
-        if self.plain.0 == text {
-            return None;
-        }
+    fn look(&self, text: &[u8]) -> Option<Found> {
         let look = sql::look(text);
         if look.is_plain() {
-            if text.len() <= LONGEST_KEPT {
-                self.plain.0.clear();
-                self.plain.0.extend_from_slice(text);
-            }
             return None;
         }
         let class = self.classes.as_ref()?.lock().classify_bytes(text);

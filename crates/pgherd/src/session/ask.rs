@@ -37,7 +37,6 @@ impl Ask {
 
     /// Where it goes now. A read that had to go to the primary for the session's own writes has
     /// the replicas asked.
-    #[inline]
     pub(super) fn note(&self, route: Route) {
         if let (Rule::OwnWritesOnPrimary, Some(session)) = (route.rule, &self.session) {
             session.is_behind(route.group);

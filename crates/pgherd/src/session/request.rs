@@ -40,7 +40,7 @@ pub struct Request<'p> {
 
 impl<'p> Request<'p> {
     pub(crate) fn new(pool: &'p DistributedPool, query_type: QueryType) -> Self {
-        Self::asking(pool, Ask::new(query_type)).deadline(pool.deadline())
+        Self::asking(pool, Ask::new(query_type)).deadline(pool.settings().retry.deadline)
     }
 
     pub(super) fn asking(pool: &'p DistributedPool, ask: Ask) -> Self {
