@@ -200,13 +200,24 @@ impl<B, W: PartialEq> Pool<B, W> {
         if let Some(backend) = self.lend_idle() {
             return Acquired::Lease(backend);
         }
+        match self.queue(waiter, now) {
+            Some(open) => Acquired::Queued { open },
+            None => Acquired::Full,
+        }
+    }
+
+    /// Queues a waiter while no backend is idle: [`Self::acquire`] for who has seen that. Whether to
+    /// open one more backend now; `None` if as many wait as may.
+    #[must_use]
+    pub fn queue(&mut self, waiter: W, now: Instant) -> Option<bool> {
+        debug_assert!(self.idle.is_empty(), "nobody waits while a backend is idle");
         if self.waiters.len() >= self.bounds.max_waiting {
-            return Acquired::Full;
+            return None;
         }
         // Callers on two threads may come in another order than they looked at their clocks.
         let since = self.waiters.back().map_or(now, |last| last.since.max(now));
         self.waiters.push_back(Waiting { waiter, since, is_told: false });
-        Acquired::Queued { open: self.wants_open(now) }
+        Some(self.wants_open(now))
     }
 
     /// The idle backend that is lent next.

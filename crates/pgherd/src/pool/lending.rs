@@ -15,7 +15,8 @@ use tokio::sync::Notify;
 use super::hooks::Observer;
 use super::lent::Loan;
 use super::place::Place;
-use super::state::{Effects, Slot, State, TakenAt};
+use super::state::{Effects, PlacedSlot, Slot, State, TakenAt};
+use super::waiter::Waiter;
 use super::{AcquireError, CloseReason, Lent, Limits, Manager, OverdueLease, PoolCounts};
 use super::{Fate, PoolEvent};
 use crate::mutex::Mutex;
@@ -110,8 +111,8 @@ fn is_older(since: Instant, limit: Duration, now: Instant) -> bool {
 
 enum Tried<B> {
     Lent(Box<Slot<B>>),
-    /// The entry among the waiters, whose waker is set.
-    Queued(usize),
+    /// It wakes the task that asked.
+    Queued(Arc<Waiter<B>>),
 }
 
 /// Whether a backend that was found may be lent.
@@ -278,14 +279,13 @@ impl<M: Manager> Shared<M> {
         {
             return Err(AcquireError::NotOpened { node: self.node(), connect });
         }
-        let waiter = state.waiters.vacant_key();
-        match state.machine.acquire(waiter, now) {
-            Acquired::Lease(slot) => {
-                state.lend(&slot, taken_at, now);
-                Ok(Tried::Lent(slot))
-            }
-            Acquired::Queued { open } => {
-                state.queue(taken_at, waker.clone());
+        if let Some(slot) = state.machine.lend_idle() {
+            state.lend(&slot, taken_at, now);
+            return Ok(Tried::Lent(slot));
+        }
+        let waiter = Waiter::new(taken_at, waker.clone());
+        match state.machine.queue(waiter.clone(), now) {
+            Some(open) => {
                 state.counts.waits += 1;
                 let effects = state.orders_and(open, now);
                 let times = !std::mem::replace(&mut state.is_timing, true);
@@ -296,7 +296,7 @@ impl<M: Manager> Shared<M> {
                 }
                 Ok(Tried::Queued(waiter))
             }
-            Acquired::Full => {
+            None => {
                 state.counts.refusals += 1;
                 let (load, last_connect) = (state.machine.load(), state.last_connect.clone());
                 drop(state);
@@ -365,14 +365,13 @@ impl<M: Manager> Shared<M> {
                 };
                 (Err(error), effects)
             } else {
-                let waiter = state.waiters.vacant_key();
-                match state.machine.reacquire(waiter, started, now) {
+                let waiter = Waiter::new(taken_at, waker);
+                match state.machine.reacquire(waiter.clone(), started, now) {
                     Acquired::Lease(slot) => {
                         state.lend(&slot, taken_at, now);
                         (Ok(Tried::Lent(slot)), state.orders(now))
                     }
                     Acquired::Queued { open } => {
-                        state.queue(taken_at, waker);
                         (Ok(Tried::Queued(waiter)), state.orders_and(open, now))
                     }
                     Acquired::Full => unreachable!("who was lent a backend is never refused"),
@@ -441,7 +440,7 @@ impl<M: Manager> Shared<M> {
     pub(super) fn place(
         self: &Arc<Self>,
         now: Instant,
-        step: impl FnOnce(&mut State<M::Backend>) -> Placed<Box<Slot<M::Backend>>, usize>,
+        step: impl FnOnce(&mut State<M::Backend>) -> PlacedSlot<M::Backend>,
     ) {
         let effects = {
             let mut state = self.state.lock();

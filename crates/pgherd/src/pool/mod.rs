@@ -22,6 +22,7 @@ mod overdue;
 mod place;
 mod state;
 mod upkeep;
+mod waiter;
 
 pub use error::AcquireError;
 pub use event::{CloseReason, PoolEvent};

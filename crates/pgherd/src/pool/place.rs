@@ -2,31 +2,32 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use super::lending::{Shared, now};
-use super::state::{Effects, Handover};
+use super::state::{Effects, Slot};
+use super::waiter::Waiter;
 use super::{AcquireError, Manager, PoolEvent};
 
 /// A place in the queue. Dropping it gives the place up; a backend that was on its way is
 /// passed on.
 pub(super) struct Place<'p, M: Manager> {
     pool: &'p Arc<Shared<M>>,
-    waiter: usize,
+    waiter: Arc<Waiter<M::Backend>>,
     is_new: bool,
     is_served: bool,
 }
 
 impl<'p, M: Manager> Place<'p, M> {
-    /// Of a waiter whose entry has the waker of the task that will poll this, at once.
-    pub(super) fn new(pool: &'p Arc<Shared<M>>, waiter: usize) -> Self {
+    /// Of a waiter that wakes the task that will poll this, at once.
+    pub(super) fn new(pool: &'p Arc<Shared<M>>, waiter: Arc<Waiter<M::Backend>>) -> Self {
         Self { pool, waiter, is_new: true, is_served: false }
     }
 }
 
 impl<M: Manager> Future for Place<'_, M> {
-    type Output = Handover<M::Backend>;
+    type Output = Result<Box<Slot<M::Backend>>, AcquireError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
@@ -34,18 +35,9 @@ impl<M: Manager> Future for Place<'_, M> {
         if std::mem::replace(&mut this.is_new, false) {
             return Poll::Pending;
         }
-        let mut state = this.pool.state.lock();
-        let entry = &mut state.waiters[this.waiter];
-        if let Some(handover) = entry.handover.take() {
-            state.waiters.remove(this.waiter);
-            this.is_served = true;
-            return Poll::Ready(handover);
-        }
-        match &mut entry.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
-        Poll::Pending
+        let handover = ready!(this.waiter.poll(cx));
+        this.is_served = true;
+        Poll::Ready(handover.map_err(|error| *error))
     }
 }
 
@@ -57,7 +49,7 @@ impl<M: Manager> Drop for Place<'_, M> {
         let now = now();
         let effects = {
             let mut state = self.pool.state.lock();
-            match state.waiters.remove(self.waiter).handover {
+            match self.waiter.take() {
                 Some(Ok(slot)) => {
                     state.leases[slot.key] = None;
                     state.counts.acquires -= 1;

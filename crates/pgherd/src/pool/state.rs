@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use pgherd_core::pool::{Placed, Pool as Machine, Slots};
 use slab::Slab;
 
+use super::waiter::Waiter;
 use super::{AcquireError, Limits};
 use crate::ConnectError;
 
@@ -27,19 +28,12 @@ pub(super) struct Slot<B> {
     pub(super) heard_at: Instant,
 }
 
-/// What a waiter gets.
-pub(super) type Handover<B> = Result<Box<Slot<B>>, AcquireError>;
+/// Where a backend went.
+pub(super) type PlacedSlot<B> = Placed<Box<Slot<B>>, Arc<Waiter<B>>>;
 
 /// Where a lease was taken; `None` for one that lasts as long as one statement, which nobody
 /// can forget to release.
 pub(crate) type TakenAt = Option<&'static Location<'static>>;
-
-/// An acquire that waits.
-pub(super) struct Waiter<B> {
-    pub(super) taken_at: TakenAt,
-    pub(super) waker: Option<Waker>,
-    pub(super) handover: Option<Handover<B>>,
-}
 
 /// A lease.
 pub(super) struct Taken {
@@ -72,8 +66,7 @@ pub struct PoolCounts {
 
 /// See the module's header.
 pub(super) struct State<B> {
-    pub(super) machine: Machine<Box<Slot<B>>, usize>,
-    pub(super) waiters: Slab<Waiter<B>>,
+    pub(super) machine: Machine<Box<Slot<B>>, Arc<Waiter<B>>>,
     // One entry for each backend; `Some` while it is lent.
     pub(super) leases: Slab<Option<Taken>>,
     pub(super) last_connect: Option<Arc<ConnectError>>,
@@ -104,7 +97,6 @@ impl<B> State<B> {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
             machine: Machine::with_bounds(Arc::new(Slots::new(limits.size)), limits.bounds()),
-            waiters: Slab::new(),
             leases: Slab::new(),
             last_connect: None,
             counts: PoolCounts::default(),
@@ -121,18 +113,12 @@ impl<B> State<B> {
     }
 
     /// Takes note of where a free backend went.
-    pub(super) fn placed(
-        &mut self,
-        placed: Placed<Box<Slot<B>>, usize>,
-        now: Instant,
-    ) -> Effects<B> {
+    pub(super) fn placed(&mut self, placed: PlacedSlot<B>, now: Instant) -> Effects<B> {
         match placed {
             Placed::Idle => Effects::default(),
             Placed::Lent(waiter, slot) => {
-                let taken_at = self.waiters[waiter].taken_at;
-                self.lend(&slot, taken_at, now);
-                let wake = self.hand_over(waiter, Ok(slot));
-                Effects { wake, ..Effects::default() }
+                self.lend(&slot, waiter.taken_at, now);
+                Effects { wake: waiter.hand_over(Ok(slot)), ..Effects::default() }
             }
             Placed::Surplus(slot) => {
                 self.forget_backend(&slot);
@@ -147,19 +133,6 @@ impl<B> State<B> {
         self.counts.closes += 1;
     }
 
-    /// Makes the entry of a waiter that the machine has queued under the next free key.
-    pub(super) fn queue(&mut self, taken_at: TakenAt, waker: Waker) {
-        self.waiters.insert(Waiter { taken_at, waker: Some(waker), handover: None });
-    }
-
-    /// Gives a waiter that has left the queue its answer; whom to wake.
-    #[must_use]
-    pub(super) fn hand_over(&mut self, waiter: usize, handover: Handover<B>) -> Option<Waker> {
-        let entry = &mut self.waiters[waiter];
-        entry.handover = Some(handover);
-        entry.waker.take()
-    }
-
     /// Takes the first `count` waiters out of the queue with an error; whom to wake.
     #[must_use]
     pub(super) fn refuse(
@@ -171,7 +144,7 @@ impl<B> State<B> {
         let mut wakers = Vec::new();
         for _ in 0..count {
             let Some((waiter, _)) = self.machine.pop_waiter(now) else { break };
-            wakers.extend(self.hand_over(waiter, Err(error())));
+            wakers.extend(waiter.hand_over(Err(Box::new(error()))));
         }
         wakers
     }
