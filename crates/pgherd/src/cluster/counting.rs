@@ -45,7 +45,7 @@ impl Counting {
         self.count_wire(query_type, 1, 0);
     }
 
-    /// So many statements were seen on a lease, so many errors among them.
+    /// So many statements were sent, so many errors among them.
     pub(crate) fn count_wire(&self, query_type: QueryType, statements: u64, errors: u64) {
         let counter = if query_type == QueryType::Read { &self.reads } else { &self.writes };
         counter.fetch_add(statements, Ordering::Relaxed);
@@ -99,16 +99,23 @@ impl Counting {
         self.node_latencies.get(node.index()).map(Latencies::summary).unwrap_or_default()
     }
 
-    /// The brief's counters.
-    pub(crate) fn counters(&self) -> Counters {
+    /// The brief's counters, with what each node has counted on leases.
+    pub(crate) fn counters(&self, leased: impl Iterator<Item = Counters>) -> Counters {
         let reads = self.reads.load(Ordering::Relaxed);
         let writes = self.writes.load(Ordering::Relaxed);
-        Counters {
+        let asked = Counters {
             total: reads + writes,
             reads,
             writes,
             errors: self.errors.load(Ordering::Relaxed),
             retries: self.retries.load(Ordering::Relaxed),
-        }
+        };
+        leased.fold(asked, |sum, node| Counters {
+            total: sum.total + node.total,
+            reads: sum.reads + node.reads,
+            writes: sum.writes + node.writes,
+            errors: sum.errors + node.errors,
+            retries: sum.retries + node.retries,
+        })
     }
 }

@@ -10,6 +10,7 @@ use pgherd_core::balance::Balancer;
 use pgherd_core::retry::{RetryBudget, RetryConfig};
 use pgherd_core::route::{OnlyRoutes, OwnWrites, RoutePolicy, WriteToken};
 use pgherd_core::sql::{ClassCache, Classified, Classifier, QueryType};
+use pgherd_core::stats::Counters;
 use pgherd_core::{Key, NodeId, Settings, Topology};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -73,7 +74,7 @@ pub(crate) struct Inner {
     // By node id.
     pools: Vec<Arc<NodePool>>,
     monitor: HealthMonitor,
-    counting: Arc<Counting>,
+    counting: Counting,
     classes: Classes,
     listeners: Listeners,
     numbering: Numbering,
@@ -142,7 +143,7 @@ impl DistributedPool {
         let classifier = Classifier::new(settings.routing.read_only_functions.iter().cloned());
         let classes = ClassCache::new(classifier, settings.pool.statement_cache_bytes.0);
         let classes: Classes = Arc::new(Mutex::new(classes));
-        let counting = Arc::new(Counting::new(topology.nodes().len()));
+        let counting = Counting::new(topology.nodes().len());
         let pools: Vec<_> = topology
             .nodes()
             .iter()
@@ -153,9 +154,9 @@ impl DistributedPool {
                     .unconfirmed_for(settings.pool.tcp_user_timeout)
                     .keeping(settings.pool.prepared_per_backend as usize)
                     .watching(classes.clone());
-                let (reporter, runtime) = (monitor.reporter(), runtime.clone());
-                let (hooks, counting) = (hooks.clone(), counting.clone());
-                Arc::new(NodePool::new(node.id, dialer, limits, reporter, hooks, counting, runtime))
+                let (reporter, hooks, runtime) =
+                    (monitor.reporter(), hooks.clone(), runtime.clone());
+                Arc::new(NodePool::new(node.id, dialer, limits, reporter, hooks, runtime))
             })
             .collect();
         monitor.cuts(pools.iter().map(|pool| pool.dialer().lines().clone()).collect());
@@ -328,8 +329,7 @@ impl DistributedPool {
         shard_key: Option<Key>,
     ) -> impl Future<Output = Result<Lease, Error>> + Send {
         let taken_at = Some(Location::caller());
-        let request = self.request(query_type).maybe_key(shard_key);
-        async move { request.acquire_at(taken_at).await }
+        async move { self.request(query_type).maybe_key(shard_key).acquire_at(taken_at).await }
     }
 
     /// A transaction on one node: awaited, it begins. See [`Transaction`], and
@@ -481,7 +481,11 @@ impl DistributedPool {
     /// Dropping the future does no harm.
     pub async fn health_check(&self) -> HealthReport {
         let answers = self.0.monitor.probe_all().await;
-        HealthReport::new(&self.topology(), &answers, self.0.counting.counters())
+        HealthReport::new(&self.topology(), &answers, self.counters())
+    }
+
+    fn counters(&self) -> Counters {
+        self.0.counting.counters(self.0.pools.iter().map(|pool| pool.leased()))
     }
 
     /// What was done so far.
@@ -494,7 +498,8 @@ impl DistributedPool {
             .map(|pool| NodeStatistics::new(pool, topology.role(pool.id()), counting, prepared))
             .collect();
         let parse_cache = ParseCacheStatistics::new(&classes.lock());
-        Statistics::new(nodes, counting, open.deadlocks(), parse_cache, listeners.all())
+        let counts = (counting, self.counters());
+        Statistics::new(nodes, counts, open.deadlocks(), parse_cache, listeners.all())
     }
 
     /// The newest snapshot of the cluster.
@@ -618,7 +623,7 @@ impl DistributedPool {
         &self.0.retry
     }
 
-    pub(crate) fn counting(&self) -> &Arc<Counting> {
+    pub(crate) fn counting(&self) -> &Counting {
         &self.0.counting
     }
 

@@ -58,7 +58,7 @@ pub struct Statistics {
 impl Statistics {
     pub(super) fn new(
         nodes: Vec<NodeStatistics>,
-        counting: &Counting,
+        (counting, counters): (&Counting, Counters),
         deadlocks: u64,
         parse_cache: ParseCacheStatistics,
         listeners: Vec<ListenerStatistics>,
@@ -70,7 +70,7 @@ impl Statistics {
         let acquires = nodes.iter().map(|node| node.acquires).sum();
         let opens = nodes.iter().map(|node| node.opens).sum();
         Self {
-            counters: counting.counters(),
+            counters,
             acquires,
             opens,
             reuse_ratio: reuse_ratio(acquires, opens),

@@ -156,7 +156,7 @@ impl Backend {
     /// Waits until nothing is owed any more, or the connection has ended.
     pub(crate) async fn settle(&self) -> Standing {
         loop {
-            let ready = self.line.heard().ready();
+            let ready = self.line.ready();
             let mut ready = std::pin::pin!(ready.notified());
             // Enabled before looking, so that an answer in between is not missed.
             ready.as_mut().enable();
@@ -170,7 +170,7 @@ impl Backend {
     /// Waits until the connection has ended.
     pub(crate) async fn ended(&self) {
         loop {
-            let ready = self.line.heard().ready();
+            let ready = self.line.ready();
             let mut ready = std::pin::pin!(ready.notified());
             // Enabled before looking, so that an end in between is not missed.
             ready.as_mut().enable();

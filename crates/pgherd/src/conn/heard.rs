@@ -6,7 +6,7 @@
 //! lease.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_utils::atomic::AtomicCell;
 use pgherd_core::sql::Remains;
@@ -111,10 +111,9 @@ impl Heard {
         self.is_over.store(true, Ordering::Release);
     }
 
-    /// The backend has said that it is ready, and what that means was told.
+    /// The backend has said that it is ready, and what that means was told. Under the lock of the
+    /// line, by which this sees who waits: see [`Line::ready`](super::line::Line::ready).
     pub(super) fn tell_ready(&self) {
-        // Either who begins to wait sees what was told, or it is seen here that they wait.
-        fence(Ordering::SeqCst);
         if self.waiting.load(Ordering::Relaxed) > 0 {
             self.ready.notify_waiters();
         }
@@ -202,10 +201,9 @@ impl Heard {
         self.errors.load(Ordering::Acquire)
     }
 
-    /// To wait for a ReadyForQuery, or for the end.
+    /// Somebody is about to wait; see [`Line::ready`](super::line::Line::ready).
     pub(super) fn ready(&self) -> Ready<'_> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
         Ready(self)
     }
 }

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use tokio_postgres::{AsyncMessage, Connection, Notification};
 use tracing::debug;
 
-use super::heard::Heard;
+use super::heard::{Heard, Ready};
 use super::socket::TappedSocket;
 use super::tls::Bound;
 use super::turn::{Caller, Turn};
@@ -67,6 +67,15 @@ impl Line {
 
     pub(super) fn heard(&self) -> &Heard {
         &self.heard
+    }
+
+    /// To wait for a ReadyForQuery, or for the end.
+    pub(super) fn ready(&self) -> Ready<'_> {
+        let ready = self.heard.ready();
+        // Whoever moves bytes holds the lock: what they have told is seen from here on, or they see
+        // that somebody waits.
+        drop(self.connection.lock());
+        ready
     }
 
     /// Calls `hear` for each notification from now on.

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use pgherd_core::NodeId;
 use pgherd_core::sql::{QueryType, Remains};
+use pgherd_core::stats::Counters;
 use tokio::runtime::Handle;
 use tracing::debug;
 
@@ -25,7 +26,6 @@ use super::lent::Loan;
 use super::state::{Slot, TakenAt};
 use super::{AcquireError, CloseReason, Fate, Hooks, Limits, Manager};
 use super::{Pool, PoolEvent, Verdict};
-use crate::cluster::Counting;
 use crate::conn::{Backend, Dialer, LeftState, Standing};
 use crate::health::Reporter;
 use crate::{ConnectError, ConnectStep};
@@ -37,13 +37,17 @@ pub(crate) const ANSWER_DELAY: Duration = Duration::from_millis(100);
 /// How long a cancelled statement may take to end before the socket is closed.
 const CANCEL_DELAY: Duration = Duration::from_secs(5);
 
-/// The statements that callers ran on one node since the start.
+/// The statements that callers ran on one node since the start, as far as they were sent, and those
+/// that failed. Each is in one of the counts: to count it there as well would cost more.
 #[derive(Debug, Default)]
-pub(crate) struct StatementCounts {
-    /// As far as they were sent.
-    statements: AtomicU64,
-    /// Those that failed.
-    errors: AtomicU64,
+struct StatementCounts {
+    // Of leases whose statements are counted one by one, for reads and for anything else.
+    leased_reads: AtomicU64,
+    leased_writes: AtomicU64,
+    leased_errors: AtomicU64,
+    // Of all others.
+    asked: AtomicU64,
+    asked_errors: AtomicU64,
 }
 
 /// The leases of one node that ended with a session that might hold state.
@@ -59,7 +63,6 @@ pub(crate) struct NodePool {
     id: NodeId,
     pool: Pool<Nodes>,
     counts: StatementCounts,
-    counting: Arc<Counting>,
 }
 
 /// Opens backends of one node and judges them.
@@ -80,14 +83,13 @@ impl NodePool {
         (limits, connect_timeout): (Limits, Duration),
         reporter: Reporter,
         hooks: Hooks,
-        counting: Arc<Counting>,
         runtime: Handle,
     ) -> Self {
         let observer = hooks.observer.clone();
         let manager =
             Nodes { id, dialer, connect_timeout, reporter, hooks, resets: ResetCounts::default() };
         let pool = Pool::observed(manager, limits, runtime, observer);
-        Self { id, pool, counts: StatementCounts::default(), counting }
+        Self { id, pool, counts: StatementCounts::default() }
     }
 
     pub(crate) fn id(&self) -> NodeId {
@@ -110,8 +112,18 @@ impl NodePool {
 
     /// Statements that callers ran, and how many of them failed.
     pub(crate) fn statements(&self) -> (u64, u64) {
-        let StatementCounts { statements, errors } = &self.counts;
-        (statements.load(Ordering::Relaxed), errors.load(Ordering::Relaxed))
+        let leased = self.leased();
+        let asked = self.counts.asked.load(Ordering::Relaxed);
+        let asked_errors = self.counts.asked_errors.load(Ordering::Relaxed);
+        (asked + leased.total, asked_errors + leased.errors)
+    }
+
+    /// Those of leases whose statements are counted one by one, as they appear on the wire.
+    pub(crate) fn leased(&self) -> Counters {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let (reads, writes) = (load(&self.counts.leased_reads), load(&self.counts.leased_writes));
+        let errors = load(&self.counts.leased_errors);
+        Counters { total: reads + writes, reads, writes, errors, retries: 0 }
     }
 
     /// Sessions that were reset, those of them that held something beside settings, and those
@@ -122,15 +134,18 @@ impl NodePool {
         (load(resets), load(with_leftovers), load(given_up))
     }
 
-    /// Statements that ran on a lease, and how many of them failed; of the pool as well where
-    /// those of a lease of this type are counted one by one.
+    /// Statements that ran on a lease, and how many of them failed; with its type where those of the
+    /// lease are counted one by one.
     pub(super) fn count(&self, statements: u64, errors: u64, query_type: Option<QueryType>) {
-        self.counts.statements.fetch_add(statements, Ordering::Relaxed);
+        let counts = &self.counts;
+        let (count, error_count) = match query_type {
+            Some(QueryType::Read) => (&counts.leased_reads, &counts.leased_errors),
+            Some(_) => (&counts.leased_writes, &counts.leased_errors),
+            None => (&counts.asked, &counts.asked_errors),
+        };
+        count.fetch_add(statements, Ordering::Relaxed);
         if errors > 0 {
-            self.counts.errors.fetch_add(errors, Ordering::Relaxed);
-        }
-        if let Some(query_type) = query_type {
-            self.counting.count_wire(query_type, statements, errors);
+            error_count.fetch_add(errors, Ordering::Relaxed);
         }
     }
 
