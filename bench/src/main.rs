@@ -48,6 +48,16 @@ enum Benchmark {
         /// How many
         count: u32,
     },
+    /// One process of `pool`, on a server that is there
+    #[command(hide = true)]
+    Turns {
+        /// What to measure
+        case: pool::Case,
+        /// Where the server listens
+        host: String,
+        /// The port it listens on
+        port: u16,
+    },
     /// The blind forwarder that takes part in `proxy`
     #[command(hide = true)]
     Forward {
@@ -74,6 +84,7 @@ fn main() -> Result<()> {
             let text = proxy::idle::run(&options)?;
             keep(docs.filter(|_| options.is_record()).as_deref(), "idle", &text)
         }
+        Benchmark::Turns { case, host, port } => pool::turns(case, &host, port),
         Benchmark::Hold { port, count } => proxy::idle::hold::run(port, count),
         Benchmark::Forward { port, to } => proxy::forward::run(port, to),
     }

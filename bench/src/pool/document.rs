@@ -31,7 +31,8 @@ Written by `cargo x bench pool`, which runs everything in this part anew.
 
 The figures are of one machine at one time; what travels is the ratios. They compare pools that
 ran in turn in the same process, round by round and in another order each time, so that whatever
-else the machine did hit all of them.
+else the machine did hit all of them. Where the differences are small there are several processes, one
+after the other: where the memory of one happens to lie makes a hundredth.
 
 - Machine: {machine}. Before it began, {load} others wanted to run, on average over a minute.
 - Versions: pgherd {own}, {peers}; PostgreSQL {postgresql}; {rustc}, release profile.
@@ -75,7 +76,8 @@ the wire to know whether the backend may be lent again.
 
 With one task, client and server wait for each other. Whether the system wakes one on the processor
 of the other, or wakes another processor, is a matter of chance and changes a turn threefold; so the
-first table has all of them on one. It also has what a turn is made of: the driver without any pool,
+first table has all of them on one. A hundredth more or less there is where the compiler happens to
+put the code: it is as much between two builds that differ elsewhere, also for the others. It also has what a turn is made of: the driver without any pool,
 and pgherd with one lease for all turns, which is the driver and the reading along.
 "
             )?;
@@ -100,7 +102,10 @@ fn write_table(out: &mut String, table: &Table) -> Result<()> {
         out,
         "#### {}\n\n{} rounds of {} turns.\n",
         table.title,
-        plan.rounds,
+        match plan.processes {
+            1 => plan.rounds.to_string(),
+            processes => format!("In each of {processes} processes {}", plan.rounds),
+        },
         plan.tasks * plan.batch * plan.batches
     )?;
     writeln!(out, "| | per turn | least to greatest | latency, median | latency, p99 | ratio |")?;

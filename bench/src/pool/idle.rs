@@ -170,12 +170,16 @@ async fn contenders(holds: bool) -> Result<Vec<Contender>> {
 
 pub(super) async fn run() -> Result<Vec<Table>> {
     let (at_once, held) = (contenders(false).await?, contenders(true).await?);
-    let one = Plan { tasks: 1, batch: 100, batches: 500, rounds: 61 };
-    let many = Plan { tasks: TASKS, batch: 100, batches: 15, rounds: 61 };
-    let queued = Plan { tasks: TASKS, batch: 1, batches: 750, rounds: 61 };
-    Ok(vec![
-        compare("1 task", one, &at_once).await?,
-        compare("64 tasks over 8, released at once", many, &at_once).await?,
-        compare("64 tasks over 8, each held for another task's turn", queued, &held).await?,
-    ])
+    let one = Plan { tasks: 1, batch: 100, batches: 500, rounds: 61, processes: 1 };
+    let many = Plan { tasks: TASKS, batch: 100, batches: 15, rounds: 61, processes: 1 };
+    let queued = Plan { tasks: TASKS, batch: 1, batches: 750, rounds: 61, processes: 1 };
+    let mut tables = Vec::new();
+    for (title, plan, contenders) in [
+        ("1 task", one, &at_once),
+        ("64 tasks over 8, released at once", many, &at_once),
+        ("64 tasks over 8, each held for another task's turn", queued, &held),
+    ] {
+        tables.push(Table { title, plan, rows: compare(title, plan, contenders).await? });
+    }
+    Ok(tables)
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
 use super::contender::Contender;
 use crate::rounds::{Spread, order};
@@ -16,8 +17,10 @@ pub(super) struct Plan {
     pub(super) batch: usize,
     /// Batches of each task in a round.
     pub(super) batches: usize,
-    /// Rounds: in each, every contender has its turn.
+    /// Rounds of a process: in each, every contender has its turn.
     pub(super) rounds: usize,
+    /// Processes, one after the other, each with all contenders.
+    pub(super) processes: usize,
 }
 
 /// A case, measured.
@@ -28,8 +31,9 @@ pub(super) struct Table {
 }
 
 /// One contender in one case. The first of a table is pgherd.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Row {
-    pub(super) name: &'static str,
+    pub(super) name: String,
     /// See [`Contender::is_floor`].
     pub(super) is_floor: bool,
     /// The time of a round over its turns: what one turn costs, all tasks together. One a round.
@@ -58,6 +62,19 @@ impl Row {
 }
 
 impl Table {
+    /// Takes in what another process has measured of the same contenders.
+    pub(super) fn add(&mut self, rows: Vec<Row>) {
+        if self.rows.is_empty() {
+            self.rows = rows;
+            return;
+        }
+        for (row, more) in self.rows.iter_mut().zip(rows) {
+            row.per_turn.extend(more.per_turn);
+            row.latency.extend(more.latency);
+            row.latency.sort();
+        }
+    }
+
     /// pgherd's time per turn over that of the best of the others in the same round. The best is
     /// the one with the lowest median.
     pub(super) fn ratios(&self) -> Option<Spread> {
@@ -69,14 +86,14 @@ impl Table {
     }
 }
 
-/// Lets the contenders have their rounds, in another order each time.
+/// Lets the contenders have the rounds of one process, in another order each time.
 pub(super) async fn compare(
     title: &'static str,
     plan: Plan,
     contenders: &[Contender],
-) -> Result<Table> {
+) -> Result<Vec<Row>> {
     let new = |contender: &Contender| Row {
-        name: contender.name,
+        name: contender.name.to_owned(),
         is_floor: contender.is_floor,
         per_turn: Vec::new(),
         latency: Vec::new(),
@@ -97,7 +114,7 @@ pub(super) async fn compare(
     for row in &mut rows {
         row.latency.sort();
     }
-    Ok(Table { title, plan, rows })
+    Ok(rows)
 }
 
 async fn one_round(plan: Plan, contender: &Contender) -> Result<(Duration, Vec<Duration>)> {

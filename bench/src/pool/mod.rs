@@ -9,6 +9,8 @@ mod server;
 
 use anyhow::Result;
 
+pub(crate) use server::{Case, turns};
+
 use crate::machine;
 
 /// Runs it all; what is to be said of it.

@@ -1,15 +1,18 @@
 //! Acquire, `SELECT 1` and release, on a real server.
 
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
 use pgherd::{DistributedPool, QueryType};
-use pgherd_lab::{Cluster, ClusterSpec, cluster};
+use pgherd_lab::{Cluster, ClusterSpec, Node, cluster};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use tokio::runtime::Builder;
 use tokio_postgres::NoTls;
 
 use super::contender::{ACQUIRE_TIMEOUT, Contender, SIZE, TASKS};
-use super::measure::{Plan, Table, compare};
+use super::measure::{Plan, Row, Table, compare};
 
 /// One round trip in the simple protocol for each of them: drivers that cache what they have
 /// prepared are not compared with those that do not.
@@ -136,38 +139,87 @@ async fn contenders(host: &str, port: u16) -> Result<Vec<Contender>> {
     Ok(vec![ours, deadpool, bb8, sqlx])
 }
 
+/// What is measured on a real server.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Case {
+    /// One task, and the server on the same processor.
+    OneProcessor,
+    /// One task, on all processors.
+    OneTask,
+    /// Many tasks, on all processors.
+    ManyTasks,
+}
+
+impl Case {
+    fn title(self) -> &'static str {
+        match self {
+            Self::OneProcessor => "`SELECT 1`, 1 task, all on one processor",
+            Self::OneTask => "`SELECT 1`, 1 task",
+            Self::ManyTasks => "`SELECT 1`, 64 tasks over 8",
+        }
+    }
+
+    fn plan(self) -> Plan {
+        let one = Plan { tasks: 1, batch: 1, batches: 500, rounds: 21, processes: 9 };
+        match self {
+            Self::OneProcessor => one,
+            // On which processors they find themselves seldom changes within a round.
+            Self::OneTask => Plan { batches: 100, rounds: 105, ..one },
+            Self::ManyTasks => Plan { tasks: TASKS, batches: 40, ..one },
+        }
+    }
+
+    /// The rounds of one process, beside a server that is there.
+    async fn rounds(self, host: &str, port: u16) -> Result<Vec<Row>> {
+        let mut contenders = contenders(host, port).await?;
+        if matches!(self, Self::OneProcessor) {
+            contenders.extend(floors(host, port).await?);
+        }
+        compare(self.title(), self.plan(), &contenders).await
+    }
+
+    /// All processes, one after the other.
+    fn measure(self, server: &Node) -> Result<Table> {
+        let (title, plan) = (self.title(), self.plan());
+        let mut table = Table { title, plan, rows: Vec::new() };
+        for number in 1..=plan.processes {
+            eprintln!("{title}: process {number} of {}", plan.processes);
+            let name = self.to_possible_value().context("a case has no name")?;
+            let mut process = Command::new(std::env::current_exe()?);
+            process.args(["turns", name.get_name(), &server.host, &server.port.to_string()]);
+            let output = process.stderr(Stdio::inherit()).output()?;
+            ensure!(output.status.success(), "a process of {title} failed: {}", output.status);
+            table.add(serde_json::from_slice(&output.stdout)?);
+        }
+        Ok(table)
+    }
+}
+
+/// One process of [`Case::measure`]: prints its rows.
+pub(crate) fn turns(case: Case, host: &str, port: u16) -> Result<()> {
+    let mut runtime = match case {
+        Case::OneProcessor => Builder::new_current_thread(),
+        Case::OneTask | Case::ManyTasks => Builder::new_multi_thread(),
+    };
+    let rows = runtime.enable_all().build()?.block_on(case.rounds(host, port))?;
+    Ok(serde_json::to_writer(std::io::stdout(), &rows)?)
+}
+
 /// PostgreSQL's version, and the tables.
 pub(super) fn run() -> Result<(String, Vec<Table>)> {
-    let one = Plan { tasks: 1, batch: 1, batches: 500, rounds: 61 };
-    let many = Plan { tasks: TASKS, batch: 1, batches: 40, rounds: 61 };
-    let mut tables = Vec::new();
-    on_one_processor(|| {
+    let on_one = on_one_processor(|| {
         let cluster = Cluster::start(&ClusterSpec::default())?;
-        let node = cluster.coordinator();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let mut contenders = contenders(&node.host, node.port).await?;
-            contenders.extend(floors(&node.host, node.port).await?);
-            let title = "`SELECT 1`, 1 task, all on one processor";
-            tables.push(compare(title, one, &contenders).await?);
-            anyhow::Ok(())
-        })
+        Case::OneProcessor.measure(cluster.coordinator())
     })?;
     let cluster = Cluster::start(&ClusterSpec::default())?;
-    let node = cluster.coordinator();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let contenders = contenders(&node.host, node.port).await?;
-        tables.push(compare("`SELECT 1`, 1 task", one, &contenders).await?);
-        tables.push(compare("`SELECT 1`, 64 tasks over 8", many, &contenders).await?);
-        anyhow::Ok(())
-    })?;
+    let server = cluster.coordinator();
+    let tables = vec![on_one, Case::OneTask.measure(server)?, Case::ManyTasks.measure(server)?];
     Ok((cluster.version().to_owned(), tables))
 }
 
 /// Runs something that starts no thread, and the processes it starts, on one processor: what
 /// takes turns need not be woken from afar, which takes longer than the rest, or not, by chance.
-fn on_one_processor(work: impl FnOnce() -> Result<()>) -> Result<()> {
+fn on_one_processor<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     let before = sched_getaffinity(None)?;
     let first = (0..CpuSet::MAX_CPU).find(|cpu| before.is_set(*cpu)).unwrap_or(0);
     let mut only = CpuSet::new();
