@@ -185,6 +185,45 @@ async fn a_cancelled_acquire_gives_its_place_to_the_next_waiter() {
     assert_eq!((pool.load().waiting, pool.counts().opens), (0, 1));
 }
 
+/// On threads that really run at the same time: who gives up does so at any moment of a handover.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn among_threads_none_is_lent_twice_and_none_is_lost_to_those_who_give_up() {
+    const SIZE: usize = 2;
+    let limits = Limits { acquire_timeout: Duration::from_secs(600), ..limits(SIZE) };
+    let pool = pool(&Fake::new(&[WORKS]), limits);
+    let held: Arc<[AtomicBool; SIZE]> = Arc::default();
+    let served = Arc::new(AtomicUsize::new(0));
+    let tasks = (0..8).map(|task| {
+        let (pool, held, served) = (pool.clone(), held.clone(), served.clone());
+        tokio::spawn(async move {
+            for turn in 0..2_000 {
+                let mut acquire = Box::pin(pool.acquire());
+                let gives_up = (task + turn) % 3 == 0;
+                let lent = if gives_up {
+                    // Woken or not, it goes a moment later.
+                    let mut polled = poll!(&mut acquire);
+                    for _ in 0..turn % 5 {
+                        tokio::task::yield_now().await;
+                        polled = if polled.is_pending() { poll!(&mut acquire) } else { polled };
+                    }
+                    let std::task::Poll::Ready(lent) = polled else { continue };
+                    lent.unwrap()
+                } else {
+                    acquire.await.unwrap()
+                };
+                assert!(!held[lent.number].swap(true, Ordering::AcqRel), "it is lent already");
+                tokio::task::yield_now().await;
+                held[lent.number].store(false, Ordering::Release);
+                served.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    });
+    futures_util::future::try_join_all(tasks).await.unwrap();
+    let (load, counts) = (pool.load(), pool.counts());
+    assert_eq!((load.busy, load.idle, load.opening, load.waiting), (0, SIZE, 0, 0));
+    assert_eq!((counts.acquires, counts.opens), (served.load(Ordering::Relaxed) as u64, 2));
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_acquire_that_waits_too_long_says_what_the_pool_held_and_why_nothing_was_opened() {
     let fake = Fake::new(&[WORKS, FAILS]);
