@@ -35,6 +35,27 @@ impl Spread {
     }
 }
 
+/// Where the median of what some figures are taken from lies, with a confidence of 95 % or little more:
+/// two of the figures, as many from the least as from the greatest. `None` of fewer than six.
+pub(crate) fn median_within(figures: impl IntoIterator<Item = f64>) -> Option<(f64, f64)> {
+    let mut sorted: Vec<f64> = figures.into_iter().collect();
+    sorted.sort_by(f64::total_cmp);
+    let count = sorted.len();
+    // Each figure is below the median or above it, as a coin falls: how likely it is that so few are below.
+    let (mut ways, mut below) = (0.5_f64.powi(i32::try_from(count).ok()?), 0.0);
+    let mut outside = None;
+    for few in 0..count / 2 {
+        below += ways;
+        if below > 0.025 {
+            break;
+        }
+        outside = Some(few);
+        ways *= (count - few) as f64 / (few + 1) as f64;
+    }
+    let outside = outside?;
+    Some((sorted[outside], sorted[count - 1 - outside]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +82,16 @@ mod tests {
         let spread = Spread::of([3.0, 1.0, 2.0]).unwrap();
         assert_eq!(spread, Spread { least: 1.0, median: 2.0, greatest: 3.0 });
         assert_eq!(Spread::of([]), None);
+    }
+
+    #[test]
+    fn the_median_lies_between_figures_of_which_few_are_outside() {
+        // Of the binomial distribution's tables.
+        let within = |count| median_within((0..count).map(f64::from));
+        assert_eq!(within(5), None);
+        assert_eq!(within(6), Some((0.0, 5.0)));
+        assert_eq!(within(9), Some((1.0, 7.0)));
+        assert_eq!(within(15), Some((3.0, 11.0)));
     }
 
     #[test]

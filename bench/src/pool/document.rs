@@ -44,7 +44,8 @@ after the other: where the memory of one happens to lie makes a hundredth.
   99th percentile over all rounds; where turns are too short for the clock, of the mean over 100.
 - *Ratio*: pgherd's time per turn over that of the best of the others in the same round; the median,
   the least and the greatest of the rounds. The best is the one with the lowest median. Less is
-  better.
+  better. Of several processes it is also said where that median lies, with a confidence of 95 %: by
+  the processes' own medians, because what is measured in one process has its memory in common.
 - tokio's multi-threaded runtime, with a thread for each core, where nothing else is said.
 - pgherd and deadpool hand a backend that is released to whoever waited longest. Where a median
   latency lies far below the others' and the 99th percentile on a real server above them, the pool
@@ -113,7 +114,10 @@ fn write_table(out: &mut String, table: &Table) -> Result<()> {
     for (at, row) in table.rows.iter().enumerate() {
         let ratio = match table.ratios() {
             Some(Spread { least, median, greatest }) if at == 0 => {
-                format!("**{median:.2}** ({least:.2} to {greatest:.2})")
+                let within = table.ratio_within().map_or(String::new(), |(low, high)| {
+                    format!("; the median is within {low:.2} to {high:.2}")
+                });
+                format!("**{median:.2}** ({least:.2} to {greatest:.2}{within})")
             }
             _ => String::new(),
         };

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::contender::Contender;
-use crate::rounds::{Spread, order};
+use crate::rounds::{Spread, median_within, order};
 
 /// How one case is measured.
 #[derive(Clone, Copy)]
@@ -78,11 +78,28 @@ impl Table {
     /// pgherd's time per turn over that of the best of the others in the same round. The best is
     /// the one with the lowest median.
     pub(super) fn ratios(&self) -> Option<Spread> {
-        let peers = self.rows[1..].iter().filter(|row| !row.is_floor);
+        let (ours, best) = self.ours_and_best()?;
+        Spread::of_ratios(ours, best)
+    }
+
+    /// Where the median of the ratios lies, by what each process found; `None` of too few.
+    pub(super) fn ratio_within(&self) -> Option<(f64, f64)> {
+        let (ours, best) = self.ours_and_best()?;
+        let rounds = self.plan.rounds;
+        let processes = ours.chunks(rounds).zip(best.chunks(rounds));
+        median_within(processes.filter_map(|(ours, best)| {
+            let ratios = Spread::of_ratios(ours.iter().copied(), best.iter().copied())?;
+            Some(ratios.median)
+        }))
+    }
+
+    /// Seconds per turn, round by round.
+    fn ours_and_best(&self) -> Option<(Vec<f64>, Vec<f64>)> {
+        let (ours, others) = self.rows.split_first()?;
+        let peers = others.iter().filter(|row| !row.is_floor);
         let best = peers.min_by_key(|row| row.median())?;
-        let seconds =
-            |row: &Row| row.per_turn.iter().map(Duration::as_secs_f64).collect::<Vec<_>>();
-        Spread::of_ratios(seconds(&self.rows[0]), seconds(best))
+        let seconds = |row: &Row| row.per_turn.iter().map(Duration::as_secs_f64).collect();
+        Some((seconds(ours), seconds(best)))
     }
 }
 

@@ -160,12 +160,12 @@ impl Case {
     }
 
     fn plan(self) -> Plan {
-        let one = Plan { tasks: 1, batch: 1, batches: 500, rounds: 21, processes: 9 };
+        let one = Plan { tasks: 1, batch: 1, batches: 500, rounds: 21, processes: 15 };
         match self {
             Self::OneProcessor => one,
-            // On which processors they find themselves seldom changes within a round.
+            // Which processors they find themselves on seldom changes within a round: more of them.
             Self::OneTask => Plan { batches: 100, rounds: 105, ..one },
-            Self::ManyTasks => Plan { tasks: TASKS, batches: 40, ..one },
+            Self::ManyTasks => Plan { tasks: TASKS, batches: 10, rounds: 84, ..one },
         }
     }
 
