@@ -206,8 +206,8 @@ impl<B, W: PartialEq> Pool<B, W> {
         }
     }
 
-    /// Queues a waiter while no backend is idle: [`Self::acquire`] for who has seen that. Whether to
-    /// open one more backend now; `None` if as many wait as may.
+    /// Queues a waiter while no backend is idle: [`Self::acquire`] for who has seen that. Whether
+    /// to open one more backend now; `None` if as many wait as may.
     #[must_use]
     pub fn queue(&mut self, waiter: W, now: Instant) -> Option<bool> {
         debug_assert!(self.idle.is_empty(), "nobody waits while a backend is idle");

@@ -42,11 +42,11 @@ impl Counting {
 
     /// A statement was asked for.
     pub(crate) fn count(&self, query_type: QueryType) {
-        self.count_wire(query_type, 1, 0);
+        self.count_some(query_type, 1, 0);
     }
 
-    /// So many statements were sent, so many errors among them.
-    pub(crate) fn count_wire(&self, query_type: QueryType, statements: u64, errors: u64) {
+    /// So many statements were asked for, and so many of them failed.
+    pub(crate) fn count_some(&self, query_type: QueryType, statements: u64, errors: u64) {
         let counter = if query_type == QueryType::Read { &self.reads } else { &self.writes };
         counter.fetch_add(statements, Ordering::Relaxed);
         if errors > 0 {
@@ -103,19 +103,16 @@ impl Counting {
     pub(crate) fn counters(&self, leased: impl Iterator<Item = Counters>) -> Counters {
         let reads = self.reads.load(Ordering::Relaxed);
         let writes = self.writes.load(Ordering::Relaxed);
-        let asked = Counters {
+        let mut sum = Counters {
             total: reads + writes,
             reads,
             writes,
             errors: self.errors.load(Ordering::Relaxed),
             retries: self.retries.load(Ordering::Relaxed),
         };
-        leased.fold(asked, |sum, node| Counters {
-            total: sum.total + node.total,
-            reads: sum.reads + node.reads,
-            writes: sum.writes + node.writes,
-            errors: sum.errors + node.errors,
-            retries: sum.retries + node.retries,
-        })
+        for node in leased {
+            sum += node;
+        }
+        sum
     }
 }

@@ -112,7 +112,8 @@ impl Heard {
     }
 
     /// The backend has said that it is ready, and what that means was told. Under the lock of the
-    /// line, by which this sees who waits: see [`Line::ready`](super::line::Line::ready).
+    /// line, by which this sees who waits: see [`Line::ready`](super::line::Line::ready). At the login
+    /// there is no line yet, and nobody who waits.
     pub(super) fn tell_ready(&self) {
         if self.waiting.load(Ordering::Relaxed) > 0 {
             self.ready.notify_waiters();
@@ -202,7 +203,7 @@ impl Heard {
     }
 
     /// Somebody is about to wait; see [`Line::ready`](super::line::Line::ready).
-    pub(super) fn ready(&self) -> Ready<'_> {
+    pub(super) fn begin_to_wait(&self) -> Ready<'_> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         Ready(self)
     }

@@ -71,7 +71,7 @@ impl Line {
 
     /// To wait for a ReadyForQuery, or for the end.
     pub(super) fn ready(&self) -> Ready<'_> {
-        let ready = self.heard.ready();
+        let ready = self.heard.begin_to_wait();
         // Whoever moves bytes holds the lock: what they have told is seen from here on, or they see
         // that somebody waits.
         drop(self.connection.lock());

@@ -109,10 +109,10 @@ fn is_older(since: Instant, limit: Duration, now: Instant) -> bool {
     since.checked_add(limit).is_some_and(|until| until < now)
 }
 
-enum Tried<B> {
-    Lent(Box<Slot<B>>),
-    /// It wakes the task that asked.
-    Queued(Arc<Waiter<B>>),
+enum Tried<'p, M: Manager> {
+    Lent(Loan<'p, M>),
+    /// Whose waiter wakes the task that asked.
+    Queued(Place<'p, M>),
 }
 
 /// Whether a backend that was found may be lent.
@@ -236,16 +236,15 @@ impl<M: Manager> Shared<M> {
         let tried = poll_fn(|cx| Poll::Ready(self.try_acquire(taken_at, started, cx.waker())));
         let mut tried = tried.await?;
         loop {
-            let slot = match tried {
-                Tried::Lent(slot) => slot,
-                Tried::Queued(waiter) => {
-                    let slot = Place::new(self, waiter).await?;
+            let loan = match tried {
+                Tried::Lent(loan) => loan,
+                Tried::Queued(place) => {
+                    let slot = place.await?;
                     // Handed over as it was released or opened: as good as it was then.
                     found = slot.idle_since;
-                    slot
+                    Loan::new(slot, self)
                 }
             };
-            let loan = Loan::new(slot, self);
             let reason = match self.fitness(loan.slot(), found) {
                 Fitness::Fit if self.manager.may_lend(&loan.slot().backend) => None,
                 Fitness::Fit => Some(CloseReason::Hook),
@@ -269,7 +268,7 @@ impl<M: Manager> Shared<M> {
         taken_at: TakenAt,
         now: Instant,
         waker: &Waker,
-    ) -> Result<Tried<M::Backend>, AcquireError> {
+    ) -> Result<Tried<'_, M>, AcquireError> {
         let mut state = self.state.lock();
         if state.is_closed {
             return Err(AcquireError::Closed { node: self.node() });
@@ -281,7 +280,7 @@ impl<M: Manager> Shared<M> {
         }
         if let Some(slot) = state.machine.lend_idle() {
             state.lend(&slot, taken_at, now);
-            return Ok(Tried::Lent(slot));
+            return Ok(Tried::Lent(Loan::new(slot, self)));
         }
         let waiter = Waiter::new(taken_at, waker.clone());
         match state.machine.queue(waiter.clone(), now) {
@@ -290,11 +289,12 @@ impl<M: Manager> Shared<M> {
                 let effects = state.orders_and(open, now);
                 let times = !std::mem::replace(&mut state.is_timing, true);
                 drop(state);
+                let place = Place::new(self, waiter);
                 self.carry_out(effects);
                 if times {
                     self.spawn_timing();
                 }
-                Ok(Tried::Queued(waiter))
+                Ok(Tried::Queued(place))
             }
             None => {
                 state.counts.refusals += 1;
@@ -346,8 +346,8 @@ impl<M: Manager> Shared<M> {
         reason: CloseReason,
         (taken_at, started, waker): (TakenAt, Instant, Waker),
         now: Instant,
-    ) -> Result<Tried<M::Backend>, AcquireError> {
-        let (tried, effects) = {
+    ) -> Result<Tried<'_, M>, AcquireError> {
+        let (served, effects) = {
             let mut state = self.state.lock();
             state.forget_backend(&slot);
             state.counts.acquires -= 1;
@@ -369,17 +369,20 @@ impl<M: Manager> Shared<M> {
                 match state.machine.reacquire(waiter.clone(), started, now) {
                     Acquired::Lease(slot) => {
                         state.lend(&slot, taken_at, now);
-                        (Ok(Tried::Lent(slot)), state.orders(now))
+                        (Ok(Ok(slot)), state.orders(now))
                     }
-                    Acquired::Queued { open } => {
-                        (Ok(Tried::Queued(waiter)), state.orders_and(open, now))
-                    }
+                    Acquired::Queued { open } => (Ok(Err(waiter)), state.orders_and(open, now)),
                     Acquired::Full => unreachable!("who was lent a backend is never refused"),
                 }
             }
         };
-        self.close_backend(*slot, reason);
+        // First: to close is others' code, which may panic. Neither is held for nobody then.
+        let tried = served.map(|served| match served {
+            Ok(slot) => Tried::Lent(Loan::new(slot, self)),
+            Err(waiter) => Tried::Queued(Place::new(self, waiter)),
+        });
         self.carry_out(effects);
+        self.close_backend(*slot, reason);
         if matches!(tried, Ok(Tried::Queued(_))) {
             // It comes before the one whose time the timing task waits for.
             self.spawn_expiry(started + self.limits.acquire_timeout);
@@ -428,11 +431,12 @@ impl<M: Manager> Shared<M> {
             placed => Some(state.placed(placed, now)),
         };
         drop(state);
-        if let Some(taken) = taken {
-            self.observe(|| PoolEvent::Released { held: now - taken.since });
-        }
+        // Before the observer, which may panic: somebody may have been handed the backend.
         if let Some(effects) = effects {
             self.carry_out(effects);
+        }
+        if let Some(taken) = taken {
+            self.observe(|| PoolEvent::Released { held: now - taken.since });
         }
     }
 
@@ -460,11 +464,11 @@ impl<M: Manager> Shared<M> {
             let open = state.machine.closed(now);
             (state.orders_and(open, now), since)
         };
+        self.carry_out(effects);
         if let Some(since) = since {
             self.observe(|| PoolEvent::Released { held: now - since });
         }
         self.close_backend(*slot, reason);
-        self.carry_out(effects);
     }
 
     /// Does what was decided under the lock.

@@ -134,8 +134,8 @@ impl NodePool {
         (load(resets), load(with_leftovers), load(given_up))
     }
 
-    /// Statements that ran on a lease, and how many of them failed; with its type where those of the
-    /// lease are counted one by one.
+    /// Statements that ran on a lease, and how many of them failed; with its type where those of
+    /// the lease are counted one by one.
     pub(super) fn count(&self, statements: u64, errors: u64, query_type: Option<QueryType>) {
         let counts = &self.counts;
         let (count, error_count) = match query_type {

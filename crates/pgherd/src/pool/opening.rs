@@ -47,9 +47,10 @@ impl<M: Manager> Shared<M> {
             let placed = state.machine.opened(Box::new(slot), now);
             (state.placed(placed, now), state.orders(now))
         };
-        self.observe(|| PoolEvent::Opened { took: now - began });
+        // Before the observer, which may panic: somebody may have been handed the backend.
         self.carry_out(placing);
         self.carry_out(orders);
+        self.observe(|| PoolEvent::Opened { took: now - began });
     }
 
     /// `None`: the order was given up.

@@ -198,13 +198,14 @@ async fn among_threads_none_is_lent_twice_and_none_is_lost_to_those_who_give_up(
         tokio::spawn(async move {
             for turn in 0..2_000 {
                 let mut acquire = Box::pin(pool.acquire());
-                let gives_up = (task + turn) % 3 == 0;
-                let lent = if gives_up {
+                let lent = if (task + turn) % 3 == 0 {
                     // Woken or not, it goes a moment later.
                     let mut polled = poll!(&mut acquire);
                     for _ in 0..turn % 5 {
-                        tokio::task::yield_now().await;
-                        polled = if polled.is_pending() { poll!(&mut acquire) } else { polled };
+                        if polled.is_pending() {
+                            tokio::task::yield_now().await;
+                            polled = poll!(&mut acquire);
+                        }
                     }
                     let std::task::Poll::Ready(lent) = polled else { continue };
                     lent.unwrap()
@@ -221,7 +222,8 @@ async fn among_threads_none_is_lent_twice_and_none_is_lost_to_those_who_give_up(
     futures_util::future::try_join_all(tasks).await.unwrap();
     let (load, counts) = (pool.load(), pool.counts());
     assert_eq!((load.busy, load.idle, load.opening, load.waiting), (0, SIZE, 0, 0));
-    assert_eq!((counts.acquires, counts.opens), (served.load(Ordering::Relaxed) as u64, 2));
+    let expected = (served.load(Ordering::Relaxed) as u64, SIZE as u64);
+    assert_eq!((counts.acquires, counts.opens), expected);
 }
 
 #[tokio::test(start_paused = true)]
@@ -341,6 +343,34 @@ async fn an_observer_that_panics_keeps_no_backend() {
     is_armed.store(false, Ordering::Relaxed);
     assert_eq!((pool.load().busy, pool.load().idle, fake.live()), (0, 1, 1));
     assert!(lend_idle(&pool).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_that_panics_keeps_nobody_waiting() {
+    let is_armed = Arc::new(AtomicBool::new(false));
+    let observer: hooks::Observer = {
+        let is_armed = is_armed.clone();
+        Arc::new(move |_: &str, event: PoolEvent<'_>| {
+            let is_end = matches!(event, PoolEvent::Released { .. } | PoolEvent::Closed { .. });
+            assert!(!is_end || !is_armed.load(Ordering::Relaxed), "as it is meant to");
+        })
+    };
+    let fake = Fake::new(&[WORKS]);
+    let pool = Pool::observed(fake.clone(), limits(1), Handle::current(), Some(observer));
+    // Given back, and closed, with another opened in its place.
+    for is_dead in [false, true] {
+        let held = pool.acquire().await.unwrap();
+        held.is_dead.store(is_dead, Ordering::Relaxed);
+        let waiting = tokio::spawn(pool.acquire());
+        tokio::task::yield_now().await;
+        assert_eq!(pool.load().waiting, 1);
+        is_armed.store(true, Ordering::Relaxed);
+        let release = std::panic::AssertUnwindSafe(|| drop(held));
+        assert!(std::panic::catch_unwind(release).is_err());
+        is_armed.store(false, Ordering::Relaxed);
+        drop(waiting.await.unwrap().unwrap());
+        assert_eq!((pool.load().busy, pool.load().idle), (0, 1));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -50,9 +50,11 @@ impl<B> Waiter<B> {
         if let Some(handover) = answer.handover.take() {
             return Poll::Ready(handover);
         }
-        match &mut answer.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
+        if !answer.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            let before = answer.waker.replace(cx.waker().clone());
+            drop(answer);
+            // Not under the lock: it may be the last of a task, which may have a backend.
+            drop(before);
         }
         Poll::Pending
     }

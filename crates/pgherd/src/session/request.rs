@@ -111,7 +111,7 @@ impl<'p> Request<'p> {
 
     /// Counts what one act did beyond the statement that it is.
     pub(super) fn count(&self, statements: u64, errors: u64) {
-        self.pool.counting().count_wire(self.ask.query.query_type, statements, errors);
+        self.pool.counting().count_some(self.ask.query.query_type, statements, errors);
     }
 
     /// Runs a statement and collects its rows.
