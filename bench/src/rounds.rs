@@ -35,13 +35,14 @@ impl Spread {
     }
 }
 
-/// Where the median of what some figures are taken from lies, with a confidence of 95 % or little more:
-/// two of the figures, as many from the least as from the greatest. `None` of fewer than six.
+/// Where the median of what some figures are taken from lies, with a confidence of 95 % or little
+/// more: two of the figures, as many from the least as from the greatest. `None` of fewer than six.
 pub(crate) fn median_within(figures: impl IntoIterator<Item = f64>) -> Option<(f64, f64)> {
     let mut sorted: Vec<f64> = figures.into_iter().collect();
     sorted.sort_by(f64::total_cmp);
     let count = sorted.len();
-    // Each figure is below the median or above it, as a coin falls: how likely it is that so few are below.
+    // Each figure is below the median or above it, as a coin falls: how likely is it that so few are
+    // below?
     let (mut ways, mut below) = (0.5_f64.powi(i32::try_from(count).ok()?), 0.0);
     let mut outside = None;
     for few in 0..count / 2 {

@@ -19,7 +19,7 @@ type Turn = Pin<Box<dyn Future<Output = ()> + Send>>;
 #[derive(Clone)]
 pub(super) struct Contender {
     pub(super) name: &'static str,
-    /// It is what a turn is made of, and no pool: no peer, but the least that one can cost.
+    /// It is what a turn is made of, and no pool: no peer.
     pub(super) is_floor: bool,
     run: Arc<dyn Fn(usize) -> Turn + Send + Sync>,
 }
@@ -36,7 +36,7 @@ impl Contender {
         Self { name, is_floor: false, run: Arc::new(move |turns| Box::pin(run(turns))) }
     }
 
-    /// The same, as what no pool can cost less than.
+    /// The same, as what a pool's turn is made of.
     pub(super) fn into_floor(self) -> Self {
         Self { is_floor: true, ..self }
     }

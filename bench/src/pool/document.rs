@@ -9,7 +9,7 @@ use super::contender::{ACQUIRE_TIMEOUT, SIZE};
 use super::measure::Table;
 use super::route::RouteTimes;
 use crate::machine;
-use crate::rounds::Spread;
+use crate::rounds::{Spread, median_within};
 
 /// The part of `docs/benchmarks.md` that is about the pool.
 ///
@@ -31,21 +31,21 @@ Written by `cargo x bench pool`, which runs everything in this part anew.
 
 The figures are of one machine at one time; what travels is the ratios. They compare pools that
 ran in turn in the same process, round by round and in another order each time, so that whatever
-else the machine did hit all of them. Where the differences are small there are several processes, one
-after the other: where the memory of one happens to lie makes a hundredth.
+else the machine did hit all of them. Where the differences are small there are several processes,
+one after the other: where the memory of one happens to lie makes a hundredth.
 
 - Machine: {machine}. Before it began, {load} others wanted to run, on average over a minute.
 - Versions: pgherd {own}, {peers}; PostgreSQL {postgresql}; {rustc}, release profile.
-- Each pool has {SIZE} backends, which are open before the first round counts, and fails an acquire
-  after {ACQUIRE_TIMEOUT:?}. None asks a backend whether it is there before it lends it: pgherd does so
+- Each pool may have {SIZE} backends, of which those that are needed are open before the first round
+  counts, and fails an acquire after {ACQUIRE_TIMEOUT:?}. None asks a backend whether it is there before it lends it: pgherd does so
   only after `pool.check_after`, the others are set not to.
 - *Per turn*: the time of a round over its turns, all tasks together; the median, the least and the
   greatest of the rounds. *Latency*: of a turn as its task sees it, waiting included, median and
   99th percentile over all rounds; where turns are too short for the clock, of the mean over 100.
 - *Ratio*: pgherd's time per turn over that of the best of the others in the same round; the median,
   the least and the greatest of the rounds. The best is the one with the lowest median. Less is
-  better. Of several processes it is also said where that median lies, with a confidence of 95 %: by
-  the processes' own medians, because what is measured in one process has its memory in common.
+  better. Of several processes it is the median of their own medians, because what is measured in one
+  has its memory in common, and first comes where that lies, with a confidence of 95 %, for this build.
 - tokio's multi-threaded runtime, with a thread for each core, where nothing else is said.
 - pgherd and deadpool hand a backend that is released to whoever waited longest. Where a median
   latency lies far below the others' and the 99th percentile on a real server above them, the pool
@@ -61,8 +61,8 @@ after the other: where the memory of one happens to lie makes a hundredth.
         "### Acquire and release
 
 What is lent does nothing, and no network is there: for pgherd `pgherd::pool::Pool`, which is what
-lends backends of nodes, with another manager. A bare semaphore that serves in order is what no pool
-that does so can be expected to cost less than; it is not among the others of the ratio.
+lends backends of nodes, with another manager. A bare semaphore that serves in order shows what
+waiting and waking cost by themselves; it is not among the others of the ratio.
 "
     )?;
     for table in tables {
@@ -77,9 +77,10 @@ the wire to know whether the backend may be lent again.
 
 With one task, client and server wait for each other. Whether the system wakes one on the processor
 of the other, or wakes another processor, is a matter of chance and changes a turn threefold; so the
-first table has all of them on one. A hundredth more or less there is where the compiler happens to
-put the code: it is as much between two builds that differ elsewhere, also for the others. It also has what a turn is made of: the driver without any pool,
-and pgherd with one lease for all turns, which is the driver and the reading along.
+first table has all of them on one. It also has what a turn is made of: the driver without any pool,
+and pgherd with one lease for all turns, which is the driver and the reading along. A hundredth more
+or less is where the compiler happens to put the code: two builds that differ elsewhere are as far
+apart, the driver without a pool among them.
 "
             )?;
         }
@@ -112,15 +113,7 @@ fn write_table(out: &mut String, table: &Table) -> Result<()> {
     writeln!(out, "| | per turn | least to greatest | latency, median | latency, p99 | ratio |")?;
     writeln!(out, "|---|---|---|---|---|---|")?;
     for (at, row) in table.rows.iter().enumerate() {
-        let ratio = match table.ratios() {
-            Some(Spread { least, median, greatest }) if at == 0 => {
-                let within = table.ratio_within().map_or(String::new(), |(low, high)| {
-                    format!("; the median is within {low:.2} to {high:.2}")
-                });
-                format!("**{median:.2}** ({least:.2} to {greatest:.2}{within})")
-            }
-            _ => String::new(),
-        };
+        let ratio = if at == 0 { ratio(table) } else { String::new() };
         let least = row.per_turn.iter().min().copied().unwrap_or_default();
         let greatest = row.per_turn.iter().max().copied().unwrap_or_default();
         writeln!(
@@ -136,6 +129,18 @@ fn write_table(out: &mut String, table: &Table) -> Result<()> {
     }
     writeln!(out)?;
     Ok(())
+}
+
+/// The ratio of a table, of which it says more where several processes have measured it.
+fn ratio(table: &Table) -> String {
+    let Some(Spread { least, median, greatest }) = table.ratios() else { return String::new() };
+    let by_process = table.ratio_by_process();
+    match (Spread::of(by_process.iter().copied()), median_within(by_process)) {
+        (Some(Spread { median, .. }), Some((low, high))) => {
+            format!("**{median:.2}** (within {low:.3} to {high:.3}; {least:.2} to {greatest:.2})")
+        }
+        _ => format!("**{median:.2}** ({least:.2} to {greatest:.2})"),
+    }
 }
 
 fn show(time: Duration) -> String {

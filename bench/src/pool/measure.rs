@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::contender::Contender;
-use crate::rounds::{Spread, median_within, order};
+use crate::rounds::{Spread, order};
 
 /// How one case is measured.
 #[derive(Clone, Copy)]
@@ -69,6 +69,7 @@ impl Table {
             return;
         }
         for (row, more) in self.rows.iter_mut().zip(rows) {
+            assert_eq!(row.name, more.name, "each process has the same contenders");
             row.per_turn.extend(more.per_turn);
             row.latency.extend(more.latency);
             row.latency.sort();
@@ -82,15 +83,16 @@ impl Table {
         Spread::of_ratios(ours, best)
     }
 
-    /// Where the median of the ratios lies, by what each process found; `None` of too few.
-    pub(super) fn ratio_within(&self) -> Option<(f64, f64)> {
-        let (ours, best) = self.ours_and_best()?;
+    /// The median ratio of each process.
+    pub(super) fn ratio_by_process(&self) -> Vec<f64> {
+        let Some((ours, best)) = self.ours_and_best() else { return Vec::new() };
         let rounds = self.plan.rounds;
         let processes = ours.chunks(rounds).zip(best.chunks(rounds));
-        median_within(processes.filter_map(|(ours, best)| {
+        let median = |(ours, best): (&[f64], &[f64])| {
             let ratios = Spread::of_ratios(ours.iter().copied(), best.iter().copied())?;
             Some(ratios.median)
-        }))
+        };
+        processes.filter_map(median).collect()
     }
 
     /// Seconds per turn, round by round.

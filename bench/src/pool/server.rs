@@ -165,7 +165,7 @@ impl Case {
             Self::OneProcessor => one,
             // Which processors they find themselves on seldom changes within a round: more of them.
             Self::OneTask => Plan { batches: 100, rounds: 105, ..one },
-            Self::ManyTasks => Plan { tasks: TASKS, batches: 10, rounds: 84, ..one },
+            Self::ManyTasks => Plan { tasks: TASKS, batches: 40, ..one },
         }
     }
 
