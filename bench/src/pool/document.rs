@@ -37,8 +37,8 @@ one after the other: where the memory of one happens to lie makes a hundredth.
 - Machine: {machine}. Before it began, {load} others wanted to run, on average over a minute.
 - Versions: pgherd {own}, {peers}; PostgreSQL {postgresql}; {rustc}, release profile.
 - Each pool may have {SIZE} backends, of which those that are needed are open before the first round
-  counts, and fails an acquire after {ACQUIRE_TIMEOUT:?}. None asks a backend whether it is there before it lends it: pgherd does so
-  only after `pool.check_after`, the others are set not to.
+  counts, and fails an acquire after {ACQUIRE_TIMEOUT:?}. None asks a backend whether it is there before it
+  lends it: pgherd does so only after `pool.check_after`, the others are set not to.
 - *Per turn*: the time of a round over its turns, all tasks together; the median, the least and the
   greatest of the rounds. *Latency*: of a turn as its task sees it, waiting included, median and
   99th percentile over all rounds; where turns are too short for the clock, of the mean over 100.

@@ -10,8 +10,8 @@ use crate::ConnectError;
 /// Something that happened in the pool of one node. See
 /// [`Builder::on_pool_event`](crate::Builder::on_pool_event).
 ///
-/// Each is told by the task in which it happens: who was handed a backend on another thread may tell
-/// that before it is told that the backend was released.
+/// Each is told by the task in which it happens: who was handed a backend may tell that, on another
+/// thread, before it is told that the backend was opened or released.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum PoolEvent<'e> {
