@@ -77,7 +77,8 @@ async fn reads_fall_back_to_the_coordinator_without_replicas_and_return_to_them(
     world.kill("coordinator-r2");
     let coordinator = world.port("coordinator");
     let ports = ports_of_reads(&pool, 6).await;
-    assert_eq!(ports, BTreeMap::from([(coordinator, 6)]));
+    let replicas = world.replica_ports();
+    assert_eq!(ports, BTreeMap::from([(coordinator, 6)]), "replicas on {replicas:?}");
     until("both replicas are out", async || {
         let topology = pool.topology();
         let replicas = &topology.coordinator().replicas;
