@@ -171,8 +171,8 @@ async fn contenders(holds: bool) -> Result<Vec<Contender>> {
 pub(super) async fn run() -> Result<Vec<Table>> {
     let (at_once, held) = (contenders(false).await?, contenders(true).await?);
     let one = Plan { tasks: 1, batch: 100, batches: 500, rounds: 61, processes: 1 };
-    let many = Plan { tasks: TASKS, batch: 100, batches: 15, rounds: 61, processes: 1 };
-    let queued = Plan { tasks: TASKS, batch: 1, batches: 750, rounds: 61, processes: 1 };
+    let many = Plan { tasks: TASKS, batches: 15, ..one };
+    let queued = Plan { tasks: TASKS, batch: 1, batches: 750, ..one };
     let mut tables = Vec::new();
     for (title, plan, contenders) in [
         ("1 task", one, &at_once),

@@ -140,7 +140,7 @@ async fn contenders(host: &str, port: u16) -> Result<Vec<Contender>> {
 }
 
 /// What is measured on a real server.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Case {
     /// One task, and the server on the same processor.
     OneProcessor,

@@ -498,8 +498,8 @@ impl DistributedPool {
             .map(|pool| NodeStatistics::new(pool, topology.role(pool.id()), counting, prepared))
             .collect();
         let parse_cache = ParseCacheStatistics::new(&classes.lock());
-        let counts = (counting, self.counters());
-        Statistics::new(nodes, counts, open.deadlocks(), parse_cache, listeners.all())
+        let (counters, deadlocks) = (self.counters(), open.deadlocks());
+        Statistics::new(nodes, counting, counters, deadlocks, parse_cache, listeners.all())
     }
 
     /// The newest snapshot of the cluster.

@@ -58,7 +58,8 @@ pub struct Statistics {
 impl Statistics {
     pub(super) fn new(
         nodes: Vec<NodeStatistics>,
-        (counting, counters): (&Counting, Counters),
+        counting: &Counting,
+        counters: Counters,
         deadlocks: u64,
         parse_cache: ParseCacheStatistics,
         listeners: Vec<ListenerStatistics>,

@@ -38,7 +38,8 @@ pub(crate) const ANSWER_DELAY: Duration = Duration::from_millis(100);
 const CANCEL_DELAY: Duration = Duration::from_secs(5);
 
 /// The statements that callers ran on one node since the start, as far as they were sent, and those
-/// that failed. Each is in one of the counts: to count it there as well would cost more.
+/// that failed. Each is in one count only, which is all that a lease pays for at its end: what is
+/// asked for is their sums.
 #[derive(Debug, Default)]
 struct StatementCounts {
     // Of leases whose statements are counted one by one, for reads and for anything else.
